@@ -1,0 +1,402 @@
+"""Every flag: its definition, its checks, and the frozen configuration made from it.
+
+The one place that touches absl. A flag is a row of a table: name, kind, default, meaning, bounds. Relations between
+flags are checked in `classifier_config`, before anything is read or written. "Given" means given by the user, which is
+not the same as different from the default.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+
+from absl import flags as absl_flags
+from optimization import OptimizerConfig
+from tasks.classification_data import PROCESSORS
+
+from errors import UserError
+from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
+from training.session_engine import EngineConfig
+
+FLAGS = absl_flags.FLAGS
+
+
+class Flag(NamedTuple):
+    """One row. kind: string, integer, float, boolean, list, or a tuple of the values allowed."""
+
+    name: str
+    kind: Any
+    default: Any
+    meaning: str
+    lower: Optional[float] = None
+    upper: Optional[float] = None
+
+
+_INPUT = [
+    Flag("task_name", tuple(sorted(PROCESSORS)), None, "What to learn, and how its files are laid out."),
+    Flag("data_dir", "string", None, "Folder of the task's train, dev and test files."),
+    Flag("bert_config_file", "string", None, "JSON file of the model's sizes; belongs to init_checkpoint."),
+    Flag("vocab_file", "string", None, "WordPiece vocabulary; belongs to init_checkpoint."),
+    Flag("do_lower_case", "boolean", True, "Lower-case the text; true for uncased models, false for cased ones."),
+    Flag("max_seq_length", "integer", 128, "Tokens of an example, [CLS] and [SEP] included; longer ones are cut.", 3),
+    Flag("max_train_examples", "integer", None, "Train on this many examples, chosen by seed.", 1),
+    Flag("max_eval_examples", "integer", None, "Evaluate on this many examples, chosen by seed.", 1),
+    Flag("cache_dir", "string", None, "Folder of the record cache; output_dir/cache if not given."),
+    Flag("predict_file", "string", None, "File to predict; the task's test file if not given."),
+    Flag("predict_output", "string", None, "Where predictions go; output_dir/predictions.tsv if not given."),
+]
+_PHASES = [
+    Flag("do_train", "boolean", False, "Train."),
+    Flag("do_eval", "boolean", False, "Evaluate on dev: during training, and at the end on the checkpoint chosen."),
+    Flag("do_predict", "boolean", False, "Predict predict_file."),
+    Flag("dry_run", "boolean", False, "Print the plan and stop."),
+]
+_LENGTH = [
+    Flag("num_train_steps", "integer", None, "Updates after which the run stops.", 1),
+    Flag("num_train_epochs", "float", DEFAULT_EPOCHS, "Used when num_train_steps is not given.", 0.0),
+    Flag("lr_decay_steps", "integer", None, "The schedule's horizon in steps; num_train_steps if not given.", 1),
+    Flag("num_warmup_steps", "integer", None, "Updates of linear warm-up; 0: none.", 0),
+    Flag(
+        "warmup_proportion",
+        "float",
+        DEFAULT_WARMUP_PROPORTION,
+        "Warm-up as a proportion of the horizon, when num_warmup_steps is not given.",
+        0.0,
+        1.0,
+    ),
+    Flag("learning_rate", "float", 5e-5, "The peak of the schedule.", 0.0),
+    Flag("end_learning_rate", "float", 0.0, "Where polynomial decay ends.", 0.0),
+    Flag("decay_power", "float", 1.0, "Power of polynomial decay; 1: linear.", 0.0),
+    Flag("train_batch_size", "integer", 32, "Examples an update, over all replicas.", 1),
+]
+_UPDATE = [
+    Flag("weight_decay_rate", "float", 0.01, "Decoupled weight decay, scaled by the rate; 0: off.", 0.0),
+    Flag(
+        "no_decay_patterns",
+        "list",
+        "LayerNorm,layer_norm,bias",
+        "Regular expressions; a variable whose name one matches is not decayed.",
+    ),
+    Flag("adam_beta1", "float", 0.9, "Decay of the gradient's average.", 0.0, 1.0),
+    Flag("adam_beta2", "float", 0.999, "Decay of the squared gradient's average.", 0.0, 1.0),
+    Flag("adam_epsilon", "float", 1e-6, "Added to the root of the squared gradient's average.", 0.0),
+    Flag("bias_correction", "boolean", False, "Correct both averages for their start at 0, as Adam's paper does."),
+    Flag("clip_norm", "float", 1.0, "Global gradient norm above which gradients are scaled down; 0: off.", 0.0),
+]
+_WEIGHTS = [
+    Flag("init_checkpoint", "string", None, "A checkpoint prefix, or a run's folder, to start from."),
+    Flag("from_scratch", "boolean", False, "Start from random weights."),
+    Flag("output_dir", "string", None, "Where this run is written."),
+    Flag(
+        "model_dir", "string", None, "Read-only source of a trained model for do_eval and do_predict; else output_dir."
+    ),
+    Flag(
+        "checkpoint",
+        ("best", "last"),
+        None,
+        "Which checkpoint of a folder; the best where there is one, else the last.",
+    ),
+    Flag("resume_mode", ("auto",), "auto", "auto: continue exactly what output_dir holds, else start."),
+    Flag("allow_plan_change", "boolean", False, "Continue although the plan differs from the run's."),
+    Flag("reset_head", "boolean", False, "Start a new head where init_checkpoint has one for other labels."),
+]
+_ENGINE = [
+    Flag("seed", "integer", 12345, "Of everything random.", 0),
+    Flag("shuffle", "boolean", True, "A new permutation of the training set every epoch; false: file order."),
+    Flag("padding", ("longest", "fixed"), "longest", "Pad to the longest of the batch, or to max_seq_length."),
+    Flag("eval_batch_size", "integer", 8, "Examples a step of evaluation, over all replicas.", 1),
+    Flag("predict_batch_size", "integer", 8, "Examples a step of prediction, over all replicas.", 1),
+    Flag("eval_every_steps", "integer", None, "Steps between evaluations during training; 0: only at the end.", 0),
+    Flag(
+        "eval_every_epochs",
+        "float",
+        DEFAULT_EVAL_EPOCHS,
+        "The same in epochs, when eval_every_steps is not given.",
+        0.0,
+    ),
+    Flag("best_metric", "string", None, "Dev metric that picks the best checkpoint; the task's own if not given."),
+    Flag("early_stopping_patience", "integer", 0, "Evaluations without improvement before the run stops; 0: off.", 0),
+    Flag("save_checkpoints_steps", "integer", 1000, "Steps between checkpoints; one is also written at the end.", 1),
+    Flag("keep_checkpoint_max", "integer", 5, "Checkpoints kept besides the best; 0: all.", 0),
+    Flag("log_every_steps", "integer", 10, "Steps between reports of the loss; 0: none.", 0),
+    Flag("distribution", ("one_device", "mirrored"), "one_device", "How replicas are made."),
+    Flag("devices", "list", "", "Devices for mirrored, as gpu:0,gpu:1; all GPUs if not given."),
+]
+_TPU = [
+    Flag("use_tpu", "boolean", False, "Train on a TPU; not in this version."),
+    Flag("tpu_name", "string", None, "With use_tpu: the TPU's name."),
+    Flag("tpu_zone", "string", None, "With use_tpu: its zone."),
+    Flag("gcp_project", "string", None, "With use_tpu: its project."),
+    Flag("master", "string", None, "With use_tpu: a TensorFlow master address."),
+    Flag("num_tpu_cores", "integer", 8, "With use_tpu: its cores.", 1),
+    Flag("iterations_per_loop", "integer", 1000, "With use_tpu: steps in one call of the TPU.", 1),
+]
+
+GROUPS: Dict[str, List[Flag]] = {
+    "What to do": _PHASES,
+    "Task and data": _INPUT,
+    "How long, and how fast it learns": _LENGTH,
+    "The update": _UPDATE,
+    "Where weights come from, and continuing": _WEIGHTS,
+    "Evaluation and engine": _ENGINE,
+    "TPU (upstream's flags)": _TPU,
+}
+
+
+# --- registering and parsing ------------------------------------------------------------------------------------------
+
+
+def _meaning(flag: Flag) -> str:
+    return flag.meaning if flag.default in (None, "") else "{} Default: {}.".format(flag.meaning, _text(flag.default))
+
+
+def _text(default: Any) -> str:
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def register(script: str) -> None:
+    """Defines the flags of run_classifier for `script` (its file's name without .py). A second call changes nothing."""
+    for group in GROUPS.values():
+        for flag in group:
+            if flag.name in FLAGS and FLAGS.find_module_defining_flag(flag.name) == script:
+                continue
+            known = {"flag_values": FLAGS, "module_name": script}
+            if isinstance(flag.kind, tuple):
+                parser: Any = absl_flags.EnumParser(list(flag.kind), case_sensitive=False)
+                absl_flags.DEFINE(parser, flag.name, flag.default, _meaning(flag), serializer=_SERIALIZER, **known)
+            elif flag.kind == "boolean":
+                absl_flags.DEFINE_boolean(flag.name, flag.default, _meaning(flag), **known)
+            elif flag.kind == "list":
+                absl_flags.DEFINE_list(flag.name, flag.default, _meaning(flag), **known)
+            elif flag.kind == "string":
+                absl_flags.DEFINE_string(flag.name, flag.default, _meaning(flag), **known)
+            else:
+                define = absl_flags.DEFINE_integer if flag.kind == "integer" else absl_flags.DEFINE_float
+                define(flag.name, flag.default, _meaning(flag), lower_bound=flag.lower, upper_bound=flag.upper, **known)
+
+
+_SERIALIZER: Any = absl_flags.ArgumentSerializer()
+
+
+def help_text(script: str, description: str) -> str:
+    lines = [description, "", "usage: python {}.py --flag=value …".format(script)]
+    for title, group in GROUPS.items():
+        lines += ["", title]
+        for flag in group:
+            values = " ({})".format(" | ".join(flag.kind)) if isinstance(flag.kind, tuple) else ""
+            lines.append("  --{:<25} {}{}".format(flag.name, _meaning(flag), values))
+    return "\n".join(lines)
+
+
+def run(main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:
+    """Parses the command line, calls main, and exits: 0 done, 2 a mistake of the user's."""
+    script = os.path.splitext(os.path.basename(argv[0]))[0]
+    if any(argument in ("--help", "-h", "-help", "-?", "--helpfull", "--helpshort") for argument in argv[1:]):
+        print(help_text(script, description))
+        sys.exit(0)
+    try:
+        rest = FLAGS(list(argv))
+        if rest[1:]:
+            raise UserError("{!r} is not a flag. Write --name=value.".format(rest[1]))
+        main()
+    except (absl_flags.Error, UserError) as error:
+        print("{}: error: {}".format(script, error), file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def given(name: str) -> bool:
+    return bool(FLAGS[name].present)
+
+
+def given_flags() -> List[str]:
+    """The flags that the user gave, one `--name=value` a line of a flagfile."""
+    names = [flag.name for group in GROUPS.values() for flag in group if given(flag.name)]
+    return [FLAGS[name].serialize() for name in names]
+
+
+def _if_given(name: str) -> Any:
+    return FLAGS[name].value if given(name) else None
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which text becomes which features. None where neither a flag nor the model's folder says."""
+
+    task_name: Optional[str]
+    data_dir: Optional[str]
+    bert_config_file: Optional[str]
+    vocab_file: Optional[str]
+    do_lower_case: bool
+    max_seq_length: int
+    max_train_examples: Optional[int]
+    max_eval_examples: Optional[int]
+    cache_dir: Optional[str]
+    predict_file: Optional[str]
+    predict_output: Optional[str]
+
+
+@dataclass(frozen=True)
+class WeightsConfig:
+    init_checkpoint: Optional[str]
+    from_scratch: bool
+    output_dir: Optional[str]
+    model_dir: Optional[str]
+    checkpoint: Optional[str]
+    resume_mode: str
+    allow_plan_change: bool
+    reset_head: bool
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    do_train: bool
+    do_eval: bool
+    do_predict: bool
+    dry_run: bool
+    best_metric: Optional[str]
+    data: DataConfig
+    plan: PlanConfig
+    optimizer: OptimizerConfig
+    weights: WeightsConfig
+    engine: EngineConfig
+
+
+def _from_model(folder: Optional[str]) -> Dict[str, Any]:
+    """What a trained model's folder says of its own input: the values of the flags that need not be given with it."""
+    found: Dict[str, Any] = {}
+    if folder is None:
+        return found
+    path = os.path.join(folder, "config.json")
+    if os.path.exists(path):
+        try:
+            with open(path, encoding="utf-8") as file:
+                data = json.load(file)["data"]
+            found = {name: data[name] for name in ("task_name", "do_lower_case", "max_seq_length")}
+        except (ValueError, KeyError, TypeError):
+            raise UserError("{}: not the config.json of a run. Restore it from a copy.".format(path)) from None
+    for name, base in (("bert_config_file", "bert_config.json"), ("vocab_file", "vocab.txt")):
+        if os.path.exists(os.path.join(folder, base)):
+            found[name] = os.path.join(folder, base)
+    return {name: value for name, value in found.items() if not given(name)}
+
+
+def _devices() -> Tuple[str, ...]:
+    names = tuple(name.strip().lower().lstrip("/") for name in FLAGS.devices if name.strip())
+    for name in names:
+        kind, _, number = name.partition(":")
+        if kind not in ("cpu", "gpu") or not number.isdigit():
+            raise UserError("--devices: {!r} is not a device. Write cpu:0 or gpu:0, separated by commas.".format(name))
+    if len(names) > 1 and FLAGS.distribution == "one_device":
+        raise UserError("--devices names {} devices: pass --distribution=mirrored, or name one.".format(len(names)))
+    if len(set(names)) != len(names):
+        raise UserError("--devices names a device twice.")
+    return names
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise UserError(message)
+
+
+def classifier_config() -> ClassifierConfig:
+    """The parsed flags as frozen slices. Raises UserError for relations that do not hold."""
+    f = FLAGS
+    _require(
+        f.do_train or f.do_eval or f.do_predict or f.dry_run,
+        "Nothing to do: pass at least one of --do_train, --do_eval, --do_predict, --dry_run.",
+    )
+    _require(not f.use_tpu, "--use_tpu: this version does not train on TPUs. Run without it.")
+    for flag in _TPU[1:]:
+        _require(not given(flag.name) or f.use_tpu, "--{} is read only with --use_tpu. Leave it out.".format(flag.name))
+    model: Dict[str, Any] = {}
+    _require(f.learning_rate > 0, "--learning_rate=0: nothing would be learned. Give a positive rate.")
+    if f.do_train or f.dry_run:
+        for name in ("task_name", "data_dir", "bert_config_file", "vocab_file", "output_dir"):
+            _require(getattr(f, name) is not None, "--{} is needed to train.".format(name))
+        _require(
+            f.model_dir is None, "--model_dir is for evaluation and prediction; a run that trains uses --output_dir."
+        )
+        _require(
+            not (f.from_scratch and f.init_checkpoint),
+            "--from_scratch and --init_checkpoint were both given. Give one.",
+        )
+    else:
+        _require(bool(f.model_dir or f.output_dir), "Pass --model_dir (or --output_dir): the folder of a trained run.")
+        _require(not f.do_eval or f.data_dir is not None, "--data_dir is needed to evaluate.")
+        _require(
+            not f.do_predict or bool(f.data_dir or f.predict_file),
+            "--predict_file (or --data_dir) is needed to predict.",
+        )
+        model = _from_model(f.model_dir or f.output_dir)
+    return ClassifierConfig(
+        do_train=f.do_train,
+        do_eval=f.do_eval,
+        do_predict=f.do_predict,
+        dry_run=f.dry_run,
+        best_metric=f.best_metric,
+        data=DataConfig(
+            task_name=model.get("task_name", f.task_name),
+            data_dir=f.data_dir,
+            bert_config_file=model.get("bert_config_file", f.bert_config_file),
+            vocab_file=model.get("vocab_file", f.vocab_file),
+            do_lower_case=model.get("do_lower_case", f.do_lower_case),
+            max_seq_length=model.get("max_seq_length", f.max_seq_length),
+            max_train_examples=f.max_train_examples,
+            max_eval_examples=f.max_eval_examples,
+            cache_dir=f.cache_dir,
+            predict_file=f.predict_file,
+            predict_output=f.predict_output,
+        ),
+        plan=PlanConfig(
+            train_batch_size=f.train_batch_size,
+            num_train_steps=f.num_train_steps,
+            num_train_epochs=_if_given("num_train_epochs"),
+            lr_decay_steps=f.lr_decay_steps,
+            num_warmup_steps=f.num_warmup_steps,
+            warmup_proportion=_if_given("warmup_proportion"),
+            learning_rate=f.learning_rate,
+            end_learning_rate=f.end_learning_rate,
+            decay_power=f.decay_power,
+            eval_every_steps=f.eval_every_steps,
+            eval_every_epochs=_if_given("eval_every_epochs"),
+            save_checkpoints_steps=f.save_checkpoints_steps,
+            early_stopping_patience=f.early_stopping_patience,
+            seed=f.seed,
+            shuffle=f.shuffle,
+        ),
+        optimizer=OptimizerConfig(
+            weight_decay_rate=f.weight_decay_rate,
+            no_decay_patterns=tuple(f.no_decay_patterns),
+            no_decay_patterns_given=given("no_decay_patterns"),
+            adam_beta1=f.adam_beta1,
+            adam_beta2=f.adam_beta2,
+            adam_epsilon=f.adam_epsilon,
+            clip_norm=f.clip_norm,
+            bias_correction=f.bias_correction,
+        ),
+        weights=WeightsConfig(
+            init_checkpoint=f.init_checkpoint,
+            from_scratch=f.from_scratch,
+            output_dir=f.output_dir,
+            model_dir=f.model_dir,
+            checkpoint=f.checkpoint,
+            resume_mode=f.resume_mode,
+            allow_plan_change=f.allow_plan_change,
+            reset_head=f.reset_head,
+        ),
+        engine=EngineConfig(
+            distribution=f.distribution,
+            devices=_devices(),
+            padding=f.padding,
+            max_seq_length=model.get("max_seq_length", f.max_seq_length),
+            eval_batch_size=f.eval_batch_size,
+            predict_batch_size=f.predict_batch_size,
+            log_every_steps=f.log_every_steps,
+            keep_checkpoint_max=f.keep_checkpoint_max,
+        ),
+    )

@@ -1,0 +1,73 @@
+"""The contract between a task (what is learned) and an engine (how it is learned).
+
+A task is a value: data columns and functions. An engine calls them and knows nothing else about the task, so the same
+engine trains sentence classification, regression and tagging, and the same task runs under either engine.
+
+The life of an example: `read` yields it from a file, `featurize` turns it into a feature (column name -> list of
+numbers), the feature cache stores that as a record, the input pipeline batches records into tensors, `build` turns a
+batch into losses and predictions, `score` turns the predictions of a whole split into metrics, `prediction_table` turns
+them into rows for people.
+"""
+
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+import numpy as np
+
+Feature = Dict[str, List[Any]]  # column name -> the numbers of one example
+Predictions = Dict[str, List[np.ndarray]]  # prediction name -> one array an example, in file order
+
+SPLITS = ("train", "dev", "test")
+
+
+class Column(NamedTuple):
+    """One column of a record.
+
+    per_token: the column holds one number a piece; a batch pads it with `padding` to [B, S].
+    Otherwise it holds exactly `size` numbers: [B] where size is 1, else [B, size].
+    """
+
+    dtype: str  # "int64" or "float32", the two number types of a tf.train.Example
+    per_token: bool = False
+    size: int = 1
+    padding: int = 0
+
+
+class Outputs(NamedTuple):
+    """What a forward pass gives for a batch of B examples.
+
+    The loss of an update is sum(loss) / sum(weight) over all replicas and all accumulated parts: with one weight an
+    example it is the mean over examples, with one a token the mean over tokens.
+    """
+
+    loss: Any  # [B] float32, the summed loss of each example
+    weight: Any  # [B] float32, how many units the loss of each example is a sum of
+    predictions: Dict[str, Any]  # name -> [B, ...]; [B, S, ...] for the names in Task.per_token_predictions
+
+
+class Task(NamedTuple):
+    """What an engine needs to know.
+
+    read(split) yields examples in file order and raises UserError with file:line.
+    featurize(example) gives the feature; per-token columns all have the same length.
+    fingerprint(split) gives everything that decides the bytes of the split's records (files, vocabulary, lengths).
+    build(batch, is_training) makes the graph; batch has a tensor a column and `input_mask` [B, S]. It is called once a
+        replica and mode and shares its variables by name.
+    score(split, predictions) gives metric name -> value over the whole split.
+    prediction_table(split, predictions, file_ids) gives (header, rows) for the prediction file; `file_ids` are the
+        examples' ids in file order.
+    """
+
+    name: str
+    columns: Dict[str, Column]
+    read: Callable[[str], Iterator[Any]]
+    featurize: Callable[[Any], Feature]
+    fingerprint: Callable[[str], Dict[str, Any]]
+    build: Callable[[Dict[str, Any], bool], Outputs]
+    score: Callable[[str, Predictions], Dict[str, float]]
+    prediction_table: Callable[[str, Predictions, Sequence[str]], Tuple[List[str], List[List[str]]]]
+    labels: Tuple[str, ...]  # class or tag names in id order; empty for regression
+    best_metric: str  # the name, among those of `score`, that picks the best checkpoint; larger is better
+    head_variables: Tuple[
+        str, ...
+    ]  # name prefixes of what is not pre-trained; without them there is nothing to predict with
+    per_token_predictions: Tuple[str, ...] = ()

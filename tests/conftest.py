@@ -1,0 +1,96 @@
+"""A small task that a tiny BERT learns in seconds, and the command line run as a user runs it."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from typing import List, NamedTuple
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+WORDS = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]
+GOOD, BAD = ["good", "fine", "nice"], ["bad", "poor", "sad"]
+
+
+class Tiny(NamedTuple):
+    """Files of the small task. A text holds one word of praise or blame, which decides its label."""
+
+    data_dir: str
+    vocab_file: str
+    bert_config_file: str
+    without_dropout: str  # the same configuration with both dropouts 0
+
+    def flags(self, **changed: object) -> List[str]:
+        values = dict(
+            task_name="text",
+            data_dir=self.data_dir,
+            vocab_file=self.vocab_file,
+            bert_config_file=self.bert_config_file,
+            max_seq_length=16,
+            train_batch_size=16,
+            eval_batch_size=32,
+            learning_rate=1e-3,
+            num_train_steps=60,
+            from_scratch="true",
+        )
+        values.update(changed)
+        return ["--{}={}".format(name, value) for name, value in values.items() if value is not None]
+
+
+def _rows(count: int, seed: int, labelled: bool = True) -> List[str]:
+    rng = random.Random(seed)
+    rows = ["id\ttext\tlabel" if labelled else "id\ttext"]
+    for number in range(count):
+        praise = rng.random() < 0.5
+        words = rng.choices(WORDS, k=rng.randint(2, 9))
+        words.insert(rng.randint(0, len(words)), rng.choice(GOOD if praise else BAD))
+        row = ["r{}".format(number), " ".join(words)] + (["praise" if praise else "blame"] if labelled else [])
+        rows.append("\t".join(row))
+    return rows
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Tiny:
+    folder = tmp_path_factory.mktemp("tiny")
+    config = dict(
+        vocab_size=40,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        hidden_act="gelu",
+        hidden_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.1,
+        max_position_embeddings=32,
+        type_vocab_size=2,
+        initializer_range=0.1,
+    )
+    (folder / "bert_config.json").write_text(json.dumps(config))
+    config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    (folder / "without_dropout.json").write_text(json.dumps(config))
+    vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + WORDS + GOOD + BAD
+    (folder / "vocab.txt").write_text("\n".join(vocab) + "\n")
+    data = folder / "data"
+    data.mkdir()
+    for name, rows in (("train", _rows(200, 1)), ("dev", _rows(64, 2)), ("test", _rows(30, 3, labelled=False))):
+        (data / (name + ".tsv")).write_text("\n".join(rows) + "\n")
+    return Tiny(
+        str(data), str(folder / "vocab.txt"), str(folder / "bert_config.json"), str(folder / "without_dropout.json")
+    )
+
+
+def command(arguments: List[str]) -> List[str]:
+    return [sys.executable, os.path.join(ROOT, "run_classifier.py")] + arguments
+
+
+@pytest.fixture(scope="session")
+def run_command():
+    """Runs the command line; gives the finished process with its output."""
+
+    def run(arguments: List[str], cwd: str = ROOT) -> subprocess.CompletedProcess:
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        return subprocess.run(command(arguments), cwd=cwd, **pipes)
+
+    return run

@@ -1,0 +1,171 @@
+"""The plan's arithmetic, its refusals, and the decision what to restore."""
+
+import json
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from errors import UserError
+from training import plan as plans
+from training.plan import FolderState, PlanConfig, compare, decide, make_plan, rates
+
+
+def plan_of(examples=3668, **config):
+    return make_plan(
+        PlanConfig(**config), examples, {"labels": ["0", "1"], "init_checkpoint": "a"}, {"padding": "longest"}
+    )
+
+
+def test_mrpc_has_upstreams_numbers():
+    plan = plan_of()
+    assert (plan.num_train_steps, plan.num_warmup_steps, plan.lr_decay_steps) == (343, 34, 343)
+    assert "3,668 examples / 32 = 114.6 an epoch × 3 epochs → 343 (rounded down as upstream)" in plan.derivation[0]
+
+
+@hypothesis.given(
+    examples=st.integers(1, 100000),
+    batch=st.integers(1, 512),
+    epochs=st.floats(0.1, 20),
+    proportion=st.floats(0, 0.9),
+    extra=st.integers(0, 1000),
+    peak=st.floats(1e-7, 1.0),
+)
+@hypothesis.settings(max_examples=1000, deadline=None)
+def test_rates_follow_the_closed_form(examples, batch, epochs, proportion, extra, peak):
+    steps = int(examples / batch * epochs)
+    hypothesis.assume(1 <= steps <= 20000)
+    horizon = steps + extra
+    warmup = int(horizon * proportion)
+    hypothesis.assume(warmup < steps)
+    plan = make_plan(
+        PlanConfig(
+            train_batch_size=batch,
+            num_train_epochs=epochs,
+            lr_decay_steps=horizon,
+            warmup_proportion=proportion,
+            learning_rate=peak,
+        ),
+        examples,
+        {},
+        {},
+    )
+    expected = [peak * t / warmup if t < warmup else peak * (1 - t / horizon) for t in range(steps)]
+    curve = rates(plan)
+    assert np.abs(curve - expected).max() <= 1e-6 * peak
+    assert np.all((curve > 0) == (np.array(expected) > 0))
+
+
+@pytest.mark.parametrize(
+    "config, said",
+    [
+        (dict(num_train_steps=10, num_train_epochs=2.0), "--num_train_steps and --num_train_epochs"),
+        (dict(num_warmup_steps=1, warmup_proportion=0.2), "--num_warmup_steps and --warmup_proportion"),
+        (dict(eval_every_steps=1, eval_every_epochs=2.0), "--eval_every_steps and --eval_every_epochs"),
+        (dict(num_train_epochs=0.001), "less than one update"),
+        (dict(num_train_steps=100, lr_decay_steps=50), "Raise --lr_decay_steps to 100"),
+        (dict(num_train_steps=100, num_warmup_steps=100), "Warm-up of 100 steps"),
+        (dict(end_learning_rate=1.0), "--end_learning_rate=1 is above"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_remedy(config, said):
+    with pytest.raises(UserError) as error:
+        plan_of(**config)
+    assert said in str(error.value)
+
+
+def test_warnings_name_the_step_and_the_flag():
+    plan = plan_of(num_train_steps=100, lr_decay_steps=50, end_learning_rate=1e-6)
+    assert "is 1e-06 from step 50 to the end at step 100" in plan.warnings[0]
+    assert "Lower --train_batch_size" in plan_of(examples=10, num_train_steps=5).warnings[0]
+
+
+def test_the_plan_says_that_the_peak_is_not_reached():
+    assert "--learning_rate=5e-05 itself is not reached" in plans.describe(plan_of())
+    assert "not reached" not in plans.describe(plan_of(num_warmup_steps=0))
+
+
+def test_a_plan_survives_json():
+    plan = plan_of(num_train_steps=7)
+    assert plans.from_json(json.loads(json.dumps(plans.to_json(plan))), "plan.json") == plan
+    with pytest.raises(UserError, match="plan.json: not a plan"):
+        plans.from_json({"examples": 1}, "plan.json")
+
+
+CHANGES = [
+    (dict(seed=1), "seed: 12345 → 1"),
+    (dict(train_batch_size=64), "train_batch_size: 32 → 64"),
+    (dict(num_train_epochs=4.0), "lr_decay_steps: 343 → 458"),
+    (dict(lr_decay_steps=400), "lr_decay_steps: 343 → 400"),
+    (dict(num_warmup_steps=10), "num_warmup_steps: 34 → 10"),
+    (dict(learning_rate=1e-4), "learning_rate: 5e-05 → 0.0001"),
+    (dict(end_learning_rate=1e-6), "end_learning_rate: 0.0 → 1e-06"),
+    (dict(decay_power=2.0), "decay_power: 1.0 → 2.0"),
+    (dict(shuffle=False), "shuffle: True → False"),
+    (dict(examples=3667), "examples: 3668 → 3667"),
+]
+
+
+@pytest.mark.parametrize("config, said", CHANGES)
+def test_a_change_that_moves_the_rate_or_the_order_is_refused(config, said):
+    with pytest.raises(UserError) as error:
+        decide(FolderState(step=100, plan=plan_of()), plan_of(**config), False, allow_plan_change=False)
+    assert said in str(error.value)
+    assert "at step 100: lr 3.54e-05 → " in str(error.value)
+    allowed = decide(FolderState(step=100, plan=plan_of()), plan_of(**config), False, allow_plan_change=True)
+    assert allowed.action == "continue"
+    assert said in allowed.reason
+
+
+def test_a_changed_identity_is_named():
+    other = make_plan(PlanConfig(), 3668, {"labels": ["0", "1", "2"], "init_checkpoint": "a"}, {})
+    assert [str(d) for d in compare(plan_of(), other)] == ["labels: ['0', '1'] → ['0', '1', '2']"]
+
+
+def test_upstreams_trap_is_refused_with_the_remedy_in_numbers():
+    with pytest.raises(UserError) as error:
+        decide(FolderState(343, plan_of()), plan_of(train_batch_size=64), False, False)
+    assert "3.0 epochs of batch 64 end at step 171; this run is at step 343: pass --num_train_epochs=7" in str(
+        error.value
+    )
+    assert "finished (the run ends at step 171)" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "state, config, weights, allow, action",
+    [
+        (FolderState(None, None), {}, True, False, "start"),
+        (FolderState(None, plan_of()), {}, True, False, "start"),  # killed before its first checkpoint
+        (FolderState(100, plan_of()), {}, False, False, "continue"),
+        (FolderState(100, plan_of()), {}, True, False, "continue"),
+        (FolderState(343, plan_of()), {}, True, False, "finished"),
+        (FolderState(100, None), {}, True, True, "continue"),
+        (FolderState(100, plan_of(), True), dict(early_stopping_patience=2), True, False, "finished"),
+        # the stop step alone moves no rate: it is harmless
+        (
+            FolderState(100, plan_of(lr_decay_steps=400)),
+            dict(num_train_steps=390, lr_decay_steps=400),
+            True,
+            False,
+            "continue",
+        ),
+        (FolderState(100, plan_of()), dict(eval_every_steps=7, save_checkpoints_steps=9), True, False, "continue"),
+    ],
+)
+def test_decisions(state, config, weights, allow, action):
+    decision = decide(state, plan_of(**config), weights, allow)
+    assert decision.action == action
+    assert decision.reason
+
+
+@pytest.mark.parametrize(
+    "state, weights, said",
+    [
+        (FolderState(None, None), False, "Pass --init_checkpoint, or --from_scratch"),
+        (FolderState(100, None), True, "no plan.json"),
+    ],
+)
+def test_undecidable_folders_are_refused(state, weights, said):
+    with pytest.raises(UserError, match=said):
+        decide(state, plan_of(), weights, False)

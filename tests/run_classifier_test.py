@@ -1,0 +1,222 @@
+"""Whole runs through the command line: what a user sees, what lies in the folder, exit codes."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from absl.testing import flagsaver
+from conftest import command
+
+import flags
+import run_classifier
+
+
+def tensors(folder, step):
+    reader = tf.train.load_checkpoint(os.path.join(folder, "model.ckpt-{}".format(step)))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_bitwise_equal(first, second):
+    assert set(first) == set(second)
+    different = [name for name in first if not np.array_equal(first[name], second[name])]
+    assert not different
+
+
+def metrics_lines(folder, split):
+    with open(os.path.join(folder, "metrics.jsonl")) as file:
+        return [line for line in map(json.loads, file) if line["split"] == split]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, run_command, tmp_path_factory):
+    """One run with everything on; most tests look at what it left."""
+    folder = str(tmp_path_factory.mktemp("run") / "out")
+    arguments = tiny.flags(output_dir=folder, do_train="true", do_eval="true", do_predict="true", eval_every_steps=20)
+    process = run_command(arguments)
+    assert process.returncode == 0, process.stderr
+    return folder, arguments, process
+
+
+def test_a_run_learns_the_task_and_leaves_a_self_contained_folder(finished, tiny):
+    folder, _, process = finished
+    with open(os.path.join(folder, "eval_results.json")) as file:
+        results = json.load(file)
+    assert results["accuracy"] >= 0.95
+    assert results["labels"] == ["blame", "praise"]
+    assert np.sum(results["confusion_matrix"]) == results["examples"] == 64
+    with open(os.path.join(folder, "predictions.tsv")) as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    assert rows[0] == ["id", "prediction", "blame", "praise"]
+    assert [row[0] for row in rows[1:]] == ["r{}".format(n) for n in range(30)]
+    names = set(os.listdir(folder))
+    assert {
+        "flags.txt",
+        "config.json",
+        "plan.json",
+        "bert_config.json",
+        "vocab.txt",
+        "labels.json",
+        "checkpoint",
+        "model.ckpt-60.index",
+        "best",
+        "metrics.jsonl",
+        "eval_results.txt",
+        "test_results.tsv",
+        "cache",
+    } <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert "eval_accuracy = " in Path(folder, "eval_results.txt").read_text()
+    assert "loss " in process.stdout and "grad norm" in process.stdout and "ETA" in process.stdout
+
+
+def test_metrics_are_logged_with_the_rate_that_each_update_used(finished):
+    folder, _, _ = finished
+    lines = metrics_lines(folder, "train")
+    assert [line["step"] for line in lines] == [10, 20, 30, 40, 50, 60]
+    for line in lines:
+        t = line["step"] - 1  # the update that made this step
+        assert line["learning_rate"] == pytest.approx(1e-3 * (t / 6 if t < 6 else 1 - t / 60), rel=1e-6)
+    assert lines[-1]["loss"] < lines[0]["loss"] / 2
+    assert [line["step"] for line in metrics_lines(folder, "dev")] == [20, 40, 60]
+
+
+def test_the_same_command_again_finds_the_run_finished(finished, run_command):
+    folder, arguments, _ = finished
+    before = tensors(folder, 60)
+    process = run_command(arguments)
+    assert process.returncode == 0
+    assert "step 60 of 60 is done" in process.stdout
+    assert_bitwise_equal(before, tensors(folder, 60))
+
+
+def test_another_batch_size_in_the_same_folder_is_refused(finished, run_command):
+    folder, arguments, _ = finished
+    before = tensors(folder, 60)
+    process = run_command([a for a in arguments if "train_batch_size" not in a] + ["--train_batch_size=32"])
+    assert process.returncode == 2
+    assert "train_batch_size: 16 → 32" in process.stderr and "Traceback" not in process.stderr
+    assert_bitwise_equal(before, tensors(folder, 60))
+
+
+def test_prediction_needs_only_the_models_folder(finished, tiny, run_command, tmp_path):
+    folder, _, _ = finished
+    file = os.path.join(tiny.data_dir, "test.tsv")
+    before = sorted(os.listdir(folder))
+    process = run_command(["--do_predict", "--model_dir=" + folder, "--predict_file=" + file], cwd=str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert sorted(os.listdir(folder)) == before  # the model's folder is read-only
+    assert (tmp_path / "predictions.tsv").read_text() == Path(folder, "predictions.tsv").read_text()
+
+
+def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished, tiny, tmp_path, run_command):
+    """SIGKILL at a moment after the first checkpoint, SIGTERM once, then to the end: weights, slots, counters equal."""
+    folder, _, _ = finished
+    other = str(tmp_path / "out")
+    arguments = tiny.flags(
+        output_dir=other,
+        do_train="true",
+        do_eval="true",
+        eval_every_steps=20,
+        save_checkpoints_steps=7,
+        log_every_steps=1,
+    )
+    for number, expected in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        process = subprocess.Popen(command(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        reached = 16 if number == signal.SIGKILL else 30
+        for line in process.stdout:
+            if line.startswith("step {}/60".format(reached).encode()):
+                break
+        process.send_signal(number)
+        process.communicate()
+        assert process.returncode == expected
+        if number == signal.SIGTERM:
+            assert os.path.exists(os.path.join(other, "checkpoint"))
+    last = run_command(arguments)
+    assert last.returncode == 0, last.stderr
+    assert "Resume: continue (from step " in last.stdout
+    assert_bitwise_equal(tensors(folder, 60), tensors(other, 60))
+    assert [line["step"] for line in metrics_lines(other, "train")] == list(range(1, 61))
+
+
+def test_two_replicas_equal_one(tiny, run_command, tmp_path):
+    losses = {}
+    for name, extra in (("one", []), ("two", ["--distribution=mirrored", "--devices=cpu:0,cpu:1"])):
+        folder = str(tmp_path / name)
+        arguments = tiny.flags(
+            output_dir=folder,
+            do_train="true",
+            bert_config_file=tiny.without_dropout,
+            num_train_steps=20,
+            log_every_steps=1,
+        )
+        process = run_command(arguments + extra)
+        assert process.returncode == 0, process.stderr
+        losses[name] = [line["loss"] for line in metrics_lines(folder, "train")]
+    np.testing.assert_allclose(losses["one"], losses["two"], rtol=1e-5)
+    first, second = tensors(str(tmp_path / "one"), 20), tensors(str(tmp_path / "two"), 20)
+    assert set(first) == set(second)
+    for name, value in first.items():
+        if value.dtype == np.float32:
+            # a bias of keys has no gradient but rounding noise, which Adam scales up
+            scale = max(np.abs(value).max(), 1e-2)
+            assert np.abs(value - second[name]).max() <= 1e-3 * scale, name
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(tiny, run_command, tmp_path):
+    folder = tmp_path / "out"
+    process = run_command(tiny.flags(output_dir=str(folder), num_train_steps=None, dry_run="true"))
+    assert process.returncode == 0, process.stderr
+    assert "200 examples / 16 = 12.5 an epoch × 3 epochs → 37" in process.stdout
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        (dict(nonsense=1), "nonsense"),
+        (dict(num_train_steps="many"), "num_train_steps"),
+        (dict(train_batch_size=0), "train_batch_size"),
+        (dict(num_train_epochs=2), "--num_train_steps and --num_train_epochs"),
+        (dict(data_dir="/nowhere"), "/nowhere"),
+        (dict(vocab_file="/nowhere/vocab.txt"), "/nowhere/vocab.txt"),
+        (dict(max_seq_length=64), "max_position_embeddings=32"),
+        (dict(from_scratch=None), "--from_scratch"),
+        (dict(from_scratch=None, init_checkpoint="/nowhere/model.ckpt"), "/nowhere/model.ckpt"),
+        (dict(use_tpu="true"), "--use_tpu"),
+        (dict(tpu_name="x"), "--tpu_name"),
+        (dict(devices="cpu:0,cpu:1"), "--distribution=mirrored"),
+        (dict(best_metric="bleu"), "--best_metric=bleu"),
+        (dict(do_train=None), "Nothing to do"),
+    ],
+)
+def test_a_users_mistake_is_one_message_and_exit_2(tiny, changed, said, tmp_path, capsys):
+    arguments = tiny.flags(**dict(dict(output_dir=str(tmp_path / "out"), do_train="true"), **changed))
+    saved = flagsaver.save_flag_values()
+    try:
+        with pytest.raises(SystemExit) as exit:
+            flags.run(run_classifier.main, ["run_classifier.py"] + arguments, "")
+    finally:
+        flagsaver.restore_flag_values(saved)
+    assert exit.value.code == 2
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+
+
+def test_interrupt_before_training_exits_130(tiny, tmp_path):
+    process = subprocess.Popen(
+        command(tiny.flags(output_dir=str(tmp_path / "out"), do_train="true")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in errors

@@ -1,0 +1,234 @@
+"""Checkpoints: which there are, which are whole, saving them, and initial weights.
+
+A checkpoint is the whole state of a run at a step: weights, optimizer slots, step, and the counters of TrainingState.
+`checkpoint` (TensorFlow's own state file) names the newest. It is written after the data is on disk under its final
+name, so a kill at any moment leaves the previous checkpoint valid; a damaged one is detected by TensorFlow's checksums
+and the next older one taken.
+"""
+
+import os
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from errors import UserError
+from training import files
+
+_PREFIX = "model.ckpt"
+_INDEX_NAME = re.compile(r"^model\.ckpt-(\d+)\.index$")
+BEST_FOLDER = "best"
+
+
+def steps_in(folder: str) -> List[int]:
+    """The steps of the checkpoints in a folder, newest first."""
+    if not os.path.isdir(folder):
+        return []
+    matches = (_INDEX_NAME.match(name) for name in os.listdir(folder))
+    return sorted((int(match.group(1)) for match in matches if match), reverse=True)
+
+
+def prefix_of(folder: str, step: int) -> str:
+    return os.path.join(folder, "{}-{}".format(_PREFIX, step))
+
+
+def step_of(prefix: str) -> int:
+    """The step in the name of a run's checkpoint."""
+    return int(prefix.rsplit("-", 1)[1])
+
+
+def damage(prefix: str) -> Optional[str]:
+    """Reads every tensor of a checkpoint; what is wrong with it, or None. TensorFlow verifies a checksum a tensor."""
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:  # RuntimeError: get_tensor's DataLoss on some TFs
+        return str(error).split("\n", 1)[0]
+    return None
+
+
+def newest_whole(folder: str) -> Tuple[Optional[str], List[str]]:
+    """The newest undamaged checkpoint's prefix (None where the folder has no checkpoint) and what was passed over.
+
+    Raises UserError where there are checkpoints and all are damaged: starting again at step 0 is the user's to decide.
+    """
+    passed_over = []
+    for step in steps_in(folder):
+        prefix = prefix_of(folder, step)
+        found = damage(prefix)
+        if found is None:
+            return prefix, passed_over
+        passed_over.append("{} is damaged: {}".format(prefix, found))
+    if passed_over:
+        raise UserError(
+            "No checkpoint in {} can be read:\n  {}\nRestore one from a copy, or use another --output_dir.".format(
+                folder, "\n  ".join(passed_over)
+            )
+        )
+    return None, passed_over
+
+
+def resolve(path: str, which: Optional[str] = None) -> str:
+    """A checkpoint prefix, or a run's folder → a checkpoint prefix.
+
+    which: "best" or "last" for a folder; None takes the best where there is one, else the last.
+    """
+    if os.path.isdir(path):
+        best, last = steps_in(best_folder(path)), steps_in(path)
+        if which == "best" and not best:
+            raise UserError("--checkpoint=best: {} has no best checkpoint. Use --checkpoint=last.".format(path))
+        if best and which != "last":
+            return prefix_of(best_folder(path), best[0])
+        if last:
+            prefix, _ = newest_whole(path)
+            assert prefix is not None
+            return prefix
+        named = [name[: -len(".index")] for name in sorted(os.listdir(path)) if name.endswith(".ckpt.index")]
+        if len(named) == 1:  # a published model: bert_model.ckpt.*
+            return os.path.join(path, named[0])
+        raise UserError("{}: the folder has no checkpoint. Name a checkpoint prefix or a run's folder.".format(path))
+    prefix = path[: -len(".index")] if path.endswith(".index") else path
+    if not os.path.exists(prefix + ".index"):
+        raise UserError(
+            "{}: no checkpoint has this prefix ({}.index does not exist). Check the path; a prefix has no file "
+            "ending, as in bert_model.ckpt.".format(path, prefix)
+        )
+    return prefix
+
+
+def shapes_in(prefix: str) -> Dict[str, Tuple[int, ...]]:
+    """Variable name → shape. Raises UserError where the checkpoint cannot be read."""
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise UserError("{}: not a readable checkpoint ({}).".format(prefix, str(error).split("\n", 1)[0])) from None
+    return {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+
+
+def save(saver: tf.train.Saver, session: tf.Session, folder: str, step: int, keep: int) -> str:
+    """Writes the checkpoint of `step`, points `checkpoint` at it, then keeps only the newest `keep` (0: keeps all).
+
+    saver: must have max_to_keep=None, since removal is done here, after the pointer is safe.
+    """
+    os.makedirs(folder, exist_ok=True)
+    prefix = prefix_of(folder, step)
+    temporary = os.path.join(folder, ".saving-" + os.path.basename(prefix))
+    saver.save(session, temporary, write_meta_graph=False, write_state=False)
+    for ending in (".data-00000-of-00001", ".index"):  # the index last: without it the checkpoint is not there
+        files.rename_synced(temporary + ending, prefix + ending)
+    with files.atomic_write(os.path.join(folder, "checkpoint")) as file:
+        file.write('model_checkpoint_path: "{}"\n'.format(os.path.basename(prefix)))
+    not_newer = [other for other in steps_in(folder) if other <= step]  # a newer one is damaged; it is written again
+    for old in not_newer[keep:] if keep else []:
+        _remove(prefix_of(folder, old))
+    return prefix
+
+
+def _remove(prefix: str) -> None:
+    for ending in (".index", ".data-00000-of-00001"):
+        if os.path.exists(prefix + ending):
+            os.unlink(prefix + ending)
+
+
+def best_folder(folder: str) -> str:
+    return os.path.join(folder, BEST_FOLDER)
+
+
+def discard_best_after(folder: str, step: int) -> None:
+    """Removes a best checkpoint from beyond `step`, which a killed try left and the resumed run has yet to earn."""
+    for later in steps_in(best_folder(folder)):
+        if later > step:
+            _remove(prefix_of(best_folder(folder), later))
+
+
+def remove_leftovers(folder: str) -> None:
+    """Removes what a killed save left."""
+    for name in os.listdir(folder):
+        if name.startswith(".saving-"):
+            os.unlink(os.path.join(folder, name))
+
+
+class LoadReport(NamedTuple):
+    """Which model variables a checkpoint provides."""
+
+    loaded: List[str]
+    missing: List[str]  # in the model, not in the checkpoint: they keep their initial values
+    unused: List[str]  # in the checkpoint, not in the model
+    mismatched: List[str]  # in both, with other shapes
+
+    def __str__(self) -> str:
+        lines = ["{} loaded, {} missing, {} unused, {} mismatched".format(*map(len, self))]
+        for title, names in (("missing", self.missing), ("mismatched", self.mismatched)):
+            lines += ["  {}: {}".format(title, name) for name in names]
+        return "\n".join(lines)
+
+
+# What a training checkpoint holds besides weights.
+_TRAINING_ONLY = re.compile(r"(/adam_[mv](_\d+)?$)|(^global_step$)|(^training_state/)")
+
+
+def match_weights(
+    model: Dict[str, Tuple[int, ...]], prefix: str, head_variables: Sequence[str], reset_head: bool
+) -> LoadReport:
+    """Compares the model's variables (name → shape) with a checkpoint's.
+
+    Raises UserError where nothing matches, or where a shape differs; a head's shape may differ with reset_head.
+    """
+    found = {name: shape for name, shape in shapes_in(prefix).items() if not _TRAINING_ONLY.search(name)}
+    head = [name for name in model if name.startswith(tuple(head_variables))]
+    wanted = {name: shape for name, shape in model.items() if not (reset_head and name in head)}
+    report = LoadReport(
+        loaded=sorted(name for name, shape in wanted.items() if found.get(name) == shape),
+        missing=sorted(name for name in model if name not in wanted or name not in found),
+        unused=sorted(name for name in found if name not in wanted),
+        mismatched=sorted(name for name, shape in wanted.items() if name in found and found[name] != shape),
+    )
+    if report.mismatched:
+        lines = ["  {}: model {}, checkpoint {}".format(n, wanted[n], found[n]) for n in report.mismatched]
+        if all(name in head for name in report.mismatched):
+            remedy = "The head was trained for other labels: pass --reset_head to start a new one."
+        else:
+            remedy = "Use the bert_config.json that belongs to the checkpoint."
+        raise UserError("{}: shapes differ from the model's:\n{}\n{}".format(prefix, "\n".join(lines), remedy))
+    if not [name for name in report.loaded if name not in head]:
+        raise UserError(
+            "{}: none of its {} variables has a name of this model (for example {}; the model has for example {}). "
+            "Convert it with scripts/convert_checkpoint.py, or pass --from_scratch.".format(
+                prefix, len(found), ", ".join(sorted(found)[:2]) or "none", ", ".join(sorted(model)[:2])
+            )
+        )
+    return report
+
+
+class TrainingState(NamedTuple):
+    """What is not a function of the step. Saved in every checkpoint as variables named training_state/<field>."""
+
+    examples_consumed: int = 0
+    evaluated_step: int = 0  # the last step whose evaluation is part of the state
+    best_score: float = float("-inf")
+    best_step: int = 0
+    evaluations_without_improvement: int = 0
+
+
+def state_in(prefix: str) -> TrainingState:
+    """The counters that a checkpoint holds; initial ones where it has none."""
+    reader = tf.train.load_checkpoint(prefix)
+    names = {name: "training_state/" + name for name in TrainingState._fields}
+    found = {name: reader.get_tensor(full).item() for name, full in names.items() if reader.has_tensor(full)}
+    return TrainingState(**found)
+
+
+def training_state_variables() -> "Dict[str, Any]":
+    """Creates (or finds) the variables of TrainingState in the current graph and scope."""
+    variables = {}
+    for name, initial in TrainingState()._asdict().items():
+        variables[name] = tf.get_variable(
+            "training_state/" + name,
+            shape=[],
+            dtype=tf.float64 if isinstance(initial, float) else tf.int64,
+            initializer=tf.constant_initializer(initial),
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+    return variables

@@ -1,0 +1,364 @@
+"""The plan: all step arithmetic of a run, computed once before anything is built, and the decision what to restore.
+
+Pure: no TensorFlow, no files. Three numbers are kept apart: `num_train_steps` (when to stop), `lr_decay_steps` (the
+horizon that the schedule is computed from) and `num_warmup_steps`. `num_train_epochs` and `warmup_proportion` only
+fill in what was not given. A run saves its plan; a later command in the same folder is compared with it, so a changed
+batch size or epoch count cannot move the learning rate unseen.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import numpy as np
+import schedules
+
+from errors import UserError
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """What the user asked for; None where a flag was not given."""
+
+    train_batch_size: int = 32
+    num_train_steps: Optional[int] = None
+    num_train_epochs: Optional[float] = None
+    lr_decay_steps: Optional[int] = None
+    num_warmup_steps: Optional[int] = None
+    warmup_proportion: Optional[float] = None
+    learning_rate: float = 5e-5
+    end_learning_rate: float = 0.0
+    decay_power: float = 1.0
+    eval_every_steps: Optional[int] = None
+    eval_every_epochs: Optional[float] = None
+    save_checkpoints_steps: int = 1000
+    early_stopping_patience: int = 0
+    seed: int = 12345
+    shuffle: bool = True
+
+
+DEFAULT_EPOCHS = 3.0
+DEFAULT_WARMUP_PROPORTION = 0.1
+DEFAULT_EVAL_EPOCHS = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does. Steps are completed updates; the update from step t to t+1 uses rates(plan)[t].
+
+    identity: everything else that decides the numbers of a run (data, labels, model, optimizer …), by name.
+    notes: what is worth recording and may change freely between commands.
+    """
+
+    examples: int
+    train_batch_size: int
+    num_train_steps: int
+    lr_decay_steps: int
+    num_warmup_steps: int
+    learning_rate: float
+    end_learning_rate: float
+    decay_power: float
+    eval_every_steps: int
+    save_checkpoints_steps: int
+    early_stopping_patience: int
+    seed: int
+    shuffle: bool
+    identity: Dict[str, Any] = field(default_factory=dict)
+    notes: Dict[str, Any] = field(default_factory=dict)
+    derivation: Tuple[str, ...] = ()
+    warnings: Tuple[str, ...] = ()
+
+    @property
+    def schedule(self) -> schedules.ScheduleConfig:
+        return schedules.ScheduleConfig(
+            learning_rate=self.learning_rate,
+            num_warmup_steps=self.num_warmup_steps,
+            lr_decay_steps=self.lr_decay_steps,
+            end_learning_rate=self.end_learning_rate,
+            decay_power=self.decay_power,
+        )
+
+    @property
+    def epoch_steps(self) -> float:
+        return self.examples / self.train_batch_size
+
+
+def _number(value: float) -> str:
+    return "{:g}".format(value)
+
+
+def _refuse_both(first: str, second: str, config: PlanConfig) -> None:
+    if getattr(config, first) is not None and getattr(config, second) is not None:
+        raise UserError("--{0} and --{1} were both given. Give one of them.".format(first, second))
+
+
+def _train_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
+    _refuse_both("num_train_steps", "num_train_epochs", config)
+    batch = config.train_batch_size
+    if config.num_train_steps is not None:
+        steps = config.num_train_steps
+        epochs = steps * batch / examples
+        return steps, "steps: {} (--num_train_steps) = {:.2f} epochs of {:,} examples / {}".format(
+            steps, epochs, examples, batch
+        )
+    epochs = DEFAULT_EPOCHS if config.num_train_epochs is None else config.num_train_epochs
+    steps = int(examples / batch * epochs)
+    if steps < 1:
+        raise UserError(
+            "--num_train_epochs={}: {:,} examples / --train_batch_size={} × {} epochs is less than one update. "
+            "Lower --train_batch_size, raise --num_train_epochs, or give --num_train_steps.".format(
+                _number(epochs), examples, batch, _number(epochs)
+            )
+        )
+    return steps, "steps: {:,} examples / {} = {:.1f} an epoch × {} epochs → {} (rounded down as upstream)".format(
+        examples, batch, examples / batch, _number(epochs), steps
+    )
+
+
+def _warmup_steps(config: PlanConfig, horizon: int, steps: int) -> Tuple[int, str]:
+    _refuse_both("num_warmup_steps", "warmup_proportion", config)
+    if config.num_warmup_steps is not None:
+        warmup, source = config.num_warmup_steps, "--num_warmup_steps"
+    else:
+        proportion = DEFAULT_WARMUP_PROPORTION if config.warmup_proportion is None else config.warmup_proportion
+        warmup, source = int(horizon * proportion), "{} of the horizon".format(_number(proportion))
+    if warmup and warmup >= steps:
+        raise UserError(
+            "Warm-up of {} steps ({}) is not shorter than the run of {} steps: the learning rate would never start "
+            "to fall. Lower --num_warmup_steps or --warmup_proportion, or raise --num_train_steps.".format(
+                warmup, source, steps
+            )
+        )
+    return warmup, "warm-up: {} steps ({})".format(warmup, source)
+
+
+def _eval_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
+    _refuse_both("eval_every_steps", "eval_every_epochs", config)
+    if config.eval_every_steps is not None:
+        steps = config.eval_every_steps
+    else:
+        epochs = DEFAULT_EVAL_EPOCHS if config.eval_every_epochs is None else config.eval_every_epochs
+        steps = max(1, int(examples / config.train_batch_size * epochs)) if epochs else 0
+    return steps, "evaluation on dev: " + ("every {} steps".format(steps) if steps else "only at the end")
+
+
+def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes: Dict[str, Any]) -> Plan:
+    """Computes the plan of a run over `examples` training examples. Raises UserError for what cannot be meant."""
+    if examples < 1:
+        raise UserError("The training file has no examples.")
+    steps, steps_line = _train_steps(config, examples)
+    horizon = steps if config.lr_decay_steps is None else config.lr_decay_steps
+    warnings = []
+    if config.end_learning_rate > config.learning_rate:
+        raise UserError(
+            "--end_learning_rate={} is above --learning_rate={}. Lower it.".format(
+                _number(config.end_learning_rate), _number(config.learning_rate)
+            )
+        )
+    if horizon < steps:
+        reached = "is {} from step {} to the end at step {}".format(_number(config.end_learning_rate), horizon, steps)
+        if not config.end_learning_rate:
+            raise UserError(
+                "--lr_decay_steps={} is shorter than the run: the learning rate {}, so nothing would be learned there. "
+                "Raise --lr_decay_steps to {}, lower --num_train_steps, or give --end_learning_rate.".format(
+                    horizon, reached, steps
+                )
+            )
+        warnings.append("The learning rate {}, because --lr_decay_steps={}.".format(reached, horizon))
+    warmup, warmup_line = _warmup_steps(config, horizon, steps)
+    eval_steps, eval_line = _eval_steps(config, examples)
+    if config.train_batch_size > examples:
+        warnings.append(
+            "--train_batch_size={} is larger than the data ({} examples): a batch holds some examples twice. "
+            "Lower --train_batch_size.".format(config.train_batch_size, examples)
+        )
+    plan = Plan(
+        examples=examples,
+        train_batch_size=config.train_batch_size,
+        num_train_steps=steps,
+        lr_decay_steps=horizon,
+        num_warmup_steps=warmup,
+        learning_rate=config.learning_rate,
+        end_learning_rate=config.end_learning_rate,
+        decay_power=config.decay_power,
+        eval_every_steps=eval_steps,
+        save_checkpoints_steps=config.save_checkpoints_steps,
+        early_stopping_patience=config.early_stopping_patience,
+        seed=config.seed,
+        shuffle=config.shuffle,
+        identity=identity,
+        notes=notes,
+        warnings=tuple(warnings),
+    )
+    lines = (steps_line, warmup_line, _rate_line(plan), eval_line)
+    return dataclasses.replace(plan, derivation=lines)
+
+
+def rates(plan: Plan) -> np.ndarray:
+    """[num_train_steps] float64: rates(plan)[t] is the learning rate of the update from step t to t+1."""
+    return schedules.learning_rates(plan.schedule, np.arange(plan.num_train_steps))
+
+
+def _rate_line(plan: Plan) -> str:
+    curve = rates(plan)
+    top = int(np.argmax(curve))
+    line = "learning rate: {} at step 0, highest {} at step {}, {} in the last update; horizon {} steps".format(
+        *[_number(float("{:.3g}".format(v))) for v in (curve[0], curve[top])],
+        top,
+        _number(float("{:.3g}".format(curve[-1]))),
+        plan.lr_decay_steps,
+    )
+    if plan.num_warmup_steps and curve[top] < plan.learning_rate * (1 - 1e-9):
+        line += " (decay is anchored at step 0 as upstream, so --learning_rate={} itself is not reached)".format(
+            _number(plan.learning_rate)
+        )
+    return line
+
+
+def describe(plan: Plan) -> str:
+    """The plan as people read it."""
+    lines = ["Plan"]
+    lines += ["  " + line for line in plan.derivation]
+    if not plan.shuffle:
+        lines.append("  order: file order, the same in every epoch (--shuffle=false)")
+    lines += ["  {}: {}".format(name, value) for name, value in plan.notes.items()]
+    lines += ["  WARNING: " + warning for warning in plan.warnings]
+    return "\n".join(lines)
+
+
+def to_json(plan: Plan) -> Dict[str, Any]:
+    return dataclasses.asdict(plan)
+
+
+def from_json(value: Dict[str, Any], path: str) -> Plan:
+    """Reads a saved plan. Raises UserError naming `path` when it is not one."""
+    names = {f.name for f in dataclasses.fields(Plan)}
+    if not isinstance(value, dict) or set(value) != names:
+        raise UserError(
+            "{}: not a plan of this program (missing {}, unknown {}). Restore it, or use another --output_dir.".format(
+                path, sorted(names - set(value)), sorted(set(value) - names)
+            )
+        )
+    return Plan(**dict(value, derivation=tuple(value["derivation"]), warnings=tuple(value["warnings"])))
+
+
+# --- what changed between the plan of a run and the plan of a new command ---------------------------------------------
+
+# Fields whose change moves neither the learning rate, nor the data order, nor an update.
+_HARMLESS = {
+    "eval_every_steps",
+    "save_checkpoints_steps",
+    "early_stopping_patience",
+    "notes",
+    "derivation",
+    "warnings",
+    "num_train_steps",  # judged by the rates, below: the stop step alone changes no update
+}
+
+
+class Difference(NamedTuple):
+    name: str
+    before: Any
+    after: Any
+    harmless: bool
+
+    def __str__(self) -> str:
+        return "{}: {} → {}".format(self.name, self.before, self.after)
+
+
+def compare(old: Plan, new: Plan) -> List[Difference]:
+    """All differences between two plans, the harmful first."""
+    differences = []
+    for name in (f.name for f in dataclasses.fields(Plan)):
+        before, after = getattr(old, name), getattr(new, name)
+        if name == "identity":
+            for key in sorted(set(before) | set(after)):
+                if before.get(key) != after.get(key):
+                    differences.append(Difference(key, before.get(key), after.get(key), harmless=False))
+        elif name not in ("derivation", "warnings", "notes") and before != after:
+            differences.append(Difference(name, before, after, harmless=name in _HARMLESS))
+    return sorted(differences, key=lambda difference: difference.harmless)
+
+
+def _rate_change(old: Plan, new: Plan, step: int) -> str:
+    def rate(plan: Plan) -> str:
+        if step >= plan.num_train_steps:
+            return "finished (the run ends at step {})".format(plan.num_train_steps)
+        return "{:.3g}".format(float(schedules.learning_rates(plan.schedule, np.array([step]))[0]))
+
+    return "at step {}: lr {} → {}".format(step, rate(old), rate(new))
+
+
+# --- what to restore --------------------------------------------------------------------------------------------------
+
+
+class Decision(NamedTuple):
+    """What an engine does before its first step.
+
+    action: "start" (initial weights, step 0), "continue" (the run's own checkpoint) or "finished" (nothing to train).
+    """
+
+    action: str
+    reason: str
+
+
+class FolderState(NamedTuple):
+    """What output_dir holds. step is None where there is no checkpoint; plan is None where there is no plan.json."""
+
+    step: Optional[int]
+    plan: Optional[Plan]
+    stopped_early: bool = False
+
+
+def decide(folder: FolderState, new: Plan, has_initial_weights: bool, allow_plan_change: bool) -> Decision:
+    """`--resume_mode=auto`: continue exactly what the folder holds, else start. Raises UserError with the remedy."""
+    if folder.step is None:
+        if not has_initial_weights:
+            raise UserError(
+                "--output_dir holds no run to continue and no weights were given. Pass --init_checkpoint, or "
+                "--from_scratch to start from random weights."
+            )
+        return Decision("start", "the folder holds no checkpoint")
+    if folder.plan is None:
+        if not allow_plan_change:
+            raise UserError(
+                "--output_dir holds a checkpoint at step {} but no plan.json (google-research/bert writes none), so "
+                "its data, batch size and schedule cannot be checked. Pass --allow_plan_change to continue it with "
+                "this command's plan, or use an empty folder.".format(folder.step)
+            )
+        return Decision(
+            "continue", "from step {}; the folder has no plan, so nothing could be checked".format(folder.step)
+        )
+    differences = compare(folder.plan, new)
+    harmful = [difference for difference in differences if not difference.harmless]
+    if harmful and not allow_plan_change:
+        raise UserError(_refusal(folder.step, folder.plan, new, harmful))
+    noted = "; changed: " + ", ".join(str(d) for d in differences) if differences else ""
+    if folder.step >= new.num_train_steps:
+        return Decision("finished", "step {} of {} is done{}".format(folder.step, new.num_train_steps, noted))
+    if folder.stopped_early and new.early_stopping_patience:
+        return Decision("finished", "early stopping ended the run at step {}{}".format(folder.step, noted))
+    return Decision("continue", "from step {} of {}{}".format(folder.step, new.num_train_steps, noted))
+
+
+def _refusal(step: int, old: Plan, new: Plan, harmful: List[Difference]) -> str:
+    lines = ["This command differs from the run in --output_dir:"]
+    lines += ["  " + str(difference) for difference in harmful]
+    lines.append("  " + _rate_change(old, new, step))
+    if new.num_train_steps <= step:
+        needed = int(np.ceil((step + 1) * new.train_batch_size / new.examples))
+        lines.append(
+            "  {:.1f} epochs of batch {} end at step {}; this run is at step {}: pass --num_train_epochs={} or "
+            "--num_train_steps=…".format(
+                new.num_train_steps * new.train_batch_size / new.examples,
+                new.train_batch_size,
+                new.num_train_steps,
+                step,
+                needed,
+            )
+        )
+    lines.append(
+        "Give the run's own flags (flags.txt in its folder), pass --allow_plan_change to go on all the same, or use "
+        "another --output_dir."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,143 @@
+"""What a run tells people: progress, metrics.jsonl, TensorBoard, result files.
+
+Numbers go to three places from one call: the terminal (a bar, or plain lines where there is no terminal), metrics.jsonl
+(one JSON object a line, for programs) and a TensorBoard event file. A resumed run continues all three at its step: what
+an earlier try wrote beyond it is dropped.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+import tqdm
+
+from training import files
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def say(text: str) -> None:
+    """A line for the user, on standard output; keeps a progress bar whole."""
+    tqdm.tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+class TrainingReport:
+    """Follows a training run from `step` to `num_train_steps`. Create and use it where the run's graph is default."""
+
+    def __init__(self, folder: str, step: int, num_train_steps: int, batch_size: int, every: int) -> None:
+        self._total = num_train_steps
+        self._batch_size = batch_size
+        self._every = every
+        self._step = step
+        self._losses: List[float] = []
+        self._seconds = 0.0
+        self._started: Optional[float] = None
+        path = os.path.join(folder, METRICS_FILE)
+        _drop_after(path, step)
+        self._lines = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed in close)
+        self._events = tf.summary.FileWriter(folder)
+        # Tells TensorBoard to forget what a killed run wrote beyond this step.
+        self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step + 1)
+        self._bar = tqdm.tqdm(total=num_train_steps, initial=step, unit="step") if sys.stderr.isatty() else None
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Only what runs inside counts as training time, in examples/s and ETA."""
+        started = time.time()
+        yield
+        self._seconds += time.time() - started
+
+    def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
+        """After the update that made `step`; learning_rate is the one it used."""
+        self._losses.append(loss)
+        if self._bar is not None:
+            self._bar.update(step - self._step)
+        self._step = step
+        if self._every and (step % self._every == 0 or step == self._total):
+            seconds_a_step = self._seconds / len(self._losses)
+            values = {
+                "loss": float(np.mean(self._losses)),
+                "learning_rate": learning_rate,
+                "grad_norm": grad_norm,
+                "examples_per_sec": self._batch_size / max(seconds_a_step, 1e-9),
+            }
+            self._write(step, "train", values)
+            eta = time.strftime("%H:%M:%S", time.gmtime((self._total - step) * seconds_a_step))
+            text = (
+                "loss {loss:.4f}  lr {learning_rate:.3g}  grad norm {grad_norm:.3f}  {examples_per_sec:.1f} examples/s"
+            )
+            if self._bar is not None:
+                self._bar.set_postfix_str(text.format(**values))
+            else:
+                say("step {}/{}  {}  ETA {}".format(step, self._total, text.format(**values), eta))
+            self._losses, self._seconds = [], 0.0
+
+    def evaluation(self, step: int, metrics: Dict[str, float], note: str) -> None:
+        self._write(step, "dev", metrics)
+        say("step {}/{}  dev: {}{}".format(step, self._total, format_metrics(metrics), note))
+
+    def _write(self, step: int, group: str, values: Dict[str, float]) -> None:
+        line = dict({"step": step, "split": group}, **values)
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        summary = tf.Summary(
+            value=[tf.Summary.Value(tag="{}/{}".format(group, n), simple_value=v) for n, v in values.items()]
+        )
+        self._events.add_summary(summary, step)
+        self._events.flush()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._lines.close()
+        self._events.close()
+
+
+def _drop_after(path: str, step: int) -> None:
+    """Removes the lines of metrics.jsonl beyond `step`, and a last line that a kill cut short."""
+    if not os.path.exists(path):
+        return
+    kept = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                continue
+    with files.atomic_write(path) as file:
+        file.writelines(kept)
+
+
+def format_metrics(metrics: Dict[str, float]) -> str:
+    return "  ".join("{} {:.4f}".format(name, value) for name, value in metrics.items())
+
+
+def write_eval_results(folder: str, metrics: Dict[str, float], step: int, details: Dict[str, Any]) -> None:
+    """eval_results.txt in upstream's form (`eval_accuracy = 0.86`) and eval_results.json with `details` besides."""
+    lines = {"eval_" + name: value for name, value in metrics.items()}
+    lines.update(global_step=step, loss=metrics["loss"])
+    with files.atomic_write(os.path.join(folder, "eval_results.txt")) as file:
+        file.writelines("{} = {}\n".format(name, lines[name]) for name in sorted(lines))
+    files.write_json(os.path.join(folder, "eval_results.json"), dict(metrics, global_step=step, **details))
+
+
+def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Tab-separated, with a header."""
+    with files.atomic_write(path) as file:
+        for row in [header] + list(rows):
+            file.write("\t".join(row) + "\n")
+
+
+def format_confusion_table(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+    """Rows are true labels, columns predicted ones."""
+    cells = [["true \\ predicted"] + list(labels)]
+    cells += [[label] + ["{:,}".format(count) for count in row] for label, row in zip(labels, matrix)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells)

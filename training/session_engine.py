@@ -1,0 +1,457 @@
+"""Train, evaluate and predict over one graph in one session, inside a tf.distribute strategy.
+
+`build` makes the graph once: a training tower and an inference tower that share variables. Everything after it feeds
+records and fetches numbers; the graph is finalized, so nothing can be rebuilt. One device is the strategy with one
+replica. A batch is fed as serialized records to one placeholder, and each replica takes its slice, so any number of
+replicas sees the same examples.
+"""
+
+import signal
+import threading
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import modeling
+import numpy as np
+import optimization
+import tensorflow.compat.v1 as tf
+
+from errors import UserError
+from tasks.task import Outputs, Predictions, Task
+from training import checkpoint, input_pipeline
+from training import plan as plans
+from training.checkpoint import TrainingState
+from training.feature_cache import RecordFile
+from training.plan import Plan
+from training.reports import TrainingReport, say
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How a job runs; none of it changes what is learned."""
+
+    distribution: str = "one_device"  # or "mirrored"
+    devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
+    padding: str = "longest"  # or "fixed", to max_seq_length
+    max_seq_length: int = 128
+    eval_batch_size: int = 8
+    predict_batch_size: int = 8
+    log_every_steps: int = 10
+    keep_checkpoint_max: int = 5
+
+
+class Engine(NamedTuple):
+    """A built graph with its session. Made by `build`."""
+
+    task: Task
+    config: EngineConfig
+    session: tf.Session
+    records: tf.Tensor  # [B] string placeholder
+    inference: "List[Outputs]"  # one a replica
+    training: Optional[Dict[str, Any]]  # loss, learning_rate, grad_norm; None without a plan
+    global_step: Any
+    weights: Dict[str, Any]  # name → variable, of the model
+    state: Dict[str, Any]  # name → variable, of TrainingState; empty without a plan
+    state_feeds: Dict[str, tf.Tensor]
+    assign_state: Any
+    weights_saver: tf.train.Saver
+    full_saver: tf.train.Saver
+
+
+class Evaluation(NamedTuple):
+    metrics: Dict[str, float]  # the task's, and "loss": the mean per unit of weight over the split
+    predictions: Predictions
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+def _gpus() -> List[str]:
+    listed = getattr(tf.config, "list_physical_devices", tf.config.experimental.list_physical_devices)("GPU")
+    return ["gpu:{}".format(number) for number in range(len(listed))]
+
+
+def _cpu_count(devices: Sequence[str]) -> int:
+    """How many logical CPU devices the names ask for."""
+    return 1 + max([int(name.split(":")[1]) for name in devices if name.startswith("cpu:")] or [0])
+
+
+def _make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
+    devices = list(config.devices) or _gpus()
+    cpus = _cpu_count(devices)
+    # TF 2 fixes its logical devices once a process; TF 1 takes them from the session's device_count alone.
+    if cpus > 1 and hasattr(tf.config, "set_logical_device_configuration"):
+        physical = tf.config.list_physical_devices("CPU")[0]
+        logical = [tf.config.LogicalDeviceConfiguration() for _ in range(cpus)]
+        tf.config.set_logical_device_configuration(physical, logical)
+    if config.distribution == "one_device":
+        return tf.distribute.OneDeviceStrategy("/" + (devices[0] if devices else "cpu:0"))
+    if not devices:
+        raise UserError(
+            "--distribution=mirrored: TensorFlow finds no GPU here. Name the devices, as --devices=cpu:0,cpu:1."
+        )
+    return tf.distribute.MirroredStrategy(["/" + name for name in devices])
+
+
+def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[[], Any]) -> Any:
+    run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2  # renamed in TF 2.2
+    return run(function)
+
+
+def _replica_batch(records: tf.Tensor, task: Task, padded_length: Optional[int]) -> Dict[str, Any]:
+    """This replica's slice of the fed records, as tensors."""
+    context = tf.distribute.get_replica_context()
+    replica, replicas = context.replica_id_in_sync_group, context.num_replicas_in_sync
+    count = tf.shape(records)[0]
+    mine = records[replica * count // replicas : (replica + 1) * count // replicas]
+    batch, input_mask = input_pipeline.parse_batch(mine, task.columns, padded_length)
+    return dict(batch, input_mask=input_mask)
+
+
+def _sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
+    def reduce(strategy: tf.distribute.Strategy, value: Any) -> Any:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+
+    return tf.distribute.get_replica_context().merge_call(reduce, args=(value,))
+
+
+def build(
+    task: Task,
+    config: EngineConfig,
+    seed: int,
+    plan: Optional[Plan] = None,
+    optimizer: Optional[optimization.OptimizerConfig] = None,
+) -> Engine:
+    """Builds the graph and opens its session, all variables at their initial values.
+
+    With a plan and an optimizer the graph trains too. Raises UserError for devices that are not there.
+    """
+    graph = tf.Graph()
+    with graph.as_default():
+        strategy = _make_strategy(config)
+        with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
+            return _build_in(strategy, task, config, seed, plan, optimizer)
+
+
+def _build_in(
+    strategy: tf.distribute.Strategy,
+    task: Task,
+    config: EngineConfig,
+    seed: int,
+    plan: Optional[Plan],
+    optimizer: Optional[optimization.OptimizerConfig],
+) -> Engine:
+    if plan is not None and plan.train_batch_size % strategy.num_replicas_in_sync:
+        raise UserError(
+            "--train_batch_size={} does not divide by the {} replicas. Give a multiple.".format(
+                plan.train_batch_size, strategy.num_replicas_in_sync
+            )
+        )
+    padded_length = config.max_seq_length if config.padding == "fixed" else None
+    records = tf.placeholder(tf.string, [None], "records")
+    global_step = tf.get_variable(
+        tf.GraphKeys.GLOBAL_STEP,
+        shape=[],
+        dtype=tf.int64,
+        initializer=tf.zeros_initializer(),
+        trainable=False,
+        collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP],
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+
+    def inference_tower() -> Outputs:
+        with modeling.keyed_randomness(seed, None):
+            return task.build(_replica_batch(records, task, padded_length), False)
+
+    def training_tower() -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        assert plan is not None and optimizer is not None
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        with modeling.keyed_randomness(seed, tf.identity(global_step), replica):
+            outputs = task.build(_replica_batch(records, task, padded_length), True)
+        loss = tf.reduce_sum(outputs.loss) / _sum_over_replicas(tf.reduce_sum(outputs.weight))
+        update = optimization.create_update(loss, plans.rates(plan), optimizer, global_step)
+        with tf.control_dependencies([update.train_op]):
+            return tf.identity(loss), tf.identity(update.learning_rate), tf.identity(update.grad_norm)
+
+    outputs = _on_replicas(strategy, inference_tower)
+    weights = {variable.op.name: variable for variable in tf.trainable_variables()}
+    training = None
+    state: Dict[str, Any] = {}
+    if plan is not None:
+        loss, learning_rate, grad_norm = _on_replicas(strategy, training_tower)
+        training = {
+            "loss": tf.add_n(list(strategy.experimental_local_results(loss))),
+            "learning_rate": strategy.experimental_local_results(learning_rate)[0],
+            "grad_norm": strategy.experimental_local_results(grad_norm)[0],
+        }
+        state = checkpoint.training_state_variables()
+    state_feeds = {name: tf.placeholder(variable.dtype.base_dtype, []) for name, variable in state.items()}
+    assignments = [
+        strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(state_feeds[name],))
+        for name, variable in state.items()
+    ]
+    session_config = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
+    session_config.gpu_options.allow_growth = True
+    session = tf.Session(config=session_config)
+    session.run(tf.global_variables_initializer())
+    return Engine(
+        task=task,
+        config=config,
+        session=session,
+        records=records,
+        inference=_per_replica(strategy, outputs),
+        training=training,
+        global_step=global_step,
+        weights=weights,
+        state=state,
+        state_feeds=state_feeds,
+        assign_state=assignments,
+        weights_saver=tf.train.Saver(list(weights.values()) + [global_step], max_to_keep=None),
+        full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
+    )
+
+
+def _per_replica(strategy: tf.distribute.Strategy, outputs: Outputs) -> "List[Outputs]":
+    def local(value: Any) -> List[Any]:
+        return list(strategy.experimental_local_results(value))
+
+    names = list(outputs.predictions)
+    columns = [local(outputs.loss), local(outputs.weight)] + [local(outputs.predictions[name]) for name in names]
+    return [Outputs(loss, weight, dict(zip(names, rest))) for loss, weight, *rest in zip(*columns)]
+
+
+# --- restoring --------------------------------------------------------------------------------------------------------
+
+
+def _restore(engine: Engine, prefix: str, names: Sequence[str]) -> None:
+    variables = {variable.op.name: variable for variable in engine.session.graph.get_collection("variables")}
+    with engine.session.graph.as_default():
+        tf.train.Saver({name: variables[name] for name in names}, max_to_keep=None).restore(engine.session, prefix)
+
+
+def _shapes(engine: Engine) -> Dict[str, Tuple[int, ...]]:
+    return {name: tuple(variable.shape.as_list()) for name, variable in engine.weights.items()}
+
+
+def load_weights(engine: Engine, prefix: str, reset_head: bool = False) -> checkpoint.LoadReport:
+    """Initial weights: the model's variables that the checkpoint has. Raises UserError as checkpoint.match_weights."""
+    report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head)
+    _restore(engine, prefix, report.loaded)
+    return report
+
+
+def load_trained(engine: Engine, prefix: str) -> int:
+    """The weights of a fine-tuned model; returns its step. Raises UserError where it has no trained head."""
+    report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head=False)
+    head = [name for name in report.missing if name.startswith(engine.task.head_variables)]
+    if head:
+        raise UserError(
+            "{}: has no trained head ({} missing), so its predictions would be noise. Train first, or name a "
+            "fine-tuned checkpoint.".format(prefix, ", ".join(head))
+        )
+    if report.missing:
+        raise UserError("{}: lacks {}.".format(prefix, ", ".join(report.missing)))
+    if "global_step" in checkpoint.shapes_in(prefix):
+        engine.weights_saver.restore(engine.session, prefix)  # adds nothing to the graph, which training finalized
+    else:
+        _restore(engine, prefix, report.loaded)
+    return int(engine.session.run(engine.global_step))
+
+
+def load_run(engine: Engine, prefix: str, batch_size: int) -> None:
+    """The whole state of a run. A checkpoint of upstream's lacks the counters: they are derived from its step."""
+    found = checkpoint.shapes_in(prefix)
+    names = [variable.op.name for variable in engine.session.graph.get_collection("variables")]
+    counters = [variable.op.name for variable in engine.state.values()]
+    missing = [name for name in names if name not in found and name not in counters]
+    if missing:
+        raise UserError(
+            "{}: cannot be continued, it lacks {} ({} in all). Pass it as --init_checkpoint with another "
+            "--output_dir.".format(prefix, ", ".join(missing[:3]), len(missing))
+        )
+    _restore(engine, prefix, [name for name in names if name in found])
+    if not all(name in found for name in counters):
+        step = int(engine.session.run(engine.global_step))
+        _set_state(engine, TrainingState(examples_consumed=step * batch_size, evaluated_step=step))
+
+
+def _set_state(engine: Engine, state: TrainingState) -> None:
+    feeds = {engine.state_feeds[name]: value for name, value in state._asdict().items()}
+    engine.session.run(engine.assign_state, feeds)
+
+
+def read_state(engine: Engine) -> TrainingState:
+    return TrainingState(**{name: value.item() for name, value in engine.session.run(engine.state).items()})
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+class StopRequest:
+    """Turns SIGTERM and SIGINT into a request that the loop answers after its current step.
+
+    The exit code is 128 + the signal's number: 143 and 130. Further signals while the state is saved change nothing.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.signal: Optional[int] = None
+        self._previous: Dict[int, Any] = {}
+
+    def _note(self, number: int, frame: Optional[FrameType]) -> None:
+        self.signal = number
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+# --- train, evaluate, predict -----------------------------------------------------------------------------------------
+
+
+def due(step: int, every: int) -> bool:
+    return every > 0 and step > 0 and step % every == 0
+
+
+def stopped_early(state: TrainingState, patience: int) -> bool:
+    return 0 < patience <= state.evaluations_without_improvement
+
+
+def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordFile], folder: str) -> int:
+    """Trains from the session's state to the end of the plan; returns the last step.
+
+    Evaluates on `dev` where given, saves to `folder`, keeps the best in `folder`/best. Raises SystemExit(128 + signal)
+    after saving, and UserError where the loss or the gradient is not finite: nothing is saved after such an update.
+    """
+    session = engine.session
+    session.graph.finalize()
+    assert engine.training is not None
+    step = int(session.run(engine.global_step))
+    state = read_state(engine)
+    checkpoint.discard_best_after(folder, step)
+    order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
+    run_step = session.make_callable(engine.training, feed_list=[engine.records])
+    with session.graph.as_default():  # TF 2's FileWriter wants a graph to be the default
+        report = TrainingReport(
+            folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps
+        )
+    saved = step if step else None
+    with StopRequest() as stop:
+        while True:
+            last = step >= plan.num_train_steps
+            evaluation_due = due(step, plan.eval_every_steps) or (last and plan.eval_every_steps > 0)
+            if dev is not None and evaluation_due and state.evaluated_step < step and not stop:
+                state = _evaluate_and_keep_best(engine, dev, step, state, folder, report, stop)
+            last = last or (dev is not None and stopped_early(state, plan.early_stopping_patience))
+            if saved != step and (last or stop or due(step, plan.save_checkpoints_steps)):
+                _set_state(engine, state)
+                checkpoint.save(engine.full_saver, session, folder, step, engine.config.keep_checkpoint_max)
+                saved = step
+            if stop:
+                report.close()
+                say("Stopped by signal {} at step {}, saved. The same command continues.".format(stop.signal, step))
+                raise SystemExit(128 + stop.signal)
+            if last:
+                break
+            with report.timed():
+                numbers = order.numbers(state.examples_consumed, plan.train_batch_size)
+                result = run_step(records.read(numbers))
+            _require_finite(result, step, numbers)
+            step += 1
+            state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
+            report.update(step, *(float(result[name]) for name in ("loss", "learning_rate", "grad_norm")))
+    report.close()
+    if step < plan.num_train_steps:
+        patience = plan.early_stopping_patience
+        say("Early stopping: no better {} in {} evaluations.".format(engine.task.best_metric, patience))
+    return step
+
+
+def _require_finite(result: Dict[str, Any], step: int, numbers: np.ndarray) -> None:
+    bad = [name for name in ("loss", "grad_norm") if not np.isfinite(result[name])]
+    if bad:
+        raise UserError(
+            "The {} of the update from step {} is not finite ({}). Its examples are numbers {} of the training file "
+            "(from 0, after --max_train_examples). Nothing was saved after step {}: lower --learning_rate, lengthen "
+            "the warm-up, or look at these examples.".format(
+                " and ".join(bad), step, result[bad[0]], ", ".join(map(str, sorted(numbers))), step
+            )
+        )
+
+
+def _evaluate_and_keep_best(
+    engine: Engine,
+    dev: RecordFile,
+    step: int,
+    state: TrainingState,
+    folder: str,
+    report: TrainingReport,
+    stop: StopRequest,
+) -> TrainingState:
+    """The state after the evaluation due at `step`; unchanged where a signal cut it short: the resumed run makes it."""
+    found = _predict(engine, dev, engine.config.eval_batch_size, stop)
+    if found is None:
+        return state
+    metrics = _score(engine, "dev", *found)
+    score = metrics[engine.task.best_metric]
+    if score > state.best_score:
+        checkpoint.save(engine.weights_saver, engine.session, checkpoint.best_folder(folder), step, keep=1)
+        state = state._replace(best_score=float(score), best_step=step, evaluations_without_improvement=0)
+        note = "  (best so far)"
+    else:
+        state = state._replace(evaluations_without_improvement=state.evaluations_without_improvement + 1)
+        note = "  (best {:.4f} at step {})".format(state.best_score, state.best_step)
+    report.evaluation(step, metrics, note)
+    return state._replace(evaluated_step=step)
+
+
+def evaluate(engine: Engine, split: str, records: RecordFile) -> Evaluation:
+    """Metrics and predictions of a whole split with the session's weights; every example counts once."""
+    found = _predict(engine, records, engine.config.eval_batch_size, None)
+    assert found is not None
+    return Evaluation(_score(engine, split, *found), found[0])
+
+
+def predict(engine: Engine, records: RecordFile) -> Predictions:
+    """Predictions with the session's weights, in file order."""
+    found = _predict(engine, records, engine.config.predict_batch_size, None)
+    assert found is not None
+    return found[0]
+
+
+def _score(engine: Engine, split: str, predictions: Predictions, loss: float) -> Dict[str, float]:
+    return dict(engine.task.score(split, predictions), loss=loss)
+
+
+def _predict(
+    engine: Engine, records: RecordFile, batch_size: int, stop: Optional[StopRequest]
+) -> Optional[Tuple[Predictions, float]]:
+    """(Predictions in file order, mean loss); None where `stop` was requested meanwhile."""
+    predictions: Predictions = {name: [] for name in engine.inference[0].predictions}
+    loss = weight = 0.0
+    for numbers in input_pipeline.file_order_batches(records, batch_size):
+        if stop:
+            return None
+        tokens = iter(records.index["tokens"][numbers])
+        for outputs in engine.session.run(engine.inference, {engine.records: records.read(numbers)}):
+            loss += float(np.sum(outputs.loss, dtype=np.float64))
+            weight += float(np.sum(outputs.weight, dtype=np.float64))
+            lengths = [next(tokens) for _ in outputs.loss]
+            for name, values in outputs.predictions.items():
+                per_token = name in engine.task.per_token_predictions
+                predictions[name] += [row[:length] if per_token else row for row, length in zip(values, lengths)]
+    return predictions, loss / max(weight, 1e-12)
+
+
+def close(engine: Engine) -> None:
+    engine.session.close()
