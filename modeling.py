@@ -1,0 +1,597 @@
+"""BERT (Devlin et al., https://arxiv.org/abs/1810.04805) in graph mode: ids → vectors.
+
+Function names, arguments, defaults and variable names are those of google-research/bert, so its checkpoints load by name
+and scripts written for its `modeling` keep working, with reference and with resource variables.
+
+Shapes: B batch · S sequence · F, T sequence that attends, is attended to · H hidden · A heads · D = H / A · V vocabulary.
+"""
+
+import collections
+import contextlib
+import copy
+import hashlib
+import json
+import math
+import re
+import threading
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from errors import UserError
+
+_LAYER_NORM_EPSILON = 1e-12  # of the published models
+_MASKED_SCORE = -10000.0  # added to the scores of padded positions, as in the published models
+
+# Keys of published bert_config.json files that no released BERT code reads.
+_UNREAD_KEYS = {
+    "directionality",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+}
+
+
+# --- where randomness comes from --------------------------------------------------------------------------------------
+
+
+class _Keys:
+    """What the random numbers of a keyed_randomness context are computed from."""
+
+    def __init__(self, seed: int, clock: Optional[Any], replica_id: Any) -> None:
+        self.seed = seed
+        self.clock = clock
+        self.replica_id = replica_id
+        self.uses: Dict[str, int] = collections.Counter()
+
+    def hashed(self, *names: str) -> int:
+        """A non-negative int64 that depends on the seed and the names alone."""
+        digest = hashlib.sha256("/".join((str(self.seed),) + names).encode("utf-8")).digest()
+        return int.from_bytes(digest[:8], "little") >> 1
+
+    def dropout_seed(self) -> Any:
+        """[2] int64. The place is the variable scope and the number of dropouts already built in it."""
+        scope = tf.get_variable_scope().name
+        place = self.hashed("dropout", scope, str(self.uses[scope]))
+        self.uses[scope] += 1
+        # 2^16 replicas at most, so two (step, replica) pairs never share a seed.
+        moment = tf.cast(self.clock, tf.int64) * 65536 + tf.cast(self.replica_id, tf.int64)
+        return tf.stack([tf.constant(place, tf.int64), moment])
+
+
+class _Contexts(threading.local):  # MirroredStrategy builds each replica in a thread of its own
+    def __init__(self) -> None:
+        self.stack: List[_Keys] = []
+
+
+_contexts = _Contexts()
+
+
+@contextlib.contextmanager
+def keyed_randomness(seed: int, clock: Optional[Any], replica_id: Any = 0) -> Iterator[None]:
+    """Inside, everything random is a pure function of its key, on every TensorFlow.
+
+    Initial values of truncated-normal variables depend on (seed, variable name), whatever is built before them. Dropout
+    masks depend on (seed, place, clock, replica_id).
+
+    Args:
+      seed: of the run.
+      clock: int64 scalar tensor, the step; None where no dropout is built.
+      replica_id: int or int32 scalar tensor.
+    """
+    keys = _Keys(seed, clock, replica_id)
+
+    def keyed_getter(getter: Callable, *args: Any, **kwargs: Any) -> Any:
+        initializer = kwargs.get("initializer")
+        if isinstance(initializer, tf.truncated_normal_initializer):
+            kwargs["initializer"] = _keyed_truncated_normal(initializer.stddev, keys.hashed("initial", kwargs["name"]))
+        return getter(*args, **kwargs)
+
+    _contexts.stack.append(keys)
+    try:
+        with tf.variable_scope(tf.get_variable_scope(), custom_getter=keyed_getter, auxiliary_name_scope=False):
+            yield
+    finally:
+        _contexts.stack.pop()
+
+
+def _keyed_truncated_normal(stddev: float, key: int) -> Callable:
+    def initialize(shape: Sequence[int], dtype: Any = tf.float32, partition_info: Any = None) -> tf.Tensor:
+        return tf.random.stateless_truncated_normal(shape, seed=[key, 0], stddev=stddev, dtype=dtype)
+
+    return initialize
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+class BertConfig:
+    """The sizes and rates of a BERT model; see the paper's section 3. max_position_embeddings is in tokens."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int = 768,
+        num_hidden_layers: int = 12,
+        num_attention_heads: int = 12,
+        intermediate_size: int = 3072,
+        hidden_act: Any = "gelu",
+        hidden_dropout_prob: float = 0.1,
+        attention_probs_dropout_prob: float = 0.1,
+        max_position_embeddings: int = 512,
+        type_vocab_size: int = 16,
+        initializer_range: float = 0.02,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.intermediate_size = intermediate_size
+        self.hidden_act = hidden_act
+        self.hidden_dropout_prob = hidden_dropout_prob
+        self.attention_probs_dropout_prob = attention_probs_dropout_prob
+        self.max_position_embeddings = max_position_embeddings
+        self.type_vocab_size = type_vocab_size
+        self.initializer_range = initializer_range
+
+    @classmethod
+    def from_dict(cls, json_object: Dict[str, Any]) -> "BertConfig":
+        """Raises UserError for a key that no BERT has, and where vocab_size is missing."""
+        known = set(vars(cls(vocab_size=0)))
+        unknown = sorted(set(json_object) - known - _UNREAD_KEYS)
+        if unknown:
+            raise UserError("unknown key {!r}; it may have {}. Remove it.".format(unknown[0], ", ".join(sorted(known))))
+        if "vocab_size" not in json_object:
+            raise UserError("'vocab_size' is missing. Use the bert_config.json that belongs to the checkpoint.")
+        return cls(**{key: value for key, value in json_object.items() if key in known})
+
+    @classmethod
+    def from_json_file(cls, json_file: str) -> "BertConfig":
+        """Raises UserError naming the file: absent, not JSON, or as from_dict."""
+        try:
+            with tf.io.gfile.GFile(json_file, "r") as reader:
+                return cls.from_dict(json.loads(reader.read()))
+        except tf.errors.OpError as error:
+            raise UserError("{}: cannot be read ({}). Check the path.".format(json_file, error.message)) from None
+        except ValueError as error:  # UserError is one
+            raise UserError("{}: {}".format(json_file, error)) from None
+
+    def to_dict(self) -> Dict[str, Any]:
+        return copy.deepcopy(vars(self))
+
+    def to_json_string(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+
+# --- activations -------------------------------------------------------------------------------------------------------
+
+
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
+    return 0.5 * x * (1.0 + tf.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
+
+
+def get_activation(activation_string: Any) -> Optional[Callable]:
+    """ "linear", "relu", "gelu", "tanh" (any case) → function, None for linear; what is not a string is given back.
+
+    Raises ValueError for another name.
+    """
+    if not isinstance(activation_string, str):
+        return activation_string
+    known = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu, "tanh": tf.tanh}
+    if activation_string.lower() not in known:
+        raise ValueError("hidden_act {!r} is not one of linear, relu, gelu, tanh.".format(activation_string))
+    return known[activation_string.lower()]
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+class BertModel:
+    """The encoder, built in the current graph under the variable scope `scope` ("bert" if None).
+
+    Args:
+      config: BertConfig.
+      is_training: False turns both dropouts off.
+      input_ids: [B, S] integer.
+      input_mask: [B, S] integer, 1 for real tokens and 0 for padding; all real if None.
+      token_type_ids: [B, S] integer; all 0 if None.
+      use_one_hot_embeddings: look word embeddings up by a matrix product, which is faster on TPU.
+
+    Positions where input_mask is 0 get vectors too; they mean nothing, and no real position depends on them.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        is_training: bool,
+        input_ids: tf.Tensor,
+        input_mask: Optional[tf.Tensor] = None,
+        token_type_ids: Optional[tf.Tensor] = None,
+        use_one_hot_embeddings: bool = False,
+        scope: Optional[str] = None,
+    ) -> None:
+        config = copy.deepcopy(config)
+        if not is_training:
+            config.hidden_dropout_prob = 0.0
+            config.attention_probs_dropout_prob = 0.0
+        shape = get_shape_list(input_ids, expected_rank=2)
+        if input_mask is None:
+            input_mask = tf.ones(shape, tf.int32)
+        if token_type_ids is None:
+            token_type_ids = tf.zeros(shape, tf.int32)
+
+        with tf.variable_scope(scope, default_name="bert"):
+            with tf.variable_scope("embeddings"):
+                words, self.embedding_table = embedding_lookup(
+                    input_ids,
+                    vocab_size=config.vocab_size,
+                    embedding_size=config.hidden_size,
+                    initializer_range=config.initializer_range,
+                    use_one_hot_embeddings=use_one_hot_embeddings,
+                )
+                self.embedding_output = embedding_postprocessor(
+                    words,
+                    use_token_type=True,
+                    token_type_ids=token_type_ids,
+                    token_type_vocab_size=config.type_vocab_size,
+                    initializer_range=config.initializer_range,
+                    max_position_embeddings=config.max_position_embeddings,
+                    dropout_prob=config.hidden_dropout_prob,
+                )
+            with tf.variable_scope("encoder"):
+                self.all_encoder_layers = transformer_model(
+                    self.embedding_output,
+                    attention_mask=create_attention_mask_from_input_mask(input_ids, input_mask),
+                    hidden_size=config.hidden_size,
+                    num_hidden_layers=config.num_hidden_layers,
+                    num_attention_heads=config.num_attention_heads,
+                    intermediate_size=config.intermediate_size,
+                    intermediate_act_fn=get_activation(config.hidden_act),
+                    hidden_dropout_prob=config.hidden_dropout_prob,
+                    attention_probs_dropout_prob=config.attention_probs_dropout_prob,
+                    initializer_range=config.initializer_range,
+                    do_return_all_layers=True,
+                )
+            self.sequence_output = self.all_encoder_layers[-1]  # [B, S, H]
+            with tf.variable_scope("pooler"):
+                self.pooled_output = _dense(
+                    self.sequence_output[:, 0, :], config.hidden_size, config.initializer_range, activation=tf.tanh
+                )  # [B, H], from [CLS]
+
+    def get_pooled_output(self) -> tf.Tensor:
+        """[B, H]: tanh of a dense layer on the first token's vector."""
+        return self.pooled_output
+
+    def get_sequence_output(self) -> tf.Tensor:
+        """[B, S, H]: the last layer."""
+        return self.sequence_output
+
+    def get_all_encoder_layers(self) -> List[tf.Tensor]:
+        """num_hidden_layers tensors [B, S, H]."""
+        return self.all_encoder_layers
+
+    def get_embedding_output(self) -> tf.Tensor:
+        """[B, S, H]: what the first layer reads."""
+        return self.embedding_output
+
+    def get_embedding_table(self) -> Any:
+        """[V, H]: the word embeddings."""
+        return self.embedding_table
+
+
+def embedding_lookup(
+    input_ids: tf.Tensor,
+    vocab_size: int,
+    embedding_size: int = 128,
+    initializer_range: float = 0.02,
+    word_embedding_name: str = "word_embeddings",
+    use_one_hot_embeddings: bool = False,
+) -> Tuple[tf.Tensor, Any]:
+    """Word embeddings: ids [B, S] or [B, S, N] → ([B, S, N · embedding_size], table [V, embedding_size])."""
+    if input_ids.shape.ndims == 2:
+        input_ids = tf.expand_dims(input_ids, axis=-1)
+    table = tf.get_variable(
+        word_embedding_name, [vocab_size, embedding_size], initializer=create_initializer(initializer_range)
+    )
+    shape = get_shape_list(input_ids)
+    flat_ids = tf.reshape(input_ids, [-1])
+    if use_one_hot_embeddings:
+        vectors = tf.matmul(tf.one_hot(flat_ids, depth=vocab_size), table)
+    else:
+        vectors = tf.gather(table, flat_ids)
+    return tf.reshape(vectors, shape[:-1] + [shape[-1] * embedding_size]), table
+
+
+def embedding_postprocessor(
+    input_tensor: tf.Tensor,
+    use_token_type: bool = False,
+    token_type_ids: Optional[tf.Tensor] = None,
+    token_type_vocab_size: int = 16,
+    token_type_embedding_name: str = "token_type_embeddings",
+    use_position_embeddings: bool = True,
+    position_embedding_name: str = "position_embeddings",
+    initializer_range: float = 0.02,
+    max_position_embeddings: int = 512,
+    dropout_prob: float = 0.1,
+) -> tf.Tensor:
+    """Adds token-type and position embeddings to [B, S, H], then LayerNorm and dropout.
+
+    Raises ValueError where use_token_type lacks token_type_ids, or where S, known when the graph is built, is above
+    max_position_embeddings; else the session raises InvalidArgumentError.
+    """
+    batch_size, seq_length, width = get_shape_list(input_tensor, expected_rank=3)
+    output = input_tensor
+    if use_token_type:
+        if token_type_ids is None:
+            raise ValueError("use_token_type needs token_type_ids.")
+        table = tf.get_variable(
+            token_type_embedding_name,
+            [token_type_vocab_size, width],
+            initializer=create_initializer(initializer_range),
+        )
+        # The table has a few rows: a product is faster than a gather, and its gradient needs no scatter.
+        one_hot = tf.one_hot(tf.reshape(token_type_ids, [-1]), depth=token_type_vocab_size)
+        output += tf.reshape(tf.matmul(one_hot, table), [batch_size, seq_length, width])
+    if use_position_embeddings:
+        table = tf.get_variable(
+            position_embedding_name,
+            [max_position_embeddings, width],
+            initializer=create_initializer(initializer_range),
+        )
+        too_long = "A sequence is longer than max_position_embeddings={}.".format(max_position_embeddings)
+        if isinstance(seq_length, int) and seq_length > max_position_embeddings:
+            raise ValueError(too_long)
+        with tf.control_dependencies(
+            []
+            if isinstance(seq_length, int)
+            else [tf.assert_less_equal(seq_length, max_position_embeddings, message=too_long)]
+        ):
+            output += tf.slice(table, [0, 0], tf.stack([seq_length, width]))  # [S, H], the same for every example
+    return layer_norm_and_dropout(output, dropout_prob)
+
+
+def create_attention_mask_from_input_mask(from_tensor: tf.Tensor, to_mask: tf.Tensor) -> tf.Tensor:
+    """[B, F, …], [B, T] integer → [B, F, T] float32: 1 where the position may be attended to."""
+    batch_size, from_length = get_shape_list(from_tensor, expected_rank=[2, 3])[:2]
+    to_length = get_shape_list(to_mask, expected_rank=2)[1]
+    mask = tf.cast(tf.reshape(to_mask, [batch_size, 1, to_length]), tf.float32)
+    return tf.ones([batch_size, from_length, 1], tf.float32) * mask
+
+
+def attention_layer(
+    from_tensor: tf.Tensor,
+    to_tensor: tf.Tensor,
+    attention_mask: Optional[tf.Tensor] = None,
+    num_attention_heads: int = 1,
+    size_per_head: int = 512,
+    query_act: Optional[Callable] = None,
+    key_act: Optional[Callable] = None,
+    value_act: Optional[Callable] = None,
+    attention_probs_dropout_prob: float = 0.0,
+    initializer_range: float = 0.02,
+    do_return_2d_tensor: bool = False,
+    batch_size: Optional[Any] = None,
+    from_seq_length: Optional[Any] = None,
+    to_seq_length: Optional[Any] = None,
+) -> tf.Tensor:
+    """Multi-head attention: softmax(Q Kᵀ / √D + mask) V (Vaswani et al., https://arxiv.org/abs/1706.03762).
+
+    Args:
+      from_tensor: [B, F, W] or [B · F, W].
+      to_tensor: of the same rank, [B, T, W] or [B · T, W].
+      attention_mask: [B, F, T], 1 where attention is allowed.
+      batch_size, from_seq_length, to_seq_length: needed for tensors of rank 2.
+
+    Returns [B, F, A · D], or [B · F, A · D] with do_return_2d_tensor.
+
+    Raises ValueError for ranks that differ, or sizes missing at rank 2.
+    """
+    from_shape = get_shape_list(from_tensor, expected_rank=[2, 3])
+    to_shape = get_shape_list(to_tensor, expected_rank=[2, 3])
+    if len(from_shape) != len(to_shape):
+        raise ValueError("from_tensor has rank {}, to_tensor {}.".format(len(from_shape), len(to_shape)))
+    if len(from_shape) == 3:
+        batch_size, from_seq_length = from_shape[:2]
+        to_seq_length = to_shape[1]
+    elif batch_size is None or from_seq_length is None or to_seq_length is None:
+        raise ValueError("Tensors of rank 2 need batch_size, from_seq_length and to_seq_length.")
+
+    from_matrix, to_matrix = reshape_to_matrix(from_tensor), reshape_to_matrix(to_tensor)
+    width = num_attention_heads * size_per_head
+
+    def heads(matrix: tf.Tensor, length: Any, name: str, activation: Optional[Callable]) -> tf.Tensor:
+        """[B · L, W] → [B, A, L, D]"""
+        projected = _dense(matrix, width, initializer_range, name=name, activation=activation)
+        return tf.transpose(
+            tf.reshape(projected, [batch_size, length, num_attention_heads, size_per_head]), [0, 2, 1, 3]
+        )
+
+    query = heads(from_matrix, from_seq_length, "query", query_act)
+    key = heads(to_matrix, to_seq_length, "key", key_act)
+    value = heads(to_matrix, to_seq_length, "value", value_act)
+
+    # Scaling the query costs F · D products a head, scaling the scores F · T.
+    scores = tf.matmul(query * (1.0 / math.sqrt(size_per_head)), key, transpose_b=True)  # [B, A, F, T]
+    if attention_mask is not None:
+        scores += (1.0 - tf.expand_dims(tf.cast(attention_mask, scores.dtype), axis=1)) * _MASKED_SCORE
+    probabilities = dropout(tf.nn.softmax(scores), attention_probs_dropout_prob)
+    context = tf.transpose(tf.matmul(probabilities, value), [0, 2, 1, 3])  # [B, F, A, D]
+    if do_return_2d_tensor:
+        return tf.reshape(context, [-1, width])
+    return tf.reshape(context, [batch_size, from_seq_length, width])
+
+
+def transformer_model(
+    input_tensor: tf.Tensor,
+    attention_mask: Optional[tf.Tensor] = None,
+    hidden_size: int = 768,
+    num_hidden_layers: int = 12,
+    num_attention_heads: int = 12,
+    intermediate_size: int = 3072,
+    intermediate_act_fn: Optional[Callable] = gelu,
+    hidden_dropout_prob: float = 0.1,
+    attention_probs_dropout_prob: float = 0.1,
+    initializer_range: float = 0.02,
+    do_return_all_layers: bool = False,
+) -> Any:
+    """The encoder stack: [B, S, H] → [B, S, H], or the list of every layer's output.
+
+    Raises ValueError where hidden_size does not divide by the heads, or is not the input's width.
+    """
+    if hidden_size % num_attention_heads:
+        raise ValueError("hidden_size={} does not divide by {} heads.".format(hidden_size, num_attention_heads))
+    batch_size, seq_length, width = shape = get_shape_list(input_tensor, expected_rank=3)
+    if width != hidden_size:  # each layer adds its input to its output
+        raise ValueError("The input is {} wide, hidden_size is {}.".format(width, hidden_size))
+
+    outputs = []
+    layer_input = reshape_to_matrix(input_tensor)  # [B · S, H], so that products are of matrices
+    for layer in range(num_hidden_layers):
+        with tf.variable_scope("layer_{}".format(layer)):
+            with tf.variable_scope("attention"):
+                with tf.variable_scope("self"):
+                    attended = attention_layer(
+                        layer_input,
+                        layer_input,
+                        attention_mask=attention_mask,
+                        num_attention_heads=num_attention_heads,
+                        size_per_head=hidden_size // num_attention_heads,
+                        attention_probs_dropout_prob=attention_probs_dropout_prob,
+                        initializer_range=initializer_range,
+                        do_return_2d_tensor=True,
+                        batch_size=batch_size,
+                        from_seq_length=seq_length,
+                        to_seq_length=seq_length,
+                    )
+                with tf.variable_scope("output"):
+                    attended = dropout(_dense(attended, hidden_size, initializer_range), hidden_dropout_prob)
+                    attended = layer_norm(attended + layer_input)
+            with tf.variable_scope("intermediate"):
+                inner = _dense(attended, intermediate_size, initializer_range, activation=intermediate_act_fn)
+            with tf.variable_scope("output"):
+                layer_output = dropout(_dense(inner, hidden_size, initializer_range), hidden_dropout_prob)
+                layer_input = layer_norm(layer_output + attended)
+            outputs.append(layer_input)
+    if do_return_all_layers:
+        return [reshape_from_matrix(output, shape) for output in outputs]
+    return reshape_from_matrix(outputs[-1], shape)
+
+
+# --- parts ------------------------------------------------------------------------------------------------------------
+
+
+def _dense(
+    matrix: tf.Tensor,
+    units: int,
+    initializer_range: float,
+    name: str = "dense",
+    activation: Optional[Callable] = None,
+) -> tf.Tensor:
+    """[N, W] → [N, units]: activation(x · kernel + bias)."""
+    with tf.variable_scope(name):
+        width = get_shape_list(matrix, expected_rank=2)[1]
+        kernel = tf.get_variable("kernel", [width, units], initializer=create_initializer(initializer_range))
+        bias = tf.get_variable("bias", [units], initializer=tf.zeros_initializer())
+        output = tf.nn.bias_add(tf.matmul(matrix, kernel), bias)
+        return output if activation is None else activation(output)
+
+
+def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor:
+    """Sets a share dropout_prob of the elements to 0 and scales the rest by 1 / (1 - dropout_prob).
+
+    In a keyed_randomness context with a clock, the mask is a function of its key; else the graph's seed decides.
+    """
+    if not dropout_prob:
+        return input_tensor
+    keys = _contexts.stack[-1] if _contexts.stack else None
+    if keys is None or keys.clock is None:
+        return tf.nn.dropout(input_tensor, rate=dropout_prob)
+    uniform = tf.random.stateless_uniform(tf.shape(input_tensor), seed=keys.dropout_seed(), dtype=input_tensor.dtype)
+    return input_tensor * (tf.cast(uniform >= dropout_prob, input_tensor.dtype) * (1.0 / (1.0 - dropout_prob)))
+
+
+def layer_norm(input_tensor: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:
+    """(x - mean) / √(variance + ε) · gamma + beta over the last axis (Ba et al., https://arxiv.org/abs/1607.06450)."""
+    with tf.variable_scope(name, default_name="LayerNorm"):
+        width = [get_shape_list(input_tensor)[-1]]
+        beta = tf.get_variable("beta", width, initializer=tf.zeros_initializer())
+        gamma = tf.get_variable("gamma", width, initializer=tf.ones_initializer())
+        centered = input_tensor - tf.reduce_mean(input_tensor, axis=-1, keepdims=True)
+        variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
+        return centered * tf.rsqrt(variance + _LAYER_NORM_EPSILON) * gamma + beta
+
+
+def layer_norm_and_dropout(input_tensor: tf.Tensor, dropout_prob: float, name: Optional[str] = None) -> tf.Tensor:
+    return dropout(layer_norm(input_tensor, name), dropout_prob)
+
+
+def create_initializer(initializer_range: float = 0.02) -> Any:
+    """A truncated normal with this standard deviation."""
+    return tf.truncated_normal_initializer(stddev=initializer_range)
+
+
+# --- checkpoints and shapes -------------------------------------------------------------------------------------------
+
+
+def get_assignment_map_from_checkpoint(
+    tvars: Sequence[Any], init_checkpoint: str
+) -> Tuple["collections.OrderedDict[str, str]", Dict[str, int]]:
+    """For tf.train.init_from_checkpoint: the names that the variables and the checkpoint share.
+
+    Returns (OrderedDict name → name, {name: 1, name + ":0": 1}).
+    """
+    own = {re.sub(r":\d+$", "", variable.name) for variable in tvars}
+    assignment_map = collections.OrderedDict()
+    initialized = {}
+    for name, _ in tf.train.list_variables(init_checkpoint):
+        if name in own:
+            assignment_map[name] = name
+            initialized[name] = initialized[name + ":0"] = 1
+    return assignment_map, initialized
+
+
+get_assigment_map_from_checkpoint = get_assignment_map_from_checkpoint  # the name of upstream's first release
+
+
+def get_shape_list(tensor: tf.Tensor, expected_rank: Any = None, name: Optional[str] = None) -> List[Any]:
+    """The dimensions: ints where they are known when the graph is built, else int32 scalar tensors.
+
+    Raises ValueError where the rank is not expected_rank (an int, or a list of ints).
+    """
+    if expected_rank is not None:
+        assert_rank(tensor, expected_rank, name)
+    static = tensor.shape.as_list()
+    if None not in static:
+        return static
+    dynamic = tf.shape(tensor)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(static)]
+
+
+def reshape_to_matrix(input_tensor: tf.Tensor) -> tf.Tensor:
+    """[…, W] → [N, W]. Raises ValueError below rank 2."""
+    rank = input_tensor.shape.ndims
+    if rank < 2:
+        raise ValueError("A matrix needs a tensor of rank 2 or more, not {}.".format(rank))
+    return input_tensor if rank == 2 else tf.reshape(input_tensor, [-1, input_tensor.shape.as_list()[-1]])
+
+
+def reshape_from_matrix(output_tensor: tf.Tensor, orig_shape_list: Sequence[Any]) -> tf.Tensor:
+    """[N, W] → the shape before reshape_to_matrix, with the matrix's own W."""
+    if len(orig_shape_list) == 2:
+        return output_tensor
+    width = get_shape_list(output_tensor, expected_rank=2)[-1]
+    return tf.reshape(output_tensor, list(orig_shape_list[:-1]) + [width])
+
+
+def assert_rank(tensor: tf.Tensor, expected_rank: Any, name: Optional[str] = None) -> None:
+    """Raises ValueError where the tensor's rank is not expected_rank, an int or a list of ints."""
+    expected = [expected_rank] if isinstance(expected_rank, int) else list(expected_rank)
+    if tensor.shape.ndims not in expected:
+        raise ValueError(
+            "Tensor {} in scope {} has rank {} (shape {}), expected {}.".format(
+                name or tensor.name, tf.get_variable_scope().name, tensor.shape.ndims, tensor.shape, expected_rank
+            )
+        )

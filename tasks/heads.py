@@ -1,0 +1,34 @@
+"""vectors → logits, loss, predictions: the layers that are not pre-trained.
+
+B batch · H hidden · L labels.
+"""
+
+from typing import Tuple
+
+import tensorflow.compat.v1 as tf
+
+import modeling
+
+_DROPOUT = 0.1  # of the pooled output, as upstream's classifier
+
+
+def classification_logits(pooled_output: tf.Tensor, num_labels: int, is_training: bool) -> tf.Tensor:
+    """[B, H] → [B, L]. Variables output_weights [L, H] and output_bias [L], in the caller's scope."""
+    width = modeling.get_shape_list(pooled_output, expected_rank=2)[1]
+    weights = tf.get_variable("output_weights", [num_labels, width], initializer=modeling.create_initializer(0.02))
+    bias = tf.get_variable("output_bias", [num_labels], initializer=tf.zeros_initializer())
+    if is_training:
+        pooled_output = modeling.dropout(pooled_output, _DROPOUT)
+    return tf.nn.bias_add(tf.matmul(pooled_output, weights, transpose_b=True), bias)
+
+
+def softmax_cross_entropy(logits: tf.Tensor, label_ids: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """[B, L], [B] integer → (loss of each example [B], probabilities [B, L])."""
+    logits = tf.cast(logits, tf.float32)
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label_ids, logits=logits)
+    return loss, tf.nn.softmax(logits)
+
+
+def squared_error(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """[B, 1], [B] → (prediction - target)² of each example [B]."""
+    return tf.square(tf.squeeze(tf.cast(logits, tf.float32), axis=-1) - targets)

@@ -1,0 +1,265 @@
+"""The update against google-research/bert's own trajectories, and what upstream got wrong."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import optimization
+import optimizers
+import schedules
+from errors import UserError
+
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "optimizer_trajectories.npz")
+CASES = ("warmup10_of_50", "no_warmup", "all_warmup")
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return dict(np.load(GOLDEN))
+
+
+def assert_close(actual, expected, tolerance):
+    """By scale: float32 twins of these trajectories differ by 1e-4 in single elements, 2e-7 of the scale."""
+    assert np.abs(np.asarray(actual) - expected).max() <= max(tolerance * np.abs(expected).max(), 1e-7)
+
+
+@pytest.mark.parametrize("case", CASES + ("bert_mrpc",))
+def test_rates_equal_upstreams(golden, case):
+    peak, steps, warmup, count = golden[case + "/hparams"]
+    config = schedules.ScheduleConfig(learning_rate=peak, num_warmup_steps=int(warmup), lr_decay_steps=int(steps))
+    expected = golden[case + "/learning_rate"]
+    rates = schedules.learning_rates(config, np.arange(int(count)))
+    assert np.abs(rates - expected).max() <= 1e-6 * peak
+    assert np.all((rates > 0) == (expected > 0))
+
+
+def build_regression(golden, case, use_resource=True):
+    """The small regression of the golden file, with its initial weights."""
+    scope = tf.variable_scope("", use_resource=use_resource)
+    with scope:
+        kernel = tf.get_variable("dense/kernel", initializer=golden[case + "/kernel0"])
+        bias = tf.get_variable("dense/bias", initializer=golden[case + "/bias0"])
+        gamma = tf.get_variable("LayerNorm/gamma", initializer=golden[case + "/gamma0"])
+        x, y = tf.constant(golden[case + "/X"]), tf.constant(golden[case + "/Y"])
+        loss = tf.reduce_mean(tf.square((tf.matmul(x, kernel) + bias) * gamma - y))
+    return {"kernel": kernel, "bias": bias, "gamma": gamma}, loss
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_create_optimizer_follows_upstreams_trajectory(golden, case, use_resource):
+    peak, steps, warmup, count = golden[case + "/hparams"]
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables, loss = build_regression(golden, case, use_resource)
+        with tf.variable_scope("", use_resource=use_resource):
+            train_op = optimization.create_optimizer(loss, peak, int(steps), int(warmup), False)
+        norm = tf.global_norm(tf.gradients(loss, list(variables.values())))
+        rate = session.graph.get_tensor_by_name("learning_rate:0")
+        session.run(tf.global_variables_initializer())
+        for step in range(int(count)):
+            assert session.run(tf.train.get_global_step()) == step
+            assert_close(session.run(rate), golden[case + "/learning_rate"][step], 1e-6)
+            assert_close(session.run(loss), golden[case + "/loss"][step], 1e-6)
+            assert_close(session.run(norm), golden[case + "/grad_norm"][step], 1e-6)
+            session.run(train_op)
+            for name, value in session.run(variables).items():
+                assert_close(value, golden["{}/{}".format(case, name)][step], 1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_slots_equal_upstreams_after_the_whole_trajectory(golden, case):
+    """Fed upstream's float32 rates: the last bit of a rate alone moves a slot by up to 1.8e-6 of its scale."""
+    rates = golden[case + "/learning_rate"].astype(np.float64)
+    with tf.Graph().as_default(), tf.Session() as session:
+        _, loss = build_regression(golden, case)
+        config = optimization.OptimizerConfig()
+        update = optimization.create_update(loss, rates, config, tf.train.get_or_create_global_step())
+        session.run(tf.global_variables_initializer())
+        for _ in rates:
+            session.run(update.train_op)
+        slots = {v.op.name: session.run(v) for v in tf.global_variables() if "adam_" in v.op.name}
+    assert sorted(slots) == sorted(k[len(case) + 1 :] for k in golden if k.startswith(case) and "adam_" in k)
+    for name, slot in slots.items():
+        assert_close(slot, golden["{}/{}".format(case, name)], 1e-6)
+
+
+def test_the_first_update_of_a_warm_up_uses_rate_0_every_time(golden):
+    with tf.Graph().as_default():
+        variables, loss = build_regression(golden, "warmup10_of_50")
+        train_op = optimization.create_optimizer(loss, 0.05, 50, 10, False)
+        initialize = tf.global_variables_initializer()
+        for _ in range(20):
+            with tf.Session() as session:
+                session.run(initialize)
+                before = session.run(variables)
+                session.run(train_op)
+                after = session.run(variables)
+                assert all(np.array_equal(before[name], after[name]) for name in before)
+                session.run(train_op)
+                assert not np.array_equal(before["kernel"], session.run(variables["kernel"]))
+
+
+def test_rate_0_and_decay_0_change_nothing_over_20_steps(golden):
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables, loss = build_regression(golden, "no_warmup")
+        config = optimization.OptimizerConfig(weight_decay_rate=0.0)
+        step = tf.train.get_or_create_global_step()
+        update = optimization.create_update(loss, np.zeros(20), config, step)
+        session.run(tf.global_variables_initializer())
+        before = session.run(variables)
+        for _ in range(20):
+            session.run(update.train_op)
+        assert session.run(step) == 20
+        assert all(np.array_equal(before[name], value) for name, value in session.run(variables).items())
+
+
+def test_apply_gradients_reads_a_one_shot_iterator_and_leaves_global_step_alone(golden):
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables, loss = build_regression(golden, "no_warmup")
+        step = tf.train.get_or_create_global_step()
+        optimizer = optimization.AdamWeightDecayOptimizer(
+            0.01, weight_decay_rate=0.01, exclude_from_weight_decay=["bias"]
+        )
+        train_op = optimizer.apply_gradients(
+            zip(tf.gradients(loss, tf.trainable_variables()), tf.trainable_variables()), step
+        )
+        assert optimizer._do_use_weight_decay("dense/kernel") and not optimizer._do_use_weight_decay("dense/bias")
+        assert optimizer._get_variable_name("dense/kernel:0") == "dense/kernel"
+        session.run(tf.global_variables_initializer())
+        before = session.run(variables)
+        for _ in range(3):
+            session.run(train_op)
+        assert session.run(step) == 0
+        assert all(not np.array_equal(before[name], value) for name, value in session.run(variables).items())
+
+
+def test_a_second_optimizer_in_one_graph_has_slots_of_its_own(golden):
+    with tf.Graph().as_default(), tf.Session() as session:
+        _, loss = build_regression(golden, "no_warmup")
+        first = optimization.create_optimizer(loss, 0.01, 10, 0, False)
+        second = optimization.create_optimizer(loss, 0.01, 10, 0, False)
+        session.run(tf.global_variables_initializer())
+        session.run(first)
+        session.run(second)
+        assert session.run(tf.train.get_global_step()) == 2
+        assert len([v for v in tf.global_variables() if "adam_m" in v.op.name]) == 6
+
+
+def numpy_adamw(w, gradients, rate, decay, correct, b1=0.9, b2=0.999, epsilon=1e-6):
+    """A float64 twin of the rule."""
+    m = v = np.zeros_like(w)
+    for t, g in enumerate(gradients, 1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+        u = m / (np.sqrt(v) + epsilon)
+        if correct:
+            u = u * np.sqrt(1 - b2**t) / (1 - b1**t)
+        w = w - rate * (u + decay * w)
+    return w
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("correct", [False, True])
+def test_the_rule_equals_its_float64_twin_over_30_random_steps(sparse, correct):
+    rng = np.random.RandomState(3)
+    w0 = rng.randn(6, 4)
+    rows = np.array([0, 2, 2, 5, 2])  # with duplicates
+    values = rng.randn(30, 5, 4)
+    dense = np.zeros((30, 6, 4))
+    for step in range(30):
+        np.add.at(dense[step], rows, values[step])
+    with tf.Graph().as_default(), tf.Session() as session:
+        w = tf.get_variable("w", initializer=w0.astype(np.float32), use_resource=True)
+        fed = tf.placeholder(tf.float32, [5, 4] if sparse else [6, 4])
+        gradient = tf.IndexedSlices(fed, tf.constant(rows), tf.constant([6, 4])) if sparse else fed
+        rule = optimizers.adamw(bias_correction=correct)
+        optimizer = optimizers.RuleOptimizer(0.01, rule, weight_decay_rate=0.1)
+        train_op = optimizer.apply_gradients([(gradient, w)])
+        session.run(tf.global_variables_initializer())
+        for step in range(30):
+            session.run(train_op, {fed: values[step] if sparse else dense[step]})
+        found = session.run(w)
+    expected = numpy_adamw(w0, dense, 0.01, 0.1, correct)
+    assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
+
+
+def test_the_clip_counts_duplicate_rows_as_one():
+    """Four lookups of one row: the dense gradient has norm 5.66, upstream's clip saw 2.83."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        table = tf.get_variable("table", initializer=np.ones((3, 2), np.float32), use_resource=True)
+        loss = tf.reduce_sum(tf.gather(table, [1, 1, 1, 1]))
+        update = optimization.create_update(
+            loss, np.ones(5), optimization.OptimizerConfig(), tf.train.get_or_create_global_step()
+        )
+        session.run(tf.global_variables_initializer())
+        assert session.run(update.grad_norm) == pytest.approx(np.sqrt(2 * 16), rel=1e-6)
+
+
+def test_a_given_pattern_that_matches_nothing_is_refused(golden):
+    with tf.Graph().as_default():
+        _, loss = build_regression(golden, "no_warmup")
+        config = optimization.OptimizerConfig(no_decay_patterns=("LayerNrom",), no_decay_patterns_given=True)
+        with pytest.raises(UserError, match="'LayerNrom' matches no variable"):
+            optimization.create_update(loss, np.ones(5), config, tf.train.get_or_create_global_step())
+
+
+TWO_REPLICAS = """
+import sys
+import numpy as np, tensorflow.compat.v1 as tf
+sys.path.insert(0, {root!r})
+import optimization, optimizers
+if hasattr(tf.config, "set_logical_device_configuration"):
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+def trained(strategy, clip, correct):
+    with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
+        step = tf.get_variable("global_step", [], tf.int64, initializer=tf.zeros_initializer(), trainable=False,
+                               aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        def replica():
+            context = tf.distribute.get_replica_context()
+            n = 8 // context.num_replicas_in_sync
+            data = np.random.RandomState(0).randn(8, 3).astype(np.float32) * np.array([[30.0]] + [[1.0]] * 7, np.float32)
+            start = context.replica_id_in_sync_group * n
+            x = tf.slice(tf.constant(data), tf.stack([start, 0]), [n, 3])
+            w = tf.get_variable("w", initializer=np.eye(3, dtype=np.float32))
+            loss = tf.reduce_sum(tf.square(tf.matmul(x, w) - 1.0)) / 8
+            config = optimization.OptimizerConfig(clip_norm=clip, bias_correction=correct)
+            update = optimization.create_update(loss, np.linspace(.1, .01, 10), config, step)
+            with tf.control_dependencies([update.train_op]):
+                return tf.identity(update.grad_norm)
+        run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2
+        norm = strategy.experimental_local_results(run(replica))
+    with tf.Session(config=tf.ConfigProto(device_count=dict(CPU=2))) as session:
+        session.run(tf.global_variables_initializer())
+        norms = [session.run(norm)[0] for _ in range(5)]
+        w = [v for v in tf.trainable_variables() if v.op.name == "w"][0]
+        assert session.run(step) == 5
+        return session.run(w), norms
+
+for clip in (0.0, 1.0):
+    for correct in (False, True):
+        results = []
+        for make in (lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
+                     lambda: tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])):
+            with tf.Graph().as_default():
+                results.append(trained(make(), clip, correct))
+        np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-5)
+print("equal")
+"""
+
+
+def test_two_replicas_sum_then_clip_and_equal_one():
+    """One replica has all the large gradients: clipping per replica, or before the sum, would show."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    process = subprocess.run(
+        [sys.executable, "-c", TWO_REPLICAS.format(root=root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert process.stdout.strip().endswith("equal"), process.stderr[-3000:]
