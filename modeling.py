@@ -1,9 +1,9 @@
 """BERT (Devlin et al., https://arxiv.org/abs/1810.04805) in graph mode: ids → vectors.
 
-Function names, arguments, defaults and variable names are those of google-research/bert, so its checkpoints load by name
-and scripts written for its `modeling` keep working, with reference and with resource variables.
+Function names, arguments, defaults and variable names are those of google-research/bert, so its checkpoints load by
+name and scripts written for its `modeling` keep working, with reference and with resource variables.
 
-Shapes: B batch · S sequence · F, T sequence that attends, is attended to · H hidden · A heads · D = H / A · V vocabulary.
+B batch · S sequence · F, T sequence that attends, is attended to · H hidden · A heads · D = H / A · V vocabulary.
 """
 
 import collections
@@ -165,7 +165,7 @@ class BertConfig:
         return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
 
 
-# --- activations -------------------------------------------------------------------------------------------------------
+# --- activations ------------------------------------------------------------------------------------------------------
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:

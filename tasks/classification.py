@@ -2,10 +2,10 @@
 
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
-import modeling
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+import modeling
 from tasks import heads, metrics
 from tasks.classification_data import DataProcessor, InputExample
 from tasks.classification_features import encode_pair
@@ -73,7 +73,9 @@ def classification_task(inputs: TaskInputs) -> Task:
             scope="bert",  # by name, so that the inference tower finds the training tower's variables
         )
         pooled = model.get_pooled_output()
-        logits = heads.classification_logits(pooled, 1 if regression else len(inputs.labels), is_training)
+        # Upstream's head drops out 0.1 whatever the configuration says; published configurations say 0.1 too.
+        dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0
+        logits = heads.classification_logits(pooled, 1 if regression else len(inputs.labels), dropout_prob)
         predictions = {"label_ids": batch["label_ids"]}
         if regression:
             loss = heads.squared_error(logits, batch["label_ids"])

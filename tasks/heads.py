@@ -9,16 +9,13 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 
-_DROPOUT = 0.1  # of the pooled output, as upstream's classifier
 
-
-def classification_logits(pooled_output: tf.Tensor, num_labels: int, is_training: bool) -> tf.Tensor:
-    """[B, H] → [B, L]. Variables output_weights [L, H] and output_bias [L], in the caller's scope."""
+def classification_logits(pooled_output: tf.Tensor, num_labels: int, dropout_prob: float) -> tf.Tensor:
+    """[B, H] → [B, L], with dropout before. Variables output_weights [L, H], output_bias [L], in the caller's scope."""
     width = modeling.get_shape_list(pooled_output, expected_rank=2)[1]
     weights = tf.get_variable("output_weights", [num_labels, width], initializer=modeling.create_initializer(0.02))
     bias = tf.get_variable("output_bias", [num_labels], initializer=tf.zeros_initializer())
-    if is_training:
-        pooled_output = modeling.dropout(pooled_output, _DROPOUT)
+    pooled_output = modeling.dropout(pooled_output, dropout_prob)
     return tf.nn.bias_add(tf.matmul(pooled_output, weights, transpose_b=True), bias)
 
 

@@ -222,7 +222,7 @@ def trained(strategy, clip, correct):
         def replica():
             context = tf.distribute.get_replica_context()
             n = 8 // context.num_replicas_in_sync
-            data = np.random.RandomState(0).randn(8, 3).astype(np.float32) * np.array([[30.0]] + [[1.0]] * 7, np.float32)
+            data = np.random.RandomState(0).randn(8, 3).astype(np.float32) * np.float32([[30]] + [[1]] * 7)
             start = context.replica_id_in_sync_group * n
             x = tf.slice(tf.constant(data), tf.stack([start, 0]), [n, 3])
             w = tf.get_variable("w", initializer=np.eye(3, dtype=np.float32))

@@ -6,17 +6,18 @@ replica. A batch is fed as serialized records to one placeholder, and each repli
 replicas sees the same examples.
 """
 
+import functools
 import signal
 import threading
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import modeling
 import numpy as np
-import optimization
 import tensorflow.compat.v1 as tf
 
+import modeling
+import optimization
 from errors import UserError
 from tasks.task import Outputs, Predictions, Task
 from training import checkpoint, input_pipeline
@@ -221,19 +222,30 @@ def _per_replica(strategy: tf.distribute.Strategy, outputs: Outputs) -> "List[Ou
     return [Outputs(loss, weight, dict(zip(names, rest))) for loss, weight, *rest in zip(*columns)]
 
 
+def _in_its_graph(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes the engine's graph the default inside: TF 2's savers and event writers refuse to work elsewhere."""
+
+    @functools.wraps(function)
+    def wrapped(engine: Engine, *args: Any, **kwargs: Any) -> Any:
+        with engine.session.graph.as_default():
+            return function(engine, *args, **kwargs)
+
+    return wrapped
+
+
 # --- restoring --------------------------------------------------------------------------------------------------------
 
 
 def _restore(engine: Engine, prefix: str, names: Sequence[str]) -> None:
     variables = {variable.op.name: variable for variable in engine.session.graph.get_collection("variables")}
-    with engine.session.graph.as_default():
-        tf.train.Saver({name: variables[name] for name in names}, max_to_keep=None).restore(engine.session, prefix)
+    tf.train.Saver({name: variables[name] for name in names}, max_to_keep=None).restore(engine.session, prefix)
 
 
 def _shapes(engine: Engine) -> Dict[str, Tuple[int, ...]]:
     return {name: tuple(variable.shape.as_list()) for name, variable in engine.weights.items()}
 
 
+@_in_its_graph
 def load_weights(engine: Engine, prefix: str, reset_head: bool = False) -> checkpoint.LoadReport:
     """Initial weights: the model's variables that the checkpoint has. Raises UserError as checkpoint.match_weights."""
     report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head)
@@ -241,6 +253,7 @@ def load_weights(engine: Engine, prefix: str, reset_head: bool = False) -> check
     return report
 
 
+@_in_its_graph
 def load_trained(engine: Engine, prefix: str) -> int:
     """The weights of a fine-tuned model; returns its step. Raises UserError where it has no trained head."""
     report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head=False)
@@ -259,6 +272,7 @@ def load_trained(engine: Engine, prefix: str) -> int:
     return int(engine.session.run(engine.global_step))
 
 
+@_in_its_graph
 def load_run(engine: Engine, prefix: str, batch_size: int) -> None:
     """The whole state of a run. A checkpoint of upstream's lacks the counters: they are derived from its step."""
     found = checkpoint.shapes_in(prefix)
@@ -327,6 +341,7 @@ def stopped_early(state: TrainingState, patience: int) -> bool:
     return 0 < patience <= state.evaluations_without_improvement
 
 
+@_in_its_graph
 def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordFile], folder: str) -> int:
     """Trains from the session's state to the end of the plan; returns the last step.
 
@@ -341,10 +356,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     checkpoint.discard_best_after(folder, step)
     order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
     run_step = session.make_callable(engine.training, feed_list=[engine.records])
-    with session.graph.as_default():  # TF 2's FileWriter wants a graph to be the default
-        report = TrainingReport(
-            folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps
-        )
+    report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
     saved = step if step else None
     with StopRequest() as stop:
         while True:

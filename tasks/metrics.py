@@ -1,0 +1,62 @@
+"""predictions → numbers. The mathematics is scikit-learn's and SciPy's.
+
+Each metric takes (predictions, labels), both [N], label ids or scores, and gives a float; larger is better.
+"""
+
+import warnings
+from typing import Callable, Dict
+
+import numpy as np
+import scipy.stats
+import sklearn.metrics
+
+
+def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return float(sklearn.metrics.accuracy_score(labels, predictions))
+
+
+def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Of label id 1, as GLUE scores MRPC; 0 where nothing is predicted or labelled 1."""
+    return float(sklearn.metrics.f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0))
+
+
+def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The mean of F1 over the labels that occur in either."""
+    return float(sklearn.metrics.f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def matthews_correlation(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Matthews' φ, as GLUE scores CoLA; 0 where one side is constant."""
+    with warnings.catch_warnings():  # scikit-learn warns of the constant side
+        warnings.simplefilter("ignore")
+        return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
+
+
+def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return _correlation(scipy.stats.pearsonr, predictions, labels)
+
+
+def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
+    return _correlation(scipy.stats.spearmanr, predictions, labels)
+
+
+def _correlation(of: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """0 where one side is constant: the correlation is undefined there, and nan would never be the best score."""
+    if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
+        return 0.0
+    return float(of(np.asarray(predictions, np.float64), np.asarray(labels, np.float64))[0])
+
+
+def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:
+    """[n, n] counts; rows are true label ids, columns predicted ones."""
+    return sklearn.metrics.confusion_matrix(labels, predicted, labels=np.arange(n))
+
+
+METRICS: Dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "accuracy": accuracy,
+    "f1": f1,
+    "macro_f1": macro_f1,
+    "matthews_correlation": matthews_correlation,
+    "pearson": pearson,
+    "spearman": spearman,
+}
