@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 from absl import flags as absl_flags
-from optimization import OptimizerConfig
-from tasks.classification_data import PROCESSORS
 
 from errors import UserError
+from optimization import OptimizerConfig
+from tasks.classification_data import PROCESSORS
 from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
 from training.session_engine import EngineConfig
 

@@ -15,8 +15,12 @@ if __name__ == "__main__":
     tensorflow_setup.exit_on_signals()
 
 import filelock
+
+import flags
 import modeling
 import tokenization
+from errors import UserError
+from tasks import classification
 from tasks.classification_data import (
     PROCESSORS,
     ColaProcessor,
@@ -33,17 +37,13 @@ from tasks.classification_features import (
     convert_single_example,
     file_based_convert_examples_to_features,
 )
+from tasks.task import Task
 from tasks.upstream_classifier import (
     create_model,
     file_based_input_fn_builder,
     input_fn_builder,
     model_fn_builder,
 )
-
-import flags
-from errors import UserError
-from tasks import classification
-from tasks.task import Task
 from training import checkpoint, feature_cache, files, reports, session_engine
 from training import plan as plans
 from training.feature_cache import RecordFile

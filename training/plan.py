@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
-import schedules
 
+import schedules
 from errors import UserError
 
 

@@ -1,0 +1,223 @@
+"""Convert BERT weights: Hugging Face safetensors ↔ TensorFlow 1 checkpoint.
+
+python scripts/convert_checkpoint.py --to=tf1 --source=FOLDER --output=FOLDER
+    FOLDER has model.safetensors, config.json and vocab.txt; writes bert_model.ckpt.*, bert_config.json, vocab.txt.
+
+python scripts/convert_checkpoint.py --to=safetensors --source=CHECKPOINT_PREFIX_OR_RUN --output=FOLDER
+    writes model.safetensors, config.json and vocab.txt; optimizer slots are left out.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import tensorflow_setup
+
+if __name__ == "__main__":
+    tensorflow_setup.exit_on_signals()
+
+import numpy as np
+import safetensors.numpy
+import tensorflow.compat.v1 as tf
+
+import modeling
+from errors import UserError
+from training import checkpoint, files
+
+# Names within a layer: Hugging Face, TensorFlow 1.
+_PARTS = [
+    ("attention.self.query", "attention/self/query"),
+    ("attention.self.key", "attention/self/key"),
+    ("attention.self.value", "attention/self/value"),
+    ("attention.output.dense", "attention/output/dense"),
+    ("intermediate.dense", "intermediate/dense"),
+    ("output.dense", "output/dense"),
+]
+_NORMS = [("attention.output.LayerNorm", "attention/output/LayerNorm"), ("output.LayerNorm", "output/LayerNorm")]
+
+# Buffers and heads of pre-training, which fine-tuning does not read.
+_IGNORED = re.compile(r"(^|\.)position_ids$|^cls\.|^lm_head\.")
+_NOT_WEIGHTS = re.compile(r"/adam_[mv](_\d+)?$|/updates$|^global_step$|^training_state/|^cls/")
+
+
+class Report(NamedTuple):
+    converted: int
+    missing: List[str]
+    left_out: List[str]
+
+    def __str__(self) -> str:
+        lines = ["{} converted, {} missing, {} left out".format(self.converted, len(self.missing), len(self.left_out))]
+        lines += ["  missing: " + name for name in self.missing]
+        lines += ["  left out: " + name for name in self.left_out[:10]]
+        if len(self.left_out) > 10:
+            lines.append("  left out: … and {} more".format(len(self.left_out) - 10))
+        return "\n".join(lines)
+
+
+def name_table(layers: int) -> "Dict[str, Tuple[str, bool]]":
+    """Hugging Face name without `bert.` → (TensorFlow name, whether the matrix is transposed)."""
+    table = {
+        "embeddings.word_embeddings.weight": ("bert/embeddings/word_embeddings", False),
+        "embeddings.token_type_embeddings.weight": ("bert/embeddings/token_type_embeddings", False),
+        "embeddings.position_embeddings.weight": ("bert/embeddings/position_embeddings", False),
+        "embeddings.LayerNorm.weight": ("bert/embeddings/LayerNorm/gamma", False),
+        "embeddings.LayerNorm.bias": ("bert/embeddings/LayerNorm/beta", False),
+        "pooler.dense.weight": ("bert/pooler/dense/kernel", True),
+        "pooler.dense.bias": ("bert/pooler/dense/bias", False),
+        "classifier.weight": ("output_weights", False),
+        "classifier.bias": ("output_bias", False),
+    }
+    for layer in range(layers):
+        source, target = "encoder.layer.{}.".format(layer), "bert/encoder/layer_{}/".format(layer)
+        for theirs, ours in _PARTS:
+            table[source + theirs + ".weight"] = (target + ours + "/kernel", True)
+            table[source + theirs + ".bias"] = (target + ours + "/bias", False)
+        for theirs, ours in _NORMS:
+            table[source + theirs + ".weight"] = (target + ours + "/gamma", False)
+            table[source + theirs + ".bias"] = (target + ours + "/beta", False)
+    return table
+
+
+_HEAD = ("classifier.weight", "classifier.bias")
+
+
+def _shapes(config: modeling.BertConfig) -> Dict[str, Tuple[int, ...]]:
+    """TensorFlow name → shape, of every variable of the model."""
+    with tf.Graph().as_default():
+        modeling.BertModel(config, False, tf.placeholder(tf.int32, [None, None]))
+        return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.trainable_variables()}
+
+
+def _read_config(path: str) -> modeling.BertConfig:
+    """bert_config.json from Hugging Face's config.json, whose further keys concern other programs."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except OSError as error:
+        raise UserError("{}: cannot be read ({}).".format(path, error.strerror)) from None
+    except ValueError as error:
+        raise UserError("{}: not JSON ({}).".format(path, error)) from None
+    for key, expected in (("model_type", "bert"), ("position_embedding_type", "absolute")):
+        if found.get(key, expected) != expected:
+            raise UserError("{}: {} is {!r}; only {!r} converts.".format(path, key, found[key], expected))
+    known = modeling.BertConfig(vocab_size=0).to_dict()
+    if found.get("hidden_act") in ("gelu_new", "gelu_pytorch_tanh"):
+        found["hidden_act"] = "gelu"
+    return modeling.BertConfig.from_dict({key: value for key, value in found.items() if key in known})
+
+
+def convert_to_tf1(source: str, output: str) -> Report:
+    """Raises UserError for a tensor of an unknown name or a wrong shape, and where no encoder is found."""
+    path = os.path.join(source, "model.safetensors") if os.path.isdir(source) else source
+    folder = os.path.dirname(path)
+    config = _read_config(os.path.join(folder, "config.json"))
+    try:
+        tensors = safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError("{}: cannot be read as safetensors ({}).".format(path, error)) from None
+    table = name_table(config.num_hidden_layers)
+    shapes = _shapes(config)
+    weights: Dict[str, np.ndarray] = {}
+    left_out = []
+    for full_name, tensor in tensors.items():
+        name = full_name[len("bert.") :] if full_name.startswith("bert.") else full_name
+        if _IGNORED.search(full_name):
+            left_out.append(full_name)
+            continue
+        if name not in table:
+            raise UserError("{}: tensor {} has no place in BERT. Is it another architecture?".format(path, full_name))
+        target, transposed = table[name]
+        value = np.asarray(tensor, np.float32)
+        value = value.T if transposed else value
+        if target in shapes and value.shape != shapes[target]:
+            raise UserError(
+                "{}: tensor {} gives {}, but config.json says {}.".format(path, full_name, value.shape, shapes[target])
+            )
+        weights[target] = value
+    missing = sorted(name for name in shapes if name not in weights)
+    if any(not name.startswith("bert/pooler/") for name in missing):
+        raise UserError("{}: lacks {} ({} in all).".format(path, missing[0], len(missing)))
+    _write_checkpoint(os.path.join(output, "bert_model.ckpt"), weights)
+    with files.atomic_write(os.path.join(output, "bert_config.json")) as file:
+        file.write(config.to_json_string())
+    _copy_vocabulary(folder, output)
+    return Report(len(weights), missing, left_out)
+
+
+def convert_to_safetensors(source: str, output: str, config_file: Optional[str] = None) -> Report:
+    """Raises UserError where the checkpoint, or the bert_config.json beside it, cannot be read."""
+    prefix = checkpoint.resolve(source)
+    folder = os.path.dirname(prefix)
+    if os.path.basename(folder) == checkpoint.BEST_FOLDER:
+        folder = os.path.dirname(folder)
+    config = modeling.BertConfig.from_json_file(config_file or os.path.join(folder, "bert_config.json"))
+    reader = tf.train.load_checkpoint(prefix)
+    back = {target: (name, transposed) for name, (target, transposed) in name_table(config.num_hidden_layers).items()}
+    tensors, left_out = {}, []
+    for name in sorted(reader.get_variable_to_shape_map()):
+        if _NOT_WEIGHTS.search(name):
+            left_out.append(name)
+            continue
+        if name not in back:
+            raise UserError("{}: variable {} has no place in BERT.".format(prefix, name))
+        theirs, transposed = back[name]
+        value = reader.get_tensor(name)
+        key = theirs if theirs in _HEAD else "bert." + theirs
+        tensors[key] = np.ascontiguousarray(value.T if transposed else value)
+    missing = sorted(name for name in _shapes(config) if name not in reader.get_variable_to_shape_map())
+    os.makedirs(output, exist_ok=True)
+    with files.atomic_write(os.path.join(output, "model.safetensors"), "wb") as file:
+        file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+    head = reader.get_variable_to_shape_map().get("output_weights")
+    details = dict(config.to_dict(), model_type="bert", hidden_act="gelu_new", layer_norm_eps=1e-12)
+    if head:
+        details.update(architectures=["BertForSequenceClassification"], num_labels=head[0])
+    files.write_json(os.path.join(output, "config.json"), details)
+    _copy_vocabulary(folder, output)
+    return Report(len(tensors), missing, left_out)
+
+
+def _write_checkpoint(prefix: str, weights: Dict[str, np.ndarray]) -> None:
+    os.makedirs(os.path.dirname(prefix), exist_ok=True)
+    with tf.Graph().as_default(), tf.Session() as session:
+        values = {name: tf.placeholder(tf.float32, value.shape) for name, value in weights.items()}
+        variables = [
+            tf.get_variable(name, initializer=values[name], use_resource=True, validate_shape=True) for name in weights
+        ]
+        session.run(tf.global_variables_initializer(), {values[name]: value for name, value in weights.items()})
+        tf.train.Saver(variables).save(session, prefix, write_meta_graph=False, write_state=False)
+
+
+def _copy_vocabulary(folder: str, output: str) -> None:
+    source, target = os.path.join(folder, "vocab.txt"), os.path.join(output, "vocab.txt")
+    if os.path.exists(source) and os.path.abspath(source) != os.path.abspath(target):
+        with open(source, "rb") as file, files.atomic_write(target, "wb") as copy:
+            shutil.copyfileobj(file, copy)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", choices=("tf1", "safetensors"), required=True)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--bert_config_file", help="with --to=safetensors: where it is not beside the checkpoint")
+    arguments = parser.parse_args()
+    try:
+        if arguments.to == "tf1":
+            report = convert_to_tf1(arguments.source, arguments.output)
+        else:
+            report = convert_to_safetensors(arguments.source, arguments.output, arguments.bert_config_file)
+    except UserError as error:
+        print("convert_checkpoint: error: {}".format(error), file=sys.stderr)
+        sys.exit(2)
+    print("{}: {}".format(arguments.output, report))
+
+
+if __name__ == "__main__":
+    main()
