@@ -161,7 +161,7 @@ def register(script: str) -> None:
         for flag in group:
             if flag.name in FLAGS and FLAGS.find_module_defining_flag(flag.name) == script:
                 continue
-            known = {"flag_values": FLAGS, "module_name": script}
+            known: Dict[str, Any] = {"flag_values": FLAGS, "module_name": script}
             if isinstance(flag.kind, tuple):
                 parser: Any = absl_flags.EnumParser(list(flag.kind), case_sensitive=False)
                 absl_flags.DEFINE(parser, flag.name, flag.default, _meaning(flag), serializer=_SERIALIZER, **known)
@@ -172,7 +172,7 @@ def register(script: str) -> None:
             elif flag.kind == "string":
                 absl_flags.DEFINE_string(flag.name, flag.default, _meaning(flag), **known)
             else:
-                define = absl_flags.DEFINE_integer if flag.kind == "integer" else absl_flags.DEFINE_float
+                define: Any = absl_flags.DEFINE_integer if flag.kind == "integer" else absl_flags.DEFINE_float
                 define(flag.name, flag.default, _meaning(flag), lower_bound=flag.lower, upper_bound=flag.upper, **known)
 
 

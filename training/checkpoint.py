@@ -53,7 +53,7 @@ def newest_whole(folder: str) -> Tuple[Optional[str], List[str]]:
 
     Raises UserError where there are checkpoints and all are damaged: starting again at step 0 is the user's to decide.
     """
-    passed_over = []
+    passed_over: List[str] = []
     for step in steps_in(folder):
         prefix = prefix_of(folder, step)
         found = damage(prefix)

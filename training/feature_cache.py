@@ -14,7 +14,7 @@ import json
 import mmap
 import os
 import shutil
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import filelock
 import numpy as np
@@ -50,9 +50,9 @@ class RecordFile:
     def fingerprint(self) -> str:
         return self.description["fingerprint"]
 
-    def read(self, numbers: Sequence[int]) -> List[bytes]:
+    def read(self, numbers: np.ndarray) -> List[bytes]:
         """The serialized tf.train.Example of each numbered example."""
-        entries = self.index[np.asarray(numbers)]
+        entries = self.index[numbers]
         descriptor = self._file.fileno()
         return [os.pread(descriptor, int(entry["bytes"]), int(entry["offset"])) for entry in entries]
 

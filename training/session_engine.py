@@ -369,7 +369,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
                 _set_state(engine, state)
                 checkpoint.save(engine.full_saver, session, folder, step, engine.config.keep_checkpoint_max)
                 saved = step
-            if stop:
+            if stop.signal is not None:
                 report.close()
                 say("Stopped by signal {} at step {}, saved. The same command continues.".format(stop.signal, step))
                 raise SystemExit(128 + stop.signal)

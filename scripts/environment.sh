@@ -1,0 +1,62 @@
+# Sourced by the other scripts: finds a Python and makes a virtual environment once.
+# An environment is complete when its marker holds the checksum of the requirements it was made from.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# find_python 3.11 3.12 …: the first of these versions on PATH or among pyenv's; empty when there is none.
+find_python() {
+  local version candidate pyenv_root
+  pyenv_root=${PYENV_ROOT:-${HOME:-/nonexistent}/.pyenv}
+  if [ ! -d "$pyenv_root/versions" ] && command -v pyenv >/dev/null 2>&1; then
+    pyenv_root=$(pyenv root)
+  fi
+  for version in "$@"; do
+    for candidate in python3 python "python$version" "$pyenv_root/versions/$version"*/bin/python; do
+      candidate=$(command -v "$candidate" 2>/dev/null) || continue
+      if [ "$("$candidate" -c 'import sys, venv, ensurepip; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$version" ]; then
+        echo "$candidate"
+        return 0
+      fi
+    done
+  done
+  return 1
+}
+
+# requirements_checksum FILE: over the file and the files it includes.
+requirements_checksum() {
+  (cd "$ROOT" && cat "$1" requirements.txt requirements-common.txt) | cksum
+}
+
+# make_environment FOLDER REQUIREMENTS VERSION…: sets PYTHON. Returns 3 when no such Python is found.
+make_environment() {
+  local folder=$ROOT/$1 requirements=$2 marker wanted python
+  shift 2
+  marker=$folder/.made-from-$requirements
+  wanted=$(requirements_checksum "$requirements")
+  PYTHON=$folder/bin/python
+  if [ -x "$PYTHON" ] && [ "$(cat "$marker" 2>/dev/null)" = "$wanted" ]; then
+    return 0
+  fi
+  if ! "$PYTHON" -c '' 2>/dev/null; then
+    python=$(find_python "$@") || return 3
+    echo "Making ${folder##*/} with $("$python" --version 2>&1)"
+    rm -rf "$folder"
+    "$python" -m venv "$folder"
+  fi
+  echo "Installing $requirements (once; some minutes)"
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check --upgrade pip
+  (cd "$ROOT" && "$PYTHON" -m pip install --quiet --disable-pip-version-check --prefer-binary -r "$requirements")
+  echo "$wanted" >"$marker"
+}
+
+need_environment() {
+  local status=0
+  make_environment "$@" || status=$?
+  if [ "$status" = 3 ]; then
+    shift 2
+    echo "error: no Python $* was found, on PATH or in pyenv's versions folder (with its venv module)." >&2
+    echo "Install one, then run this again." >&2
+    exit 2
+  fi
+  return "$status"
+}

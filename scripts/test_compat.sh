@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# The tests on TensorFlow 2.15 and 1.15.5, each in an environment of its own; about 5 minutes on 2 cores each.
+# Arguments go to pytest. A missing interpreter is skipped, loudly; with CI=true it is an error.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+cd "$ROOT"
+skipped=0
+
+# compat VERSION PYTHON_VERSION…
+compat() {
+  local tf=$1
+  shift
+  # The function must not run in a condition, which would switch off `set -e` inside it; hence find_python first.
+  if [ ! -x "$ROOT/.venv-tf$tf/bin/python" ] && ! find_python "$@" >/dev/null; then
+    echo "################################################################"
+    echo "## SKIPPED: TensorFlow $tf — no Python $* was found"
+    echo "################################################################"
+    skipped=$((skipped + 1))
+    return 0
+  fi
+  make_environment ".venv-tf$tf" "requirements-tf$tf.txt" "$@"
+  echo "== TensorFlow $("$PYTHON" -c 'import tensorflow as tf; print(tf.__version__)' 2>/dev/null)"
+  "$PYTHON" -m pytest -q -p no:cacheprovider --ignore=tests/architecture_test.py ${PYTEST_ARGUMENTS[@]+"${PYTEST_ARGUMENTS[@]}"}
+}
+
+PYTEST_ARGUMENTS=("$@")
+compat 2.15 3.10 3.11 3.9
+compat 1.15 3.7
+if [ "$skipped" -gt 0 ] && [ "${CI:-}" = true ]; then
+  echo "error: $skipped of 2 TensorFlows were skipped, which CI does not accept." >&2
+  exit 1
+fi

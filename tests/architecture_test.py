@@ -1,0 +1,114 @@
+"""The layers of docs/architecture.md: what may import what, where flags and TensorFlow may be named."""
+
+import ast
+import os
+import re
+import subprocess
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+LAYERS = [
+    {
+        "errors",
+        "schedules",
+        "tensorflow_setup",
+        "tasks.metrics",
+        "tasks.task",
+        "training.files",
+        "training.permutation",
+    },
+    {"tokenization", "modeling", "training.plan"},
+    {"optimizers", "tasks.heads", "tasks.classification_data"},
+    {"optimization", "tasks.classification_features", "training.feature_cache"},
+    {"tasks.classification", "tasks.upstream_classifier"},
+    {"training.input_pipeline", "training.checkpoint", "training.reports"},
+    {"training.session_engine"},
+    {"flags"},
+    {"run_classifier"},
+]
+LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
+PURE = {
+    "errors",
+    "schedules",
+    "tokenization",
+    "tensorflow_setup",
+    "tasks.metrics",
+    "tasks.task",
+    "tasks.classification_data",
+    "training.files",
+    "training.permutation",
+    "training.plan",
+}
+ENTRY_SCRIPTS = {"run_classifier"}
+
+
+def path_of(module):
+    return os.path.join(ROOT, *module.split(".")) + ".py"
+
+
+def project_modules():
+    found = {name[:-3] for name in os.listdir(ROOT) if name.endswith(".py")}
+    for package in ("tasks", "training"):
+        names = os.listdir(os.path.join(ROOT, package))
+        found |= {"{}.{}".format(package, n[:-3]) for n in names if n.endswith(".py") and n != "__init__.py"}
+    return found
+
+
+def imports_of(module):
+    """Every module imported anywhere in the file; `from tasks import heads` counts as tasks.heads."""
+    with open(path_of(module), encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+            found |= {"{}.{}".format(node.module, alias.name) for alias in node.names}
+    return found
+
+
+def test_every_module_has_a_layer():
+    assert project_modules() == set(LAYER_OF)
+
+
+@pytest.mark.parametrize("module", sorted(LAYER_OF))
+def test_imports_go_down(module):
+    wrong = [name for name in imports_of(module) & set(LAYER_OF) if LAYER_OF[name] >= LAYER_OF[module]]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", sorted(LAYER_OF))
+def test_flags_and_tensorflow_stay_in_their_places(module):
+    names = {name.split(".")[0] for name in imports_of(module)}
+    assert "absl" not in names or module == "flags"
+    assert "flags" not in names or module in ENTRY_SCRIPTS
+    assert "tensorflow" not in names or module not in PURE
+
+
+@pytest.mark.parametrize("module", sorted(LAYER_OF))
+def test_the_syntax_is_that_of_python_3_7(module):
+    with open(path_of(module), encoding="utf-8") as file:
+        ast.parse(file.read(), feature_version=(3, 7))
+
+
+def test_every_test_file_is_collected():
+    names = [name for name in os.listdir(os.path.join(ROOT, "tests")) if name.endswith(".py")]
+    assert all(name.endswith("_test.py") or name == "conftest.py" for name in names)
+
+
+def test_tracked_text_names_no_machine():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, stdout=subprocess.PIPE, universal_newlines=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    forbidden = re.compile(r"/(work|root|home)/\w|pypi\.org|pythonhosted|deb\.debian|npmjs|\.\./shared")
+    found = []
+    for name in listed.stdout.split("\n"):
+        path = os.path.join(ROOT, name)
+        if name.endswith((".py", ".sh", ".md", ".txt", ".toml", "run")) and os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                found += ["{}:{}".format(name, n) for n, line in enumerate(file, 1) if forbidden.search(line)]
+    allowed = (".ci/run:", "tests/architecture_test.py:")
+    assert [place for place in found if not place.startswith(allowed)] == []
