@@ -19,6 +19,9 @@ _PREFIX = "model.ckpt"
 _INDEX_NAME = re.compile(r"^model\.ckpt-(\d+)\.index$")
 BEST_FOLDER = "best"
 
+# What TensorFlow's checkpoint reader raises for a damaged or absent file; it turns one status into several of these.
+_UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError, KeyError)
+
 
 def steps_in(folder: str) -> List[int]:
     """The steps of the checkpoints in a folder, newest first."""
@@ -43,7 +46,7 @@ def damage(prefix: str) -> Optional[str]:
         reader = tf.train.load_checkpoint(prefix)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:  # RuntimeError: get_tensor's DataLoss on some TFs
+    except _UNREADABLE as error:
         return str(error).split("\n", 1)[0]
     return None
 
@@ -101,7 +104,7 @@ def shapes_in(prefix: str) -> Dict[str, Tuple[int, ...]]:
     """Variable name → shape. Raises UserError where the checkpoint cannot be read."""
     try:
         reader = tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except _UNREADABLE as error:
         raise UserError("{}: not a readable checkpoint ({}).".format(prefix, str(error).split("\n", 1)[0])) from None
     return {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
 

@@ -69,7 +69,7 @@ def serialize(feature: Feature, columns: Dict[str, Column]) -> bytes:
             example.features.feature[name].float_list.value.extend(values)
         else:
             example.features.feature[name].int64_list.value.extend(values)
-    return example.SerializeToString()
+    return example.SerializeToString(deterministic=True)  # the order of a protobuf map is not its own
 
 
 def _token_count(feature: Feature, columns: Dict[str, Column]) -> int:

@@ -38,6 +38,7 @@ class TrainingReport:
         self._losses: List[float] = []
         self._seconds = 0.0
         self._started: Optional[float] = None
+        os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, METRICS_FILE)
         _drop_after(path, step)
         self._lines = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed in close)

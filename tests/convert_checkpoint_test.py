@@ -1,0 +1,131 @@
+"""Weights there and back: names, transposes, what is missing, what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow.compat.v1 as tf
+
+from errors import UserError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "scripts"))
+import convert_checkpoint  # noqa: E402
+
+GOLDEN = os.path.join(ROOT, "tests", "golden", "tiny_bert")
+CONFIG = dict(
+    vocab_size=11,
+    hidden_size=8,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=12,
+    max_position_embeddings=9,
+    type_vocab_size=2,
+    model_type="bert",
+    transformers_version="4",
+)
+
+
+def tensors_of(prefix):
+    reader = tf.train.load_checkpoint(prefix)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def write_source(folder, prefix="bert.", pooler=True, head=False, config=CONFIG, **changed):
+    """Random weights under Hugging Face's names."""
+    rng = np.random.RandomState(0)
+    h, i = 8, 12
+    tensors = {
+        "embeddings.word_embeddings.weight": (11, h),
+        "embeddings.position_embeddings.weight": (9, h),
+        "embeddings.token_type_embeddings.weight": (2, h),
+    }
+    norms = ["embeddings.LayerNorm"]
+    dense = {"pooler.dense": (h, h)} if pooler else {}
+    for n in range(2):
+        layer = "encoder.layer.{}.".format(n)
+        norms += [layer + "attention.output.LayerNorm", layer + "output.LayerNorm"]
+        for name in ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense"):
+            dense[layer + name] = (h, h)
+        dense[layer + "intermediate.dense"] = (i, h)  # PyTorch keeps [out, in]
+        dense[layer + "output.dense"] = (h, i)
+    for name in norms:
+        tensors.update({name + ".weight": (h,), name + ".bias": (h,)})
+    for name, shape in dense.items():
+        tensors.update({name + ".weight": shape, name + ".bias": shape[:1]})
+    found = {prefix + name: rng.randn(*shape).astype(np.float32) for name, shape in tensors.items()}
+    found[prefix + "embeddings.position_ids"] = np.arange(9)[None]
+    if head:
+        found.update(
+            {"classifier.weight": rng.randn(3, h).astype(np.float32), "classifier.bias": np.ones(3, np.float32)}
+        )
+    found.update(changed)
+    folder.mkdir(exist_ok=True)
+    safetensors.numpy.save_file(found, str(folder / "model.safetensors"))
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "vocab.txt").write_text("[UNK]\n")
+    return found
+
+
+@pytest.mark.parametrize("prefix", ["", "bert."])
+@pytest.mark.parametrize("pooler, head", [(True, False), (False, False), (True, True)])
+def test_there_and_back_is_bitwise(tmp_path, prefix, pooler, head):
+    source = write_source(tmp_path / "hf", prefix, pooler, head)
+    report = convert_checkpoint.convert_to_tf1(str(tmp_path / "hf"), str(tmp_path / "tf1"))
+    assert report.missing == ([] if pooler else ["bert/pooler/dense/bias", "bert/pooler/dense/kernel"])
+    converted = tensors_of(str(tmp_path / "tf1" / "bert_model.ckpt"))
+    golden = [name for name, _ in tf.train.list_variables(os.path.join(GOLDEN, "bert_model.ckpt"))]
+    names = {name for name in golden if "layer_2/" not in name and (pooler or "pooler" not in name)}
+    assert set(converted) == names | ({"output_weights", "output_bias"} if head else set())
+    kernel = source[prefix + "encoder.layer.1.intermediate.dense.weight"]
+    assert np.array_equal(converted["bert/encoder/layer_1/intermediate/dense/kernel"], kernel.T)
+    convert_checkpoint.convert_to_safetensors(str(tmp_path / "tf1" / "bert_model.ckpt"), str(tmp_path / "back"))
+    back = safetensors.numpy.load_file(str(tmp_path / "back" / "model.safetensors"))
+    expected = {
+        ("" if name.startswith("classifier") else "bert.")
+        + name[len(prefix) if name.startswith(prefix) else 0 :]: value
+        for name, value in source.items()
+        if "position_ids" not in name
+    }
+    assert set(back) == set(expected)
+    assert all(np.array_equal(back[name], value) for name, value in expected.items())
+
+
+def test_a_tf1_checkpoint_survives_the_round_trip(tmp_path):
+    convert_checkpoint.convert_to_safetensors(os.path.join(GOLDEN, "bert_model.ckpt"), str(tmp_path / "hf"))
+    convert_checkpoint.convert_to_tf1(str(tmp_path / "hf"), str(tmp_path / "tf1"))
+    before = tensors_of(os.path.join(GOLDEN, "bert_model.ckpt"))
+    after = tensors_of(str(tmp_path / "tf1" / "bert_model.ckpt"))
+    assert set(before) == set(after)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    "changed, said",
+    [
+        (dict(config=dict(CONFIG, model_type="roberta")), "model_type is 'roberta'"),
+        (dict(config=dict(CONFIG, hidden_size=10, num_attention_heads=1)), "config.json says"),
+        ({"bert.something.weight": np.ones(2, np.float32)}, "tensor bert.something.weight has no place in BERT"),
+        (dict(config=dict(CONFIG, num_hidden_layers=3)), "lacks bert/encoder/layer_2/"),
+    ],
+)
+def test_what_is_no_bert_is_refused_by_name(tmp_path, changed, said):
+    write_source(tmp_path / "hf", **changed)
+    with pytest.raises(UserError, match=said):
+        convert_checkpoint.convert_to_tf1(str(tmp_path / "hf"), str(tmp_path / "tf1"))
+
+
+def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path):
+    process = subprocess.run(
+        [sys.executable, os.path.join(ROOT, "scripts", "convert_checkpoint.py"), "--to=tf1"]
+        + ["--source=" + str(tmp_path), "--output=" + str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert process.returncode == 2
+    assert "config.json: cannot be read" in process.stderr and "Traceback" not in process.stderr

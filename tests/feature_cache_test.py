@@ -1,0 +1,131 @@
+"""Records: random access, the fixed order on disk, and a fingerprint of whatever changes their bytes."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from errors import UserError
+from tasks.task import Column, Task
+from training import feature_cache
+
+
+class Example:
+    def __init__(self, number):
+        self.number = number
+        self.example_id = "e{}".format(number)
+
+
+def task_of(count=300, fingerprint=None, columns=None, calls=None):
+    def read(split):
+        if calls is not None:
+            calls.append(split)
+        return iter([Example(number) for number in range(count)])
+
+    return Task(
+        name="numbers",
+        columns=columns or {"input_ids": Column("int64", per_token=True), "label_ids": Column("int64")},
+        read=read,
+        featurize=lambda e: {"input_ids": [e.number] * (1 + e.number % 7), "label_ids": [int(e.number >= count // 2)]},
+        fingerprint=lambda split: fingerprint or {"source": "a"},
+        build=None,
+        score=None,
+        prediction_table=None,
+        labels=("0", "1"),
+        best_metric="accuracy",
+        head_variables=("output",),
+    )
+
+
+def parsed(record):
+    feature = tf.train.Example.FromString(record).features.feature
+    return list(feature["input_ids"].int64_list.value), feature["label_ids"].int64_list.value[0]
+
+
+def sequentially(records):
+    return [parsed(record) for record in tf.python_io.tf_record_iterator(records.path)]
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_any_record_is_one_read_away_in_the_order_of_the_file(tmp_path, split):
+    records = feature_cache.open_or_build(task_of(), split, str(tmp_path))
+    assert len(records) == 300
+    numbers = np.array([299, 0, 7, 7, 150])
+    found = [parsed(record) for record in records.read(numbers)]
+    assert found == [([n] * (1 + n % 7), int(n >= 150)) for n in numbers]
+    assert records.index["tokens"][numbers].tolist() == [1 + n % 7 for n in numbers]
+
+
+def test_sequential_readers_get_a_sorted_training_file_mixed_and_a_dev_file_in_order(tmp_path):
+    on_disk = sequentially(feature_cache.open_or_build(task_of(), "train", str(tmp_path)))
+    assert sorted(ids[0] for ids, _ in on_disk) == list(range(300))
+    labels = np.array([label for _, label in on_disk])[:288].reshape(-1, 32)
+    assert not any(batch.all() or not batch.any() for batch in labels)
+    dev = sequentially(feature_cache.open_or_build(task_of(), "dev", str(tmp_path)))
+    assert [ids[0] for ids, _ in dev] == list(range(300))
+
+
+def test_the_order_on_disk_does_not_depend_on_the_seed(tmp_path):
+    one = sequentially(feature_cache.open_or_build(task_of(), "train", str(tmp_path / "a"), seed=1))
+    other = sequentially(feature_cache.open_or_build(task_of(), "train", str(tmp_path / "b"), seed=2))
+    assert one == other
+
+
+def test_the_second_opening_featurizes_nothing(tmp_path):
+    calls = []
+    task = task_of(calls=calls)
+    first = feature_cache.open_or_build(task, "train", str(tmp_path))
+    before = os.stat(first.path).st_mtime_ns
+    second = feature_cache.open_or_build(task, "train", str(tmp_path))
+    assert calls == ["train"] and second.path == first.path and os.stat(second.path).st_mtime_ns == before
+
+
+def test_each_thing_that_changes_the_bytes_changes_the_name(tmp_path):
+    columns = {"input_ids": Column("int64", per_token=True, padding=1), "label_ids": Column("int64")}
+    variants = [
+        dict(task=task_of()),
+        dict(task=task_of(fingerprint={"source": "b"})),
+        dict(task=task_of(fingerprint={"source": "a", "max_seq_length": 9})),
+        dict(task=task_of(columns=columns)),
+        dict(task=task_of(), split="dev"),
+        dict(task=task_of(), limit=10),
+        dict(task=task_of(), limit=11),
+        dict(task=task_of(), limit=10, seed=5),
+    ]
+    paths = {
+        feature_cache.open_or_build(cache_dir=str(tmp_path), **dict(dict(split="train"), **variant)).path
+        for variant in variants
+    }
+    assert len(paths) == len(variants)
+
+
+@pytest.mark.parametrize("ending", [".json", ".npy", ".tfrecord"])
+@pytest.mark.parametrize("damage", ["removed", "cut"])
+def test_a_damaged_entry_is_built_again(tmp_path, ending, damage):
+    records = feature_cache.open_or_build(task_of(), "train", str(tmp_path))
+    expected = records.read(np.arange(300))
+    path = records.path[: -len(".tfrecord")] + ending
+    if damage == "removed":
+        os.unlink(path)
+    else:
+        with open(path, "rb+") as file:
+            file.truncate(os.path.getsize(path) // 2)
+    assert feature_cache.open_or_build(task_of(), "train", str(tmp_path)).read(np.arange(300)) == expected
+
+
+def test_a_limit_takes_a_seeded_sample_in_file_order(tmp_path):
+    records = feature_cache.open_or_build(task_of(), "dev", str(tmp_path), limit=50, seed=3)
+    numbers = [parsed(record)[0][0] for record in records.read(np.arange(50))]
+    assert numbers == sorted(set(numbers)) and numbers != list(range(50))
+    assert feature_cache.example_ids(task_of(), "dev", 50, 3) == ["e{}".format(n) for n in numbers]
+    assert len(feature_cache.open_or_build(task_of(), "dev", str(tmp_path), limit=1000)) == 300
+
+
+def test_an_empty_split_and_a_feature_that_does_not_fit_are_errors(tmp_path):
+    with pytest.raises(UserError, match="The train file has no examples"):
+        feature_cache.open_or_build(task_of(count=0), "train", str(tmp_path))
+    task = task_of()._replace(featurize=lambda e: {"input_ids": [1], "label_ids": [1, 2]})
+    with pytest.raises(ValueError, match="label_ids has 2 values"):
+        feature_cache.open_or_build(task, "train", str(tmp_path))
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".building")]

@@ -1,0 +1,143 @@
+"""Every flag changes something; given is not the same as default; importing registers what scripts expect."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+from absl.testing import flagsaver
+
+import flags
+import run_classifier  # noqa: F401  (registers the flags)
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BASE = [
+    "--do_train",
+    "--task_name=mrpc",
+    "--data_dir=d",
+    "--bert_config_file=b",
+    "--vocab_file=v",
+    "--output_dir=o",
+]
+UPSTREAM = dict(
+    data_dir=None,
+    bert_config_file=None,
+    task_name=None,
+    vocab_file=None,
+    output_dir=None,
+    init_checkpoint=None,
+    do_lower_case=True,
+    max_seq_length=128,
+    do_train=False,
+    do_eval=False,
+    do_predict=False,
+    train_batch_size=32,
+    eval_batch_size=8,
+    predict_batch_size=8,
+    learning_rate=5e-5,
+    num_train_epochs=3.0,
+    warmup_proportion=0.1,
+    save_checkpoints_steps=1000,
+    iterations_per_loop=1000,
+    use_tpu=False,
+    tpu_name=None,
+    tpu_zone=None,
+    gcp_project=None,
+    master=None,
+    num_tpu_cores=8,
+)
+ALL = [flag for group in flags.GROUPS.values() for flag in group]
+
+
+def configured(arguments):
+    """The configuration of a command line, with the registry as it was before."""
+    saved = flagsaver.save_flag_values()
+    try:
+        flags.FLAGS(["run_classifier.py"] + arguments)
+        return flags.classifier_config(), flags.given_flags()
+    finally:
+        flagsaver.restore_flag_values(saved)
+
+
+def other_value(flag):
+    if isinstance(flag.kind, tuple):
+        return next((value for value in flag.kind if value not in (flag.default, "mrpc")), None)
+    if flag.name == "do_train":  # given in BASE
+        return "false"
+    if flag.kind == "boolean":
+        return str(not flag.default).lower()
+    if flag.kind == "integer":
+        return int(flag.default or 4) + 1
+    if flag.kind == "float":
+        return 0.5 if flag.default != 0.5 else 0.25
+    return "cpu:3" if flag.name == "devices" else "other"
+
+
+def test_upstreams_25_flags_have_their_names_and_defaults():
+    assert len(UPSTREAM) == 25
+    assert {name: flags.FLAGS[name].default for name in UPSTREAM} == UPSTREAM
+
+
+@pytest.mark.parametrize("flag", ALL, ids=lambda flag: flag.name)
+def test_every_flag_changes_the_configuration_or_is_refused(flag):
+    value = other_value(flag)
+    if value is None:
+        pytest.skip("a flag of one value")
+    before, _ = configured(BASE)
+    try:
+        after, given = configured(BASE + ["--{}={}".format(flag.name, value)])
+    except flags.UserError as error:
+        assert "--" + flag.name in str(error)
+        return
+    assert dataclasses.asdict(after) != dataclasses.asdict(before)
+    assert any(line.startswith("--{}".format(flag.name)) or line == "--no" + flag.name for line in given)
+
+
+def test_given_is_not_the_same_as_default():
+    assert configured(BASE)[0].plan.num_train_epochs is None
+    assert configured(BASE + ["--num_train_epochs=3.0"])[0].plan.num_train_epochs == 3.0
+    assert [line.split("=")[0] for line in configured(BASE)[1]] == [line.split("=")[0] for line in BASE_IN_TABLE_ORDER]
+
+
+BASE_IN_TABLE_ORDER = ["--do_train", "--task_name", "--data_dir", "--bert_config_file", "--vocab_file", "--output_dir"]
+
+
+def test_every_flag_of_the_slices_comes_from_a_flag():
+    """A field that no flag fills would be a setting that nobody can reach."""
+    names = {flag.name for flag in ALL}
+    config = configured(BASE)[0]
+    for part in (config.data, config.plan, config.optimizer, config.weights, config.engine):
+        fields = {field.name for field in dataclasses.fields(part)}
+        assert fields - {"no_decay_patterns_given"} <= names
+
+
+def test_help_shows_every_flag_once_in_groups():
+    process = subprocess.run(
+        [sys.executable, os.path.join(ROOT, "run_classifier.py"), "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert process.returncode == 0
+    for title in flags.GROUPS:
+        assert process.stdout.count("\n{}\n".format(title)) == 1
+    for flag in ALL:
+        assert process.stdout.count("\n  --{} ".format(flag.name)) == 1
+
+
+def test_only_run_classifier_registers_flags():
+    code = (
+        "import sys; sys.path.insert(0, {!r}); from absl import flags; before = set(flags.FLAGS);"
+        "import modeling, tokenization, optimization; assert set(flags.FLAGS) - before <= OTHERS, 'early';"
+        "flags.DEFINE_string('my_own', '', ''); import run_classifier;"
+        "assert 'task_name' in flags.FLAGS; assert run_classifier.FLAGS is flags.FLAGS; print('ok')"
+    ).format(ROOT)
+    # TensorFlow 1.15 brings flags of absl's own modules along.
+    code = "OTHERS = set();" + code.replace(
+        "<= OTHERS", "<= {n for n in flags.FLAGS if n not in " + repr(set(UPSTREAM)) + "}"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+    )
+    assert process.stdout.strip() == "ok", process.stderr

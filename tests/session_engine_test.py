@@ -1,0 +1,243 @@
+"""One graph, one session: nothing is rebuilt, any point can be resumed, damage and bad numbers are caught."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import modeling
+import tokenization
+from errors import UserError
+from optimization import OptimizerConfig
+from tasks import classification
+from tasks.classification_data import TextProcessor
+from training import checkpoint, feature_cache, session_engine
+from training.plan import PlanConfig, make_plan
+from training.session_engine import EngineConfig
+
+
+@pytest.fixture(scope="module")
+def task(tiny):
+    labels = ["blame", "praise"]
+    return classification.classification_task(
+        classification.TaskInputs(
+            processor=TextProcessor(labels=labels),
+            files={split: os.path.join(tiny.data_dir, split + ".tsv") for split in ("train", "dev", "test")},
+            labels=labels,
+            tokenizer=tokenization.FullTokenizer(tiny.vocab_file),
+            vocab_fingerprint="tiny",
+            source_fingerprint=lambda path: path,
+            bert_config=modeling.BertConfig.from_json_file(tiny.bert_config_file),
+            max_seq_length=16,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def records(task, tmp_path_factory):
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return {split: feature_cache.open_or_build(task, split, cache) for split in ("train", "dev", "test")}
+
+
+def plan_of(records, **changed):
+    config = dict(
+        train_batch_size=16,
+        num_train_steps=12,
+        learning_rate=1e-3,
+        num_warmup_steps=2,
+        eval_every_steps=4,
+        save_checkpoints_steps=100,
+        early_stopping_patience=3,
+        seed=7,
+    )
+    return make_plan(PlanConfig(**dict(config, **changed)), len(records["train"]), {}, {})
+
+
+def built(task, plan=None, **config):
+    settings = dict(max_seq_length=16, eval_batch_size=32, log_every_steps=0, keep_checkpoint_max=0)
+    return session_engine.build(
+        task, EngineConfig(**dict(settings, **config)), seed=7, plan=plan, optimizer=OptimizerConfig()
+    )
+
+
+def run(task, records, folder, plan, resume=None):
+    """Trains in a fresh graph; the tensors of the last checkpoint."""
+    engine = built(task, plan)
+    if resume is not None:
+        session_engine.load_run(engine, resume, plan.train_batch_size)
+    step = session_engine.train(engine, plan, records["train"], records["dev"], str(folder))
+    session_engine.close(engine)
+    reader = tf.train.load_checkpoint(checkpoint.prefix_of(str(folder), step))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def assert_equal(first, second):
+    assert set(first) == set(second)
+    assert not [name for name in first if not np.array_equal(first[name], second[name])]
+
+
+def test_every_second_step_can_be_resumed_bitwise(task, records, tmp_path):
+    """Dropout, evaluation and early stopping on; a fresh graph for each point."""
+    every_step = plan_of(records, save_checkpoints_steps=1)
+    whole = run(task, records, tmp_path / "whole", every_step)
+    assert whole["training_state/examples_consumed"] == 12 * 16
+    assert whole["training_state/evaluated_step"] == 12
+    for step in range(2, 12, 2):
+        folder = tmp_path / "from-{}".format(step)
+        resumed = run(task, records, folder, every_step, checkpoint.prefix_of(str(tmp_path / "whole"), step))
+        assert_equal(whole, resumed)
+
+
+def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkeypatch):
+    plan = plan_of(records, eval_every_steps=2, early_stopping_patience=0)
+    engine = built(task, plan)
+    counts = []
+    original = session_engine._predict
+
+    def counted(*args):
+        found = original(*args)
+        counts.append(len(engine.session.graph.get_operations()))
+        return found
+
+    monkeypatch.setattr(session_engine, "_predict", counted)
+    before = len(engine.session.graph.get_operations())
+    session_engine.train(engine, plan, records["train"], records["dev"], str(tmp_path))
+    session_engine.load_trained(engine, checkpoint.resolve(str(tmp_path)))
+    session_engine.evaluate(engine, "dev", records["dev"])
+    session_engine.predict(engine, records["test"])
+    assert len(counts) == 8 and set(counts) == {before}
+    session_engine.close(engine)
+
+
+def test_predictions_do_not_depend_on_batch_size_or_padding(task, records):
+    found = []
+    for config in (
+        dict(predict_batch_size=7),
+        dict(predict_batch_size=30),
+        dict(predict_batch_size=7, padding="fixed"),
+    ):
+        engine = built(task, **config)
+        found.append(np.array(session_engine.predict(engine, records["test"])["probabilities"]))
+        session_engine.close(engine)
+    assert found[0].shape == (30, 2)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    np.testing.assert_allclose(found[0], found[2], atol=1e-5)
+
+
+def test_fixed_padding_is_a_static_shape(task, records):
+    shapes = []
+    watched = task._replace(
+        build=lambda batch, t: shapes.append(batch["input_ids"].shape.as_list()) or task.build(batch, t)
+    )
+    session_engine.close(built(watched, padding="fixed"))
+    session_engine.close(built(watched))
+    assert shapes == [[None, 16], [None, None]]
+
+
+def test_the_best_checkpoint_holds_weights_alone_and_early_stopping_ends_the_run(task, records, tmp_path):
+    """A metric that falls after the first evaluation."""
+    scores = iter([0.5, 0.4, 0.3, 0.2, 0.1])
+    falling = task._replace(score=lambda split, predictions: {"accuracy": next(scores)})
+    plan = plan_of(records, num_train_steps=40, early_stopping_patience=2)
+    engine = built(falling, plan)
+    assert session_engine.train(engine, plan, records["train"], records["dev"], str(tmp_path)) == 12
+    session_engine.close(engine)
+    assert checkpoint.steps_in(str(tmp_path / "best")) == [4]
+    names = set(checkpoint.shapes_in(checkpoint.resolve(str(tmp_path))))
+    assert names == set(engine.weights) | {"global_step"}
+    state = checkpoint.state_in(checkpoint.prefix_of(str(tmp_path), 12))
+    assert (state.best_step, state.best_score, state.evaluations_without_improvement) == (4, 0.5, 2)
+    assert session_engine.stopped_early(state, 2)
+
+
+def test_a_loss_that_is_not_finite_stops_before_any_checkpoint(task, records, tmp_path):
+    def poisoned(batch, is_training):
+        outputs = task.build(batch, is_training)
+        if not is_training:
+            return outputs
+        bad = tf.cast(tf.equal(tf.train.get_global_step(), 3), tf.float32)
+        return outputs._replace(loss=outputs.loss / (1.0 - bad))
+
+    plan = plan_of(records, eval_every_steps=0, save_checkpoints_steps=1)
+    engine = built(task._replace(build=poisoned), plan)
+    with pytest.raises(UserError) as error:
+        session_engine.train(engine, plan, records["train"], None, str(tmp_path))
+    session_engine.close(engine)
+    assert "from step 3 is not finite" in str(error.value) and "numbers " in str(error.value)
+    assert checkpoint.steps_in(str(tmp_path))[0] == 3
+
+
+@pytest.fixture(scope="module")
+def trained(task, records, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    run(task, records, folder, plan_of(records, save_checkpoints_steps=4))
+    return folder
+
+
+@pytest.mark.parametrize("ending", [".data-00000-of-00001", ".index"])
+@pytest.mark.parametrize("how", ["flip", "cut", "empty", "delete"])
+def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, ending, how):
+    folder = str(tmp_path / "copy")
+    shutil.copytree(str(trained), folder)
+    assert checkpoint.newest_whole(folder) == (checkpoint.prefix_of(folder, 12), [])
+    path = checkpoint.prefix_of(folder, 12) + ending
+    content = bytearray(open(path, "rb").read())  # noqa: SIM115
+    if how == "flip":
+        content[len(content) // 2] ^= 0x10
+    os.unlink(path)
+    if how != "delete":
+        with open(path, "wb") as file:
+            file.write({"flip": content, "cut": content[: len(content) // 2], "empty": b""}[how])
+    prefix, passed_over = checkpoint.newest_whole(folder)
+    assert prefix == checkpoint.prefix_of(folder, 8)
+    assert passed_over or (how == "delete" and ending == ".index")
+
+
+def test_when_all_are_damaged_nothing_starts_silently_at_step_0(trained, tmp_path):
+    folder = str(tmp_path / "copy")
+    shutil.copytree(str(trained), folder)
+    for step in checkpoint.steps_in(folder):
+        with open(checkpoint.prefix_of(folder, step) + ".data-00000-of-00001", "wb"):
+            pass
+    with pytest.raises(UserError, match="No checkpoint in .* can be read"):
+        checkpoint.newest_whole(folder)
+
+
+def test_only_the_newest_are_kept_and_the_pointer_names_the_last(task, records, tmp_path):
+    plan = plan_of(records, save_checkpoints_steps=2, eval_every_steps=0)
+    engine = built(task, plan, keep_checkpoint_max=2)
+    session_engine.train(engine, plan, records["train"], None, str(tmp_path))
+    session_engine.close(engine)
+    assert checkpoint.steps_in(str(tmp_path)) == [12, 10]
+    assert tf.train.latest_checkpoint(str(tmp_path)) == checkpoint.prefix_of(str(tmp_path), 12)
+    assert not [name for name in os.listdir(str(tmp_path)) if name.startswith(".saving")]
+
+
+def test_weights_are_matched_by_name_and_shape_and_reported(task, records, trained, tmp_path):
+    engine = built(task)
+    prefix = checkpoint.prefix_of(str(trained), 12)
+    report = session_engine.load_weights(engine, prefix)
+    assert str(report) == "{} loaded, 0 missing, 0 unused, 0 mismatched".format(len(engine.weights))
+    report = session_engine.load_weights(engine, prefix, reset_head=True)
+    assert report.missing == ["output_bias", "output_weights"]
+    session_engine.close(engine)
+    shapes = {name: tuple(v.shape.as_list()) for name, v in engine.weights.items()}
+    with pytest.raises(UserError, match="--reset_head"):
+        checkpoint.match_weights(dict(shapes, output_weights=(5, 32)), prefix, ("output_",), False)
+    with pytest.raises(UserError, match="bert_config.json that belongs"):
+        checkpoint.match_weights(dict(shapes, **{"bert/pooler/dense/bias": (8,)}), prefix, ("output_",), False)
+    with pytest.raises(UserError, match="none of its"):
+        checkpoint.match_weights({"other/" + name: s for name, s in shapes.items()}, prefix, ("output_",), False)
+
+
+def test_a_model_without_a_trained_head_predicts_nothing(task, records, tmp_path, trained):
+    engine = built(task)
+    without_head = [v for name, v in engine.weights.items() if not name.startswith("output_")]
+    with engine.session.graph.as_default():
+        prefix = tf.train.Saver(without_head).save(engine.session, str(tmp_path / "pretrained.ckpt"))
+    with pytest.raises(UserError, match="no trained head"):
+        session_engine.load_trained(engine, prefix)
+    assert session_engine.load_trained(engine, checkpoint.prefix_of(str(trained), 12)) == 12
+    session_engine.close(engine)
