@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Same mathematics as PyTorch and transformers: the same weights, the same 50 batches of MRPC, dropout off, the same
+# rule and schedule; prints the largest relative difference of the losses. Target 1e-3. About 3 minutes on 2 cores.
+#
+#   benchmarks/torch_parity.sh GLUE_FOLDER HUGGING_FACE_FOLDER
+#
+# GLUE_FOLDER holds MRPC/train.tsv; HUGGING_FACE_FOLDER holds model.safetensors, config.json, vocab.txt.
+set -euo pipefail
+[ $# = 2 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+data=$(cd "$1" && pwd)
+weights=$(cd "$2" && pwd)
+source "$(dirname "${BASH_SOURCE[0]}")/../scripts/environment.sh"
+cd "$ROOT"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+need_environment .venv requirements.txt 3.11 3.12 3.13 3.10
+"$PYTHON" scripts/convert_checkpoint.py --to=tf1 --source="$weights" --output="$work/model"
+"$PYTHON" benchmarks/parity_tensorflow.py "$data/MRPC" "$work/model" "$work/batches.npz" "$work/tensorflow.json"
+need_environment .venv-torch benchmarks/requirements-torch.txt 3.11 3.12 3.10
+"$PYTHON" benchmarks/parity_torch.py "$weights" "$work/batches.npz" "$work/torch.json"
+"$PYTHON" benchmarks/compare_losses.py 1e-3 "$work/tensorflow.json" "$work/torch.json"
