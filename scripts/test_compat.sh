@@ -5,6 +5,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
 skipped=0
+others=
 
 # compat VERSION PYTHON_VERSION…
 compat() {
@@ -20,12 +21,18 @@ compat() {
   fi
   make_environment ".venv-tf$tf" "requirements-tf$tf.txt" "$@"
   echo "== TensorFlow $("$PYTHON" -c 'import tensorflow as tf; print(tf.__version__)' 2>/dev/null)"
+  others=$others$PYTHON:
   "$PYTHON" -m pytest -q -p no:cacheprovider --ignore=tests/architecture_test.py ${PYTEST_ARGUMENTS[@]+"${PYTEST_ARGUMENTS[@]}"}
 }
 
 PYTEST_ARGUMENTS=("$@")
 compat 2.15 3.10 3.11 3.9
 compat 1.15 3.7
+if [ -n "$others" ]; then
+  need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
+  echo "== A run moved between TensorFlows"
+  STEADY_BERT_OTHER_PYTHONS=$others "$PYTHON" -m pytest -q -p no:cacheprovider tests/cross_version_test.py
+fi
 if [ "$skipped" -gt 0 ] && [ "${CI:-}" = true ]; then
   echo "error: $skipped of 2 TensorFlows were skipped, which CI does not accept." >&2
   exit 1
