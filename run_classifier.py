@@ -93,19 +93,14 @@ def train(config: flags.ClassifierConfig) -> None:
     folder = config.weights.output_dir
     assert folder is not None
     task = make_task(config, labels_folder=None)
-    train_limit, dev_limit = config.data.max_train_examples, config.data.max_eval_examples
     if config.dry_run:
-        examples = len(feature_cache.example_ids(task, "train", train_limit, config.plan.seed))
+        examples = len(feature_cache.example_ids(task, "train", config.data.max_train_examples, config.plan.seed))
         print(plans.describe(make_plan(config, task, examples, saved_plan(folder))))
         return
     with locked(folder):
-        cache = config.data.cache_dir or os.path.join(folder, "cache")
-        records = feature_cache.open_or_build(task, "train", cache, train_limit, config.plan.seed)
-        dev = None
-        if config.do_eval:
-            dev = feature_cache.open_or_build(task, "dev", cache, dev_limit, config.plan.seed)
+        records = open_records(config, task, config.data.cache_dir or os.path.join(folder, "cache"))
         saved = saved_plan(folder)
-        plan = make_plan(config, task, len(records), saved)
+        plan = make_plan(config, task, len(records["train"]), saved)
         say(plans.describe(plan))
         checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
@@ -114,13 +109,10 @@ def train(config: flags.ClassifierConfig) -> None:
         if decision.action != "finished":
             load_for_training(engine, config, plan, prefix)
             write_run_files(config, plan, task, folder)
-            session_engine.train(engine, plan, records, dev, folder)
+            session_engine.train(engine, plan, records["train"], records.get("dev"), folder)
         if config.do_eval or config.do_predict:
             session_engine.load_trained(engine, checkpoint.resolve(folder, config.weights.checkpoint))
-        if dev is not None:
-            evaluate(engine, dev, folder)
-        if config.do_predict:
-            predict(engine, config, folder, cache)
+        evaluate_and_predict(engine, config, records, folder)
         session_engine.close(engine)
 
 
@@ -133,15 +125,21 @@ def use_trained_model(config: flags.ClassifierConfig) -> None:
     task = make_task(config, labels_folder=model_dir)
     folder = config.weights.output_dir or os.curdir
     with cache_folder(config) as cache:
+        records = open_records(config, task, cache)
         engine = session_engine.build(task, config.engine, config.plan.seed)
         step = session_engine.load_trained(engine, prefix)
         say("Model: {} (step {})".format(prefix, step))
-        if config.do_eval:
-            dev = feature_cache.open_or_build(task, "dev", cache, config.data.max_eval_examples, config.plan.seed)
-            evaluate(engine, dev, folder)
-        if config.do_predict:
-            predict(engine, config, folder, cache)
+        evaluate_and_predict(engine, config, records, folder)
         session_engine.close(engine)
+
+
+def evaluate_and_predict(
+    engine: Engine, config: flags.ClassifierConfig, records: Dict[str, RecordFile], folder: str
+) -> None:
+    if config.do_eval:
+        evaluate(engine, records["dev"], folder)
+    if config.do_predict:
+        predict(engine, records["test"], config.data.predict_output or os.path.join(folder, "predictions.tsv"))
 
 
 def evaluate(engine: Engine, dev: RecordFile, folder: str) -> None:
@@ -156,12 +154,10 @@ def evaluate(engine: Engine, dev: RecordFile, folder: str) -> None:
     say("Wrote {}".format(os.path.join(folder, "eval_results.json")))
 
 
-def predict(engine: Engine, config: flags.ClassifierConfig, folder: str, cache: str) -> None:
-    records = feature_cache.open_or_build(engine.task, "test", cache)
+def predict(engine: Engine, records: RecordFile, path: str) -> None:
     predictions = session_engine.predict(engine, records)
     ids = feature_cache.example_ids(engine.task, "test")
     header, rows = engine.task.prediction_table("test", predictions, ids)
-    path = config.data.predict_output or os.path.join(folder, "predictions.tsv")
     reports.write_table(path, header, rows)
     # Upstream's file: the numbers alone, one line an example, here with a header.
     numbers = slice(2, None) if engine.task.labels else slice(1, None)
@@ -206,6 +202,17 @@ def make_task(config: flags.ClassifierConfig, labels_folder: Optional[str]) -> T
         )
     )
     return choose_best_metric(task, config.best_metric, processor.metrics)
+
+
+def open_records(config: flags.ClassifierConfig, task: Task, cache: str) -> Dict[str, RecordFile]:
+    """The records of every split that the command needs, so that a bad file is found before the first step."""
+    limits = {"train": config.data.max_train_examples, "dev": config.data.max_eval_examples, "test": None}
+    wanted = {"train": config.do_train, "dev": config.do_eval, "test": config.do_predict}
+    return {
+        split: feature_cache.open_or_build(task, split, cache, limits[split], config.plan.seed)
+        for split in limits
+        if wanted[split]
+    }
 
 
 def choose_best_metric(task: Task, name: Optional[str], metrics: Tuple[str, ...]) -> Task:
@@ -344,14 +351,20 @@ def write_run_files(config: flags.ClassifierConfig, plan: plans.Plan, task: Task
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
     """Refuses a second run in the same folder. The operating system frees the lock of a run that died."""
+    lock = filelock.FileLock(os.path.join(folder, ".lock"))
     try:
         os.makedirs(folder, exist_ok=True)
-        with filelock.FileLock(os.path.join(folder, ".lock"), timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(
             "--output_dir={}: another run is writing there. Wait for it, or use another folder.".format(folder)
         ) from None
+    except OSError as error:
+        raise UserError("--output_dir={}: cannot be written ({}).".format(folder, error.strerror)) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -152,7 +152,12 @@ class DataProcessor:
                         row.place, len(row.columns), columns.width
                     )
                 )
-            yield self._example(split, row, columns)
+            if self._wanted(split, row):
+                yield self._example(split, row, columns)
+
+    def _wanted(self, split: str, row: _Row) -> bool:
+        """Whether the row belongs to this data set."""
+        return True
 
     def _example(self, split: str, row: _Row, columns: "Columns") -> InputExample:
         label = None if columns.label is None else row.columns[columns.label].strip()
@@ -313,11 +318,9 @@ class XnliProcessor(DataProcessor):
             return _layout(width, {3: Columns(3, text_a=0, text_b=1, label=2)}, "MultiNLI")
         return Columns(width, text_a=6, text_b=7, label=1, id=9 if width > 9 else None)
 
-    def read_examples(self, path: str, split: str) -> Iterator[InputExample]:
-        """Of xnli.dev.tsv, the rows in `language` alone, which its first column names."""
-        for example, row in zip(super().read_examples(path, split), _rows(path, header=True)[1]):
-            if split == "train" or row.columns[0] == self.language:
-                yield example
+    def _wanted(self, split: str, row: _Row) -> bool:
+        """xnli.dev.tsv has all languages; its first column names a row's."""
+        return split == "train" or row.columns[0] == self.language
 
     def _check_label(self, label: str, place: str) -> None:
         super()._check_label("contradiction" if label == "contradictory" else label, place)

@@ -7,6 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -31,6 +32,18 @@ def assert_bitwise_equal(first, second):
 def metrics_lines(folder, split):
     with open(os.path.join(folder, "metrics.jsonl")) as file:
         return [line for line in map(json.loads, file) if line["split"] == split]
+
+
+def mistake(arguments, capsys):
+    """What the command line says of a user's mistake, which must make it exit 2."""
+    saved = flagsaver.save_flag_values()
+    try:
+        with pytest.raises(SystemExit) as exit:
+            flags.run(run_classifier.main, ["run_classifier.py"] + arguments, "")
+    finally:
+        flagsaver.restore_flag_values(saved)
+    assert exit.value.code == 2
+    return capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +97,15 @@ def test_metrics_are_logged_with_the_rate_that_each_update_used(finished):
         assert line["learning_rate"] == pytest.approx(1e-3 * (t / 6 if t < 6 else 1 - t / 60), rel=1e-6)
     assert lines[-1]["loss"] < lines[0]["loss"] / 2
     assert [line["step"] for line in metrics_lines(folder, "dev")] == [20, 40, 60]
+    events = [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("events.out")]
+    found = {
+        (value.tag, event.step)
+        for e in events
+        for event in tf.train.summary_iterator(e)
+        for value in event.summary.value
+    }
+    names = ("train/loss", "train/learning_rate", "train/grad_norm", "train/examples_per_sec", "dev/accuracy")
+    assert {(name, 60) for name in names} <= found
 
 
 def test_the_same_command_again_finds_the_run_finished(finished, run_command):
@@ -193,20 +215,24 @@ def test_dry_run_prints_the_plan_and_writes_nothing(tiny, run_command, tmp_path)
         (dict(devices="cpu:0,cpu:1"), "--distribution=mirrored"),
         (dict(best_metric="bleu"), "--best_metric=bleu"),
         (dict(do_train=None), "Nothing to do"),
+        (dict(devices="gpu:7"), "TensorFlow finds no gpu:7"),
+        (dict(do_predict="true", predict_file="/nowhere.tsv"), "/nowhere.tsv"),
+        (dict(output_dir="/proc/none"), "--output_dir=/proc/none: cannot be written"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_2(tiny, changed, said, tmp_path, capsys):
     arguments = tiny.flags(**dict(dict(output_dir=str(tmp_path / "out"), do_train="true"), **changed))
-    saved = flagsaver.save_flag_values()
-    try:
-        with pytest.raises(SystemExit) as exit:
-            flags.run(run_classifier.main, ["run_classifier.py"] + arguments, "")
-    finally:
-        flagsaver.restore_flag_values(saved)
-    assert exit.value.code == 2
-    message = capsys.readouterr().err
+    message = mistake(arguments, capsys)
     assert said in message
     assert message.count("\n") == 1
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tiny, tmp_path, capsys):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with filelock.FileLock(str(folder / ".lock")):
+        message = mistake(tiny.flags(output_dir=str(folder), do_train="true"), capsys)
+    assert "another run is writing there" in message
 
 
 def test_interrupt_before_training_exits_130(tiny, tmp_path):

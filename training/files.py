@@ -7,6 +7,8 @@ import os
 import tempfile
 from typing import IO, Any, Iterator
 
+from errors import UserError
+
 
 def fsync_folder(folder: str) -> None:
     """Makes renames inside `folder` survive a power cut."""
@@ -55,9 +57,12 @@ def write_json(path: str, value: Any) -> None:
 
 
 def sha256_of_file(path: str) -> str:
-    """Hex digest of a file's bytes, read in constant memory."""
+    """Hex digest of a file's bytes, read in constant memory. Raises UserError where it cannot be read."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise UserError("{}: cannot be read ({}). Check the path.".format(path, error.strerror)) from None
     return digest.hexdigest()

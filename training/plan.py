@@ -7,6 +7,7 @@ batch size or epoch count cannot move the learning rate unseen.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -138,7 +139,7 @@ def _eval_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
         steps = config.eval_every_steps
     else:
         epochs = DEFAULT_EVAL_EPOCHS if config.eval_every_epochs is None else config.eval_every_epochs
-        steps = max(1, int(examples / config.train_batch_size * epochs)) if epochs else 0
+        steps = math.ceil(examples * epochs / config.train_batch_size)  # the first step that completes them
     return steps, "evaluation on dev: " + ("every {} steps".format(steps) if steps else "only at the end")
 
 

@@ -79,7 +79,12 @@ def _cpu_count(devices: Sequence[str]) -> int:
 
 
 def _make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
-    devices = list(config.devices) or _gpus()
+    gpus = _gpus()
+    for name in config.devices:
+        if name.startswith("gpu:") and name not in gpus:
+            found = ", ".join(gpus) or "no GPU"
+            raise UserError("--devices: TensorFlow finds no {} here, but {}.".format(name, found))
+    devices = list(config.devices) or gpus
     cpus = _cpu_count(devices)
     # TF 2 fixes its logical devices once a process; TF 1 takes them from the session's device_count alone.
     if cpus > 1 and hasattr(tf.config, "set_logical_device_configuration"):
@@ -276,15 +281,18 @@ def load_trained(engine: Engine, prefix: str) -> int:
 def load_run(engine: Engine, prefix: str, batch_size: int) -> None:
     """The whole state of a run. A checkpoint of upstream's lacks the counters: they are derived from its step."""
     found = checkpoint.shapes_in(prefix)
-    names = [variable.op.name for variable in engine.session.graph.get_collection("variables")]
     counters = [variable.op.name for variable in engine.state.values()]
-    missing = [name for name in names if name not in found and name not in counters]
-    if missing:
+    variables = {variable.op.name: variable for variable in engine.session.graph.get_collection("variables")}
+    missing = [name for name in variables if name not in found and name not in counters]
+    other = [
+        name for name, v in variables.items() if found.get(name, tuple(v.shape.as_list())) != tuple(v.shape.as_list())
+    ]
+    if missing or other:
         raise UserError(
-            "{}: cannot be continued, it lacks {} ({} in all). Pass it as --init_checkpoint with another "
-            "--output_dir.".format(prefix, ", ".join(missing[:3]), len(missing))
+            "{}: cannot be continued: {} missing, {} of another shape (for example {}). Pass it as --init_checkpoint "
+            "with another --output_dir.".format(prefix, len(missing), len(other), (missing + other)[0])
         )
-    _restore(engine, prefix, [name for name in names if name in found])
+    _restore(engine, prefix, [name for name in variables if name in found])
     if not all(name in found for name in counters):
         step = int(engine.session.run(engine.global_step))
         _set_state(engine, TrainingState(examples_consumed=step * batch_size, evaluated_step=step))
