@@ -10,8 +10,8 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
+    {"errors"},
     {
-        "errors",
         "schedules",
         "tensorflow_setup",
         "tasks.metrics",
