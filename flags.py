@@ -364,6 +364,7 @@ def classifier_config() -> ClassifierConfig:
             decay_power=f.decay_power,
             eval_every_steps=f.eval_every_steps,
             eval_every_epochs=_if_given("eval_every_epochs"),
+            do_eval=f.do_eval,
             save_checkpoints_steps=f.save_checkpoints_steps,
             early_stopping_patience=f.early_stopping_patience,
             seed=f.seed,

@@ -27,11 +27,12 @@ requirements_checksum() {
   (cd "$ROOT" && cat "$1" requirements.txt requirements-common.txt) | cksum
 }
 
-# make_environment FOLDER REQUIREMENTS VERSION…: sets PYTHON. Returns 3 when no such Python is found.
+# make_environment FOLDER REQUIREMENTS VERSION…: sets PYTHON. Returns 3 when no such Python is found, 1 when pip fails.
+# Each command has its own `|| return`: a caller that tests the status switches `set -e` off in here.
 make_environment() {
   local folder=$ROOT/$1 requirements=$2 marker wanted python
   shift 2
-  marker=$folder/.made-from-$requirements
+  marker=$folder/.made-from-${requirements##*/}
   wanted=$(requirements_checksum "$requirements")
   PYTHON=$folder/bin/python
   if [ -x "$PYTHON" ] && [ "$(cat "$marker" 2>/dev/null)" = "$wanted" ]; then
@@ -41,11 +42,12 @@ make_environment() {
     python=$(find_python "$@") || return 3
     echo "Making ${folder##*/} with $("$python" --version 2>&1)"
     rm -rf "$folder"
-    "$python" -m venv "$folder"
+    "$python" -m venv "$folder" || return 1
   fi
   echo "Installing $requirements (once; some minutes)"
-  "$PYTHON" -m pip install --quiet --disable-pip-version-check --upgrade pip
-  (cd "$ROOT" && "$PYTHON" -m pip install --quiet --disable-pip-version-check --prefer-binary -r "$requirements")
+  "$PYTHON" -m pip install --quiet --disable-pip-version-check --upgrade pip || return 1
+  (cd "$ROOT" && "$PYTHON" -m pip install --quiet --disable-pip-version-check --prefer-binary -r "$requirements") ||
+    return 1
   echo "$wanted" >"$marker"
 }
 
@@ -57,6 +59,8 @@ need_environment() {
     echo "error: no Python $* was found, on PATH or in pyenv's versions folder (with its venv module)." >&2
     echo "Install one, then run this again." >&2
     exit 2
+  elif [ "$status" != 0 ]; then
+    echo "error: ${1} could not be made; pip's message stands above. Run this again." >&2
+    exit 1
   fi
-  return "$status"
 }

@@ -11,7 +11,6 @@ others=
 compat() {
   local tf=$1
   shift
-  # The function must not run in a condition, which would switch off `set -e` inside it; hence find_python first.
   if [ ! -x "$ROOT/.venv-tf$tf/bin/python" ] && ! find_python "$@" >/dev/null; then
     echo "################################################################"
     echo "## SKIPPED: TensorFlow $tf — no Python $* was found"
@@ -19,7 +18,7 @@ compat() {
     skipped=$((skipped + 1))
     return 0
   fi
-  make_environment ".venv-tf$tf" "requirements-tf$tf.txt" "$@"
+  need_environment ".venv-tf$tf" "requirements-tf$tf.txt" "$@"
   echo "== TensorFlow $("$PYTHON" -c 'import tensorflow as tf; print(tf.__version__)' 2>/dev/null)"
   others=$others$PYTHON:
   "$PYTHON" -m pytest -q -p no:cacheprovider --ignore=tests/architecture_test.py ${PYTEST_ARGUMENTS[@]+"${PYTEST_ARGUMENTS[@]}"}

@@ -67,6 +67,7 @@ def test_rates_follow_the_closed_form(examples, batch, epochs, proportion, extra
         (dict(num_train_steps=100, lr_decay_steps=50), "Raise --lr_decay_steps to 100"),
         (dict(num_train_steps=100, num_warmup_steps=100), "Warm-up of 100 steps"),
         (dict(end_learning_rate=1.0), "--end_learning_rate=1 is above"),
+        (dict(do_eval=False, early_stopping_patience=2), "pass --do_eval too"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_remedy(config, said):

@@ -32,6 +32,7 @@ class PlanConfig:
     decay_power: float = 1.0
     eval_every_steps: Optional[int] = None
     eval_every_epochs: Optional[float] = None
+    do_eval: bool = True
     save_checkpoints_steps: int = 1000
     early_stopping_patience: int = 0
     seed: int = 12345
@@ -135,6 +136,10 @@ def _warmup_steps(config: PlanConfig, horizon: int, steps: int) -> Tuple[int, st
 
 def _eval_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
     _refuse_both("eval_every_steps", "eval_every_epochs", config)
+    if not config.do_eval:
+        if config.early_stopping_patience:
+            raise UserError("--early_stopping_patience counts evaluations: pass --do_eval too.")
+        return 0, "evaluation on dev: none (--do_eval is not given)"
     if config.eval_every_steps is not None:
         steps = config.eval_every_steps
     else:
