@@ -5,6 +5,7 @@ flags are checked in `classifier_config`, before anything is read or written. "G
 not the same as different from the default.
 """
 
+import dataclasses
 import json
 import os
 import sys
@@ -339,65 +340,24 @@ def classifier_config() -> ClassifierConfig:
         do_predict=f.do_predict,
         dry_run=f.dry_run,
         best_metric=f.best_metric,
-        data=DataConfig(
-            task_name=model.get("task_name", f.task_name),
-            data_dir=f.data_dir,
-            bert_config_file=model.get("bert_config_file", f.bert_config_file),
-            vocab_file=model.get("vocab_file", f.vocab_file),
-            do_lower_case=model.get("do_lower_case", f.do_lower_case),
-            max_seq_length=model.get("max_seq_length", f.max_seq_length),
-            max_train_examples=f.max_train_examples,
-            max_eval_examples=f.max_eval_examples,
-            cache_dir=f.cache_dir,
-            predict_file=f.predict_file,
-            predict_output=f.predict_output,
-        ),
-        plan=PlanConfig(
-            train_batch_size=f.train_batch_size,
-            num_train_steps=f.num_train_steps,
+        data=_filled(DataConfig, **model),
+        plan=_filled(
+            PlanConfig,
             num_train_epochs=_if_given("num_train_epochs"),
-            lr_decay_steps=f.lr_decay_steps,
-            num_warmup_steps=f.num_warmup_steps,
             warmup_proportion=_if_given("warmup_proportion"),
-            learning_rate=f.learning_rate,
-            end_learning_rate=f.end_learning_rate,
-            decay_power=f.decay_power,
-            eval_every_steps=f.eval_every_steps,
             eval_every_epochs=_if_given("eval_every_epochs"),
-            do_eval=f.do_eval,
-            save_checkpoints_steps=f.save_checkpoints_steps,
-            early_stopping_patience=f.early_stopping_patience,
-            seed=f.seed,
-            shuffle=f.shuffle,
         ),
-        optimizer=OptimizerConfig(
-            weight_decay_rate=f.weight_decay_rate,
+        optimizer=_filled(
+            OptimizerConfig,
             no_decay_patterns=tuple(f.no_decay_patterns),
             no_decay_patterns_given=given("no_decay_patterns"),
-            adam_beta1=f.adam_beta1,
-            adam_beta2=f.adam_beta2,
-            adam_epsilon=f.adam_epsilon,
-            clip_norm=f.clip_norm,
-            bias_correction=f.bias_correction,
         ),
-        weights=WeightsConfig(
-            init_checkpoint=f.init_checkpoint,
-            from_scratch=f.from_scratch,
-            output_dir=f.output_dir,
-            model_dir=f.model_dir,
-            checkpoint=f.checkpoint,
-            resume_mode=f.resume_mode,
-            allow_plan_change=f.allow_plan_change,
-            reset_head=f.reset_head,
-        ),
-        engine=EngineConfig(
-            distribution=f.distribution,
-            devices=_devices(),
-            padding=f.padding,
-            max_seq_length=model.get("max_seq_length", f.max_seq_length),
-            eval_batch_size=f.eval_batch_size,
-            predict_batch_size=f.predict_batch_size,
-            log_every_steps=f.log_every_steps,
-            keep_checkpoint_max=f.keep_checkpoint_max,
-        ),
+        weights=_filled(WeightsConfig),
+        engine=_filled(EngineConfig, devices=_devices(), max_seq_length=model.get("max_seq_length", f.max_seq_length)),
     )
+
+
+def _filled(kind: Any, **values: Any) -> Any:
+    """A slice of configuration: each field from `values`, else from the flag of its name."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: values[name] if name in values else FLAGS[name].value for name in names})
