@@ -299,14 +299,18 @@ def decide(
     prefix, passed_over = checkpoint.newest_whole(folder)
     for line in passed_over:
         say("WARNING: {}. An older checkpoint is taken.".format(line))
-    state = plans.FolderState(
-        step=checkpoint.step_of(prefix) if prefix else None,
-        plan=saved,
-        stopped_early=bool(prefix)
-        and session_engine.stopped_early(checkpoint.state_in(str(prefix)), plan.early_stopping_patience),
-    )
+    if prefix is None:
+        folder_state = plans.FolderState(step=None, plan=saved)
+    else:
+        step, state = checkpoint.step_of(prefix), checkpoint.state_in(prefix)
+        folder_state = plans.FolderState(
+            step=step,
+            plan=saved,
+            stopped_early=session_engine.stopped_early(state, plan.early_stopping_patience),
+            evaluated=state.evaluated_step == step or saved is None or not (saved.eval_every_steps and config.do_eval),
+        )
     has_weights = bool(config.weights.init_checkpoint or config.weights.from_scratch)
-    return prefix, plans.decide(state, plan, has_weights, config.weights.allow_plan_change)
+    return prefix, plans.decide(folder_state, plan, has_weights, config.weights.allow_plan_change)
 
 
 def saved_plan(folder: str) -> Optional[plans.Plan]:

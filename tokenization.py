@@ -16,8 +16,8 @@ _CACHED_WORDS = 1 << 16  # bounds the memory of FullTokenizer's cache
 
 # Folder names of the published models, and whether their text is lower-cased.
 _PUBLISHED_CASES = (
-    (re.compile(r"(^|[_/])uncased_L-\d+|multilingual_L-12"), True),
-    (re.compile(r"(^|/)(cased_L-\d+|multi_cased_L-\d+|chinese_L-\d+)|wwm_cased_L-\d+"), False),
+    (re.compile(r"(^|[_/])(uncased|multilingual|chinese)_L-\d+"), True),
+    (re.compile(r"(^|[_/])cased_L-\d+"), False),
 )
 
 
@@ -26,8 +26,7 @@ def validate_case_matches_checkpoint(do_lower_case: bool, init_checkpoint: Optio
     if not init_checkpoint:
         return
     for pattern, lower in _PUBLISHED_CASES:
-        match = pattern.search(init_checkpoint)
-        if match and lower != do_lower_case and not ("chinese" in match.group() and do_lower_case):
+        if lower != do_lower_case and pattern.search(init_checkpoint):
             raise UserError(
                 "--do_lower_case={}, but --init_checkpoint={} is a{} model. Pass --do_lower_case={}.".format(
                     str(do_lower_case).lower(),
@@ -42,6 +41,7 @@ def check_case_against_vocab(vocab: Iterable[str], do_lower_case: bool) -> Optio
     """What is wrong where the vocabulary's own letters contradict do_lower_case; None where nothing is.
 
     A cased vocabulary has thousands of pieces with upper-case letters, an uncased one none beside [UNK] and its like.
+    Between them, and where there are few letters at all, as in a Chinese vocabulary, nothing is said.
     """
     words = [piece for piece in vocab if not (piece.startswith("[") and piece.endswith("]"))]
     upper = sum(piece != piece.lower() for piece in words)
@@ -75,7 +75,7 @@ def load_vocab(vocab_file: str) -> "collections.OrderedDict[str, int]":
     """piece → id, in file order: the id is the line number from 0.
 
     Raises UserError naming file and line: unreadable, not UTF-8, a duplicate or blank line (either shifts the ids of
-    all that follow), or no [UNK], [CLS], [SEP].
+    all that follow), or no [UNK], [CLS], [SEP]. Blank lines at the end are no pieces.
     """
     vocab: "collections.OrderedDict[str, int]" = collections.OrderedDict()
     try:
@@ -83,7 +83,7 @@ def load_vocab(vocab_file: str) -> "collections.OrderedDict[str, int]":
             lines = reader.read().split(b"\n")
     except OSError as error:
         raise UserError("{}: cannot be read ({}). Check --vocab_file.".format(vocab_file, error.strerror)) from None
-    if lines and not lines[-1].strip():
+    while lines and not lines[-1].strip():
         lines.pop()
     for number, line in enumerate(lines):
         place = "{}:{}".format(vocab_file, number + 1)

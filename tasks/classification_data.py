@@ -5,6 +5,8 @@ get_* methods are google-research/bert's, for scripts written for it. A new data
 """
 
 import csv
+import itertools
+import math
 import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
 
@@ -88,31 +90,29 @@ def _lines(path: str) -> Iterator[Tuple[int, str]]:
 
 
 class _Row(NamedTuple):
-    """One row of a tab-separated file."""
+    """One row of a tab-separated file: split at tabs, without quoting."""
 
+    line: int  # from 1
     place: str  # file:line
-    number: int  # of the row, from 0, without a header
-    columns: List[str]
+    cells: List[str]
 
 
-def _rows(path: str, header: bool) -> Tuple[List[str], Iterator[_Row]]:
-    """(header columns, rows): split at tabs, no quoting. Raises UserError for a file without rows."""
-    lines = _lines(path)
-    names = next(lines, (0, ""))[1].split("\t") if header else []
-    if header and names == [""]:
-        raise UserError("{}: the file is empty. It needs a header and rows.".format(path))
-
-    def rows() -> Iterator[_Row]:
-        number = -1
-        for number, (line, text) in enumerate(lines):
-            yield _Row("{}:{}".format(path, line), number, text.split("\t"))
-        if number < 0:
-            raise UserError("{}: has no rows{}. Put data into it.".format(path, " below its header" if header else ""))
-
-    return names, rows()
+def _rows(path: str) -> Iterator[_Row]:
+    for line, text in _lines(path):
+        yield _Row(line, "{}:{}".format(path, line), text.split("\t"))
 
 
 # --- processors -------------------------------------------------------------------------------------------------------
+
+
+class Columns(NamedTuple):
+    """Column numbers from 0; None where the file has no such column."""
+
+    width: int
+    text_a: int
+    text_b: Optional[int] = None
+    label: Optional[int] = None
+    id: Optional[int] = None
 
 
 class DataProcessor:
@@ -122,7 +122,6 @@ class DataProcessor:
     metrics: Tuple[str, ...] = ("accuracy",)
     best_metric = "accuracy"
     finds_labels = False  # whether the labels are those that the training file has
-    has_header: Dict[str, bool] = {"train": True, "dev": True, "test": True}
 
     def file_name(self, split: str) -> str:
         return split + ".tsv"
@@ -131,58 +130,87 @@ class DataProcessor:
         """In id order; empty for regression."""
         raise NotImplementedError
 
-    def columns(self, split: str, header: Sequence[str], width: int) -> "Columns":
-        """Where a row of `width` columns has what. Raises UserError where the layout is another one."""
+    def has_header(self, first: Sequence[str]) -> bool:
+        """Whether a file's first row names its columns."""
+        return True
+
+    def columns(self, first: Sequence[str]) -> Columns:
+        """Where a row has what, by the file's first row. Raises UserError where the layout is another one."""
         raise NotImplementedError
 
     def read_examples(self, path: str, split: str) -> Iterator[InputExample]:
-        """The examples of a file in order. Raises UserError with file:line."""
-        header, rows = _rows(path, self.has_header[split])
-        columns = None
-        for row in rows:
-            if columns is None:
-                width = len(header) if header else len(row.columns)
-                try:
-                    columns = self.columns(split, header, width)
-                except UserError as error:
-                    raise UserError("{}: {}".format(path, error)) from None
-            if len(row.columns) != columns.width:
+        """The examples of a file in order. Raises UserError with file:line.
+
+        Of a test file in the layout of the others, the labels are not looked at: what is predicted has none.
+        """
+        rows = _rows(path)
+        first = next(rows, None)
+        if first is None:
+            raise UserError("{}: the file is empty. Put data into it.".format(path))
+        header = self.has_header(first.cells)
+        columns = self._columns_of(first, header, split)
+        row = None
+        for row in rows if header else itertools.chain([first], rows):
+            if len(row.cells) != columns.width:
                 raise UserError(
                     "{}: has {} columns, not {}. A text must not contain a tab.".format(
-                        row.place, len(row.columns), columns.width
+                        row.place, len(row.cells), columns.width
                     )
                 )
             if self._wanted(split, row):
-                yield self._example(split, row, columns)
+                yield self._example(split, row, columns, row.line - first.line - header)
+        if row is None:
+            raise UserError("{}: has no rows below its header. Put data into it.".format(path))
+
+    def _columns_of(self, first: _Row, header: bool, split: str) -> Columns:
+        try:
+            columns = self.columns(first.cells)
+        except UserError as error:
+            raise UserError("{}: {}".format(first.place, error)) from None
+        if columns.label is None:
+            if split != "test":
+                raise UserError("{}: has no column of labels. Name a file that has.".format(first.place))
+            return columns
+        name = first.cells[columns.label]
+        if header and name != "label" and self._is_label(name):
+            raise UserError("{}: looks like data, not like a header. Add the header.".format(first.place))
+        return columns._replace(label=None) if split == "test" else columns
 
     def _wanted(self, split: str, row: _Row) -> bool:
         """Whether the row belongs to this data set."""
         return True
 
-    def _example(self, split: str, row: _Row, columns: "Columns") -> InputExample:
-        label = None if columns.label is None else row.columns[columns.label].strip()
-        if label is not None:
-            self._check_label(label, row.place)
+    def _example(self, split: str, row: _Row, columns: Columns, number: int) -> InputExample:
+        """number: of the row, from 0, without the header."""
+        label = None
+        if columns.label is not None:
+            try:
+                label = self._label(row.cells[columns.label].strip())
+            except UserError as error:
+                raise UserError("{}: {}".format(row.place, error)) from None
         return InputExample(
-            guid="{}-{}".format(split, row.number),
-            text_a=row.columns[columns.text_a],
-            text_b=None if columns.text_b is None else row.columns[columns.text_b],
+            guid="{}-{}".format(split, row.line - 1),  # upstream's count, which includes a header
+            text_a=row.cells[columns.text_a],
+            text_b=None if columns.text_b is None else row.cells[columns.text_b],
             label=label,
-            example_id=str(row.number) if columns.id is None else row.columns[columns.id],
+            example_id=str(number) if columns.id is None else row.cells[columns.id],
         )
 
-    def _check_label(self, label: str, place: str) -> None:
+    def _label(self, found: str) -> str:
+        """The label as get_labels has it, or a score as it stands. Raises UserError for another."""
         if self.label_type == "regression":
-            try:
-                finite = abs(float(label)) != float("inf") and float(label) == float(label)
-            except ValueError:
-                finite = False
-            if not finite:
-                raise UserError("{}: score {!r} is not a number. Mend the row.".format(place, label))
-        elif label not in self.get_labels():
-            raise UserError(
-                "{}: label {!r} is not one of {}. Mend the row.".format(place, label, ", ".join(self.get_labels()))
-            )
+            if not _is_number(found):
+                raise UserError("score {!r} is not a number. Mend the row.".format(found))
+        elif found not in self.get_labels():
+            raise UserError("label {!r} is not one of {}. Mend the row.".format(found, ", ".join(self.get_labels())))
+        return found
+
+    def _is_label(self, found: str) -> bool:
+        try:
+            self._label(found)
+        except UserError:
+            return False
+        return True
 
     # google-research/bert's interface
 
@@ -207,40 +235,38 @@ class DataProcessor:
         return list(csv.reader((text for _, text in _lines(input_file)), delimiter="\t", quotechar=quotechar))
 
 
-class Columns(NamedTuple):
-    """Column numbers from 0; None where the file has no such column."""
-
-    width: int
-    text_a: int
-    text_b: Optional[int] = None
-    label: Optional[int] = None
-    id: Optional[int] = None
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
-def _layout(found: int, layouts: Dict[int, Columns], what: str) -> Columns:
-    if found not in layouts:
+def _layout(first: Sequence[str], layouts: Dict[int, Columns], what: str) -> Columns:
+    """The layout with as many columns as the first row."""
+    if len(first) not in layouts:
         raise UserError(
-            "has {} columns; a {} file has {}.".format(
-                found, what, " or ".join(str(width) for width in sorted(layouts))
+            "has {} columns, but a file of {} has {}. Is it the right file for the task?".format(
+                len(first), what, " or ".join(str(width) for width in sorted(layouts))
             )
         )
-    return layouts[found]
+    return layouts[len(first)]
 
 
 class ColaProcessor(DataProcessor):
-    """CoLA: is the sentence acceptable English? No header in train and dev; source, label, mark, sentence."""
+    """CoLA: is the sentence acceptable English? Only the unlabelled file has a header."""
 
     metrics = ("matthews_correlation", "accuracy")
     best_metric = "matthews_correlation"
-    has_header = {"train": False, "dev": False, "test": True}
 
     def get_labels(self) -> List[str]:
         return ["0", "1"]
 
-    def columns(self, split: str, header: Sequence[str], width: int) -> Columns:
-        if split == "test":
-            return _layout(width, {2: Columns(2, text_a=1, id=0)}, "CoLA test")
-        return _layout(width, {4: Columns(4, text_a=3, label=1)}, "CoLA")
+    def has_header(self, first: Sequence[str]) -> bool:
+        return len(first) == 2
+
+    def columns(self, first: Sequence[str]) -> Columns:
+        return _layout(first, {2: Columns(2, text_a=1, id=0), 4: Columns(4, text_a=3, label=1)}, "CoLA")
 
 
 class SstProcessor(DataProcessor):
@@ -249,10 +275,9 @@ class SstProcessor(DataProcessor):
     def get_labels(self) -> List[str]:
         return ["0", "1"]
 
-    def columns(self, split: str, header: Sequence[str], width: int) -> Columns:
-        if header[0] == "index":
-            return _layout(width, {2: Columns(2, text_a=1, id=0)}, "SST-2 test")
-        return _layout(width, {2: Columns(2, text_a=0, label=1)}, "SST-2")
+    def columns(self, first: Sequence[str]) -> Columns:
+        columns = Columns(2, text_a=1, id=0) if first[0] == "index" else Columns(2, text_a=0, label=1)
+        return _layout(first, {2: columns}, "SST-2")
 
 
 class MrpcProcessor(DataProcessor):
@@ -263,10 +288,10 @@ class MrpcProcessor(DataProcessor):
     def get_labels(self) -> List[str]:
         return ["0", "1"]
 
-    def columns(self, split: str, header: Sequence[str], width: int) -> Columns:
-        if header[0] == "index":
-            return _layout(width, {5: Columns(5, text_a=3, text_b=4, id=0)}, "MRPC test")
-        return _layout(width, {5: Columns(5, text_a=3, text_b=4, label=0)}, "MRPC")
+    def columns(self, first: Sequence[str]) -> Columns:
+        columns = Columns(5, text_a=3, text_b=4)
+        columns = columns._replace(id=0) if first[0] == "index" else columns._replace(label=0)
+        return _layout(first, {5: columns}, "MRPC")
 
 
 class StsbProcessor(DataProcessor):
@@ -279,9 +304,15 @@ class StsbProcessor(DataProcessor):
     def get_labels(self) -> List[str]:
         return []
 
-    def columns(self, split: str, header: Sequence[str], width: int) -> Columns:
+    def columns(self, first: Sequence[str]) -> Columns:
         unlabelled = Columns(9, text_a=7, text_b=8, id=0)
-        return _layout(width, {9: unlabelled, 10: unlabelled._replace(width=10, label=9)}, "STS-B")
+        return _layout(first, {9: unlabelled, 10: unlabelled._replace(width=10, label=9)}, "STS-B")
+
+    def _label(self, found: str) -> str:
+        score = super()._label(found)
+        if not 0 <= float(score) <= 5:
+            raise UserError("score {} is not from 0 to 5. Mend the row.".format(score))
+        return score
 
 
 class MnliProcessor(DataProcessor):
@@ -293,9 +324,16 @@ class MnliProcessor(DataProcessor):
     def get_labels(self) -> List[str]:
         return ["contradiction", "entailment", "neutral"]
 
-    def columns(self, split: str, header: Sequence[str], width: int) -> Columns:
-        label = {"train": 11, "dev": 15, "test": None}[split]
-        return Columns(width, text_a=8, text_b=9, label=label, id=0)
+    def columns(self, first: Sequence[str]) -> Columns:
+        test = Columns(10, text_a=8, text_b=9, id=0)
+        train = test._replace(width=12, label=11)  # after one annotator's label
+        dev = test._replace(width=16, label=15)  # after five annotators' labels
+        return _layout(first, {10: test, 12: train, 16: dev}, "MNLI")
+
+    def _example(self, split: str, row: _Row, columns: Columns, number: int) -> InputExample:
+        example = super()._example(split, row, columns, number)
+        example.guid = "{}-{}".format(split, example.example_id)
+        return example
 
 
 class XnliProcessor(DataProcessor):
@@ -304,32 +342,24 @@ class XnliProcessor(DataProcessor):
     language = "zh"
 
     def file_name(self, split: str) -> str:
-        return (
-            os.path.join("multinli", "multinli.train.{}.tsv".format(self.language))
-            if split == "train"
-            else "xnli.dev.tsv"
-        )
+        if split == "train":
+            return os.path.join("multinli", "multinli.train.{}.tsv".format(self.language))
+        return "xnli.{}.tsv".format(split)
 
     def get_labels(self) -> List[str]:
         return ["contradiction", "entailment", "neutral"]
 
-    def columns(self, split: str, header: Sequence[str], width: int) -> Columns:
-        if split == "train":
-            return _layout(width, {3: Columns(3, text_a=0, text_b=1, label=2)}, "MultiNLI")
-        return Columns(width, text_a=6, text_b=7, label=1, id=9 if width > 9 else None)
+    def columns(self, first: Sequence[str]) -> Columns:
+        train = Columns(3, text_a=0, text_b=1, label=2)
+        xnli = Columns(19, text_a=6, text_b=7, label=1, id=9)
+        return _layout(first, {3: train, 19: xnli}, "XNLI")
 
     def _wanted(self, split: str, row: _Row) -> bool:
         """xnli.dev.tsv has all languages; its first column names a row's."""
-        return split == "train" or row.columns[0] == self.language
+        return split == "train" or row.cells[0] == self.language
 
-    def _check_label(self, label: str, place: str) -> None:
-        super()._check_label("contradiction" if label == "contradictory" else label, place)
-
-    def _example(self, split: str, row: _Row, columns: Columns) -> InputExample:
-        example = super()._example(split, row, columns)
-        if example.label == "contradictory":  # the spelling of the translated training file
-            example.label = "contradiction"
-        return example
+    def _label(self, found: str) -> str:
+        return super()._label("contradiction" if found == "contradictory" else found)  # the training file's spelling
 
 
 class TextProcessor(DataProcessor):
@@ -355,27 +385,27 @@ class TextProcessor(DataProcessor):
             raise UserError("{}: has the one label {!r}; there is nothing to tell apart.".format(path, found[0]))
         return found
 
-    def columns(self, split: str, header: Sequence[str], width: int) -> Columns:
-        place = {name: number for number, name in enumerate(header)}
+    def columns(self, first: Sequence[str]) -> Columns:
+        place = {name: number for number, name in enumerate(first)}
         text_a = place.get("text", place.get("text_a"))
-        if text_a is None or len(place) != width:
+        if text_a is None or len(place) != len(first):
             raise UserError(
-                "its header is {}; it needs a column text (or text_a and text_b), each name once.".format(
-                    ", ".join(repr(name) for name in header)
+                "the header is {}; it needs a column text (or text_a and text_b), each name once.".format(
+                    ", ".join(repr(name) for name in first)
                 )
             )
-        if split != "test" and "label" not in place:
-            raise UserError("its header has no column label: {}.".format(", ".join(repr(name) for name in header)))
-        label = None if split == "test" else place["label"]
-        return Columns(width, text_a=text_a, text_b=place.get("text_b"), label=label, id=place.get("id"))
+        return Columns(
+            len(first), text_a=text_a, text_b=place.get("text_b"), label=place.get("label"), id=place.get("id")
+        )
 
 
 class _LabelFinder(TextProcessor):
     """Reads the file before its labels are known."""
 
-    def _check_label(self, label: str, place: str) -> None:
-        if not label:
-            raise UserError("{}: the label is empty. Mend the row.".format(place))
+    def _label(self, found: str) -> str:
+        if not found:
+            raise UserError("the label is empty. Mend the row.")
+        return found
 
 
 PROCESSORS: Dict[str, Type[Any]] = {

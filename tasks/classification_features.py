@@ -1,6 +1,6 @@
 """examples → features: [CLS] a [SEP] b [SEP], with google-research/bert's truncation, padding and record layout."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -16,22 +16,22 @@ class EncodedPair(NamedTuple):
 
 
 def encode_pair(tokenizer: Any, text_a: str, text_b: Optional[str], max_seq_length: int) -> EncodedPair:
-    """An empty text_b is as none. Of a pair that is too long, the longer text loses its last piece until it fits."""
+    """[CLS] a [SEP] b [SEP]; [CLS] a [SEP] where text_b is missing, empty or gives no piece.
+
+    Of a pair that is too long, the longer text loses its last piece until the pair fits, the second where both are as
+    long. max_seq_length is at least 3.
+    """
     first = tokenizer.tokenize(text_a)
     second = tokenizer.tokenize(text_b) if text_b else []
-    length = len(first) + len(second)
-    room = max_seq_length - (3 if text_b else 2)
-    if text_b:
-        first, second = _truncated_pair(first, second, room)
-    else:
-        first = first[:room]
-    pieces = ["[CLS]"] + first + ["[SEP]"] + (second + ["[SEP]"] if text_b else [])
+    room = max_seq_length - (3 if second else 2)
+    truncated = len(first) + len(second) > room
+    first, second = _truncated_pair(first, second, room)
+    pieces = ["[CLS]"] + first + ["[SEP]"] + (second + ["[SEP]"] if second else [])
     segment_ids = [0] * (len(first) + 2) + [1] * (len(pieces) - len(first) - 2)
-    return EncodedPair(tokenizer.convert_tokens_to_ids(pieces), segment_ids, truncated=length > room)
+    return EncodedPair(tokenizer.convert_tokens_to_ids(pieces), segment_ids, truncated)
 
 
-def _truncated_pair(first: List[str], second: List[str], room: int) -> "tuple[List[str], List[str]]":
-    """One piece at a time from the longer, from the second where both are as long."""
+def _truncated_pair(first: List[str], second: List[str], room: int) -> Tuple[List[str], List[str]]:
     a, b = len(first), len(second)
     while a + b > room:
         if a > b:

@@ -12,11 +12,12 @@ import sklearn.metrics
 
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The share of predictions that equal their labels."""
     return float(sklearn.metrics.accuracy_score(labels, predictions))
 
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Of label id 1, as GLUE scores MRPC; 0 where nothing is predicted or labelled 1."""
+    """2·TP / (2·TP + FP + FN) of label id 1, as GLUE scores MRPC; 0 where nothing is predicted or labelled 1."""
     return float(sklearn.metrics.f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0))
 
 
@@ -26,22 +27,26 @@ def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def matthews_correlation(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Matthews' φ, as GLUE scores CoLA; 0 where one side is constant."""
+    """(TP·TN - FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN)), as GLUE scores CoLA; 0 where one side is constant."""
     with warnings.catch_warnings():  # scikit-learn warns of the constant side
         warnings.simplefilter("ignore")
         return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """cov(x, y) / (σx·σy), as GLUE scores STS-B. 0 where one side is constant.
+
+    It is undefined there, and a nan would compare as neither better nor worse than any other score.
+    """
     return _correlation(scipy.stats.pearsonr, predictions, labels)
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Pearson's correlation of the ranks, ties sharing their mean rank. 0 where one side is constant, as in pearson."""
     return _correlation(scipy.stats.spearmanr, predictions, labels)
 
 
 def _correlation(of: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:
-    """0 where one side is constant: the correlation is undefined there, and nan would never be the best score."""
     if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0
     return float(of(np.asarray(predictions, np.float64), np.asarray(labels, np.float64))[0])

@@ -11,16 +11,16 @@ DATA = os.environ.get("STEADY_BERT_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="STEADY_BERT_DATA names no folder of data sets")
 
 ROWS = [
-    ("cola", "CoLA", 8551, 1043),
-    ("sst-2", "SST-2", 67349, 872),
-    ("mrpc", "MRPC", 3668, 408),
-    ("sts-b", "STS-B", 5749, 1500),
+    ("cola", "CoLA", 8551, 1043, 1063),
+    ("sst-2", "SST-2", 67349, 872, 1821),
+    ("mrpc", "MRPC", 3668, 408, 1725),
+    ("sts-b", "STS-B", 5749, 1500, 1379),
 ]
 
 
 @needs_data
-@pytest.mark.parametrize("task, folder, train, dev", ROWS)
-def test_official_files_have_their_official_rows(task, folder, train, dev):
+@pytest.mark.parametrize("task, folder, train, dev, test", ROWS)
+def test_official_files_have_their_official_rows(task, folder, train, dev, test):
     processor = PROCESSORS[task]()
     for split, count in (("train", train), ("dev", dev)):
         path = os.path.join(DATA, folder, processor.file_name(split))
@@ -29,18 +29,36 @@ def test_official_files_have_their_official_rows(task, folder, train, dev):
         assert all(example.label is not None and example.text_a for example in examples)
         pair = task in ("mrpc", "sts-b")
         assert all((example.text_b is not None) == pair for example in examples)
-    test = list(processor.read_examples(os.path.join(DATA, folder, "test.tsv"), "test"))
-    assert test and all(example.label is None for example in test)
-    assert [example.example_id for example in test] == [str(n) for n in range(len(test))]
+        assert [example.example_id for example in examples] == [str(n) for n in range(count)]
+    examples = list(processor.read_examples(os.path.join(DATA, folder, "test.tsv"), "test"))
+    assert len(examples) == test and all(example.label is None and example.text_a for example in examples)
+    assert [example.example_id for example in examples] == [str(n) for n in range(test)]
+
+
+@needs_data
+@pytest.mark.parametrize("task, folder, train, dev, test", ROWS)
+def test_what_is_predicted_may_be_a_labelled_file(task, folder, train, dev, test):
+    processor = PROCESSORS[task]()
+    path = os.path.join(DATA, folder, "dev.tsv")
+    labelled = list(processor.read_examples(path, "dev"))
+    unlabelled = list(processor.read_examples(path, "test"))
+    assert [(e.text_a, e.text_b, e.example_id) for e in unlabelled] == [
+        (e.text_a, e.text_b, e.example_id) for e in labelled
+    ]
+    assert all(example.label is None for example in unlabelled)
+    with pytest.raises(UserError, match="test.tsv:1: has no column of labels"):
+        list(processor.read_examples(os.path.join(DATA, folder, "test.tsv"), "dev"))
 
 
 @needs_data
 def test_an_official_row_is_read_where_it_stands():
     example = PROCESSORS["mrpc"]().get_train_examples(os.path.join(DATA, "MRPC"))[0]
-    assert (example.guid, example.label) == ("train-0", "1")
+    assert (example.guid, example.label) == ("train-1", "1")
     assert example.text_a.startswith("Amrozi accused") and example.text_b.startswith("Referring to him")
     example = PROCESSORS["sts-b"]().get_train_examples(os.path.join(DATA, "STS-B"))[1]
     assert (example.label, example.text_a) == ("3.800", "A man is playing a large flute.")
+    example = PROCESSORS["cola"]().get_dev_examples(os.path.join(DATA, "CoLA"))[3]
+    assert (example.guid, example.example_id) == ("dev-3", "3")
 
 
 def written(tmp_path, text, name="train.tsv"):
@@ -57,21 +75,36 @@ def test_your_own_text_with_bom_crlf_and_trailing_blank_lines(tmp_path):
     assert found == [("x7", "one", "two", "yes"), ("x8", "three", "", "no")]
 
 
-def test_upstreams_processors_read_their_files(tmp_path):
-    cells = [str(n) for n in range(16)]
-    header = "\t".join("h" + c for c in cells)
-    dev = cells[:15] + ["neutral"]
-    written(tmp_path, "\n".join([header, "\t".join(dev)]) + "\n", "dev_matched.tsv")
-    example = MnliProcessor().get_dev_examples(str(tmp_path))[0]
-    assert (example.text_a, example.text_b, example.label) == ("8", "9", "neutral")
+def table(*rows):
+    return "\n".join("\t".join(row) for row in rows) + "\n"
+
+
+@pytest.mark.parametrize("name, width, label", [("train", 12, 11), ("dev_matched", 16, 15), ("test_matched", 10, None)])
+def test_mnli_is_read_as_upstream_reads_it(tmp_path, name, width, label):
+    cells = ["77"] + [str(n) for n in range(1, width)]
+    if label is not None:
+        cells[label] = "neutral"
+    written(tmp_path, table(["h{}".format(n) for n in range(width)], cells), name + ".tsv")
+    split = name.split("_")[0]
+    (example,) = getattr(MnliProcessor(), "get_{}_examples".format(split))(str(tmp_path))
+    assert (example.guid, example.text_a, example.text_b) == (split + "-77", "8", "9")
+    assert example.label == (None if label is None else "neutral")
+
+
+def test_xnli_is_read_as_upstream_reads_it(tmp_path):
     (tmp_path / "multinli").mkdir()
     written(tmp_path / "multinli", "premise\thypo\tlabel\na\tb\tcontradictory\n", "multinli.train.zh.tsv")
     assert XnliProcessor().get_train_examples(str(tmp_path))[0].label == "contradiction"
-    rows = [["language", "gold_label"] + ["c"] * 8, ["en", "neutral"] + ["x"] * 8, ["zh", "entailment"] + ["y"] * 8]
-    written(tmp_path, "\n".join("\t".join(row) for row in rows) + "\n", "xnli.dev.tsv")
-    assert [example.text_a for example in XnliProcessor().get_dev_examples(str(tmp_path))] == ["y"]
-    assert ColaProcessor._read_tsv(written(tmp_path, 'a\t"b\nc\td\n', "q.tsv")) == [["a", '"b'], ["c", "d"]]
-    assert MrpcProcessor._read_tsv(written(tmp_path, 'a\t"b\tc"\n', "q.tsv"), '"') == [["a", "b\tc"]]
+    rows = [["en", "neutral"] + ["x"] * 17, ["zh", "entailment"] + [str(n) for n in range(2, 19)]]
+    written(tmp_path, table(["language", "gold_label"] + ["c"] * 17, *rows), "xnli.dev.tsv")
+    (example,) = XnliProcessor().get_dev_examples(str(tmp_path))
+    assert (example.guid, example.text_a, example.text_b, example.label) == ("dev-2", "6", "7", "entailment")
+
+
+def test_read_tsv_gives_all_rows_with_quoting_only_where_asked(tmp_path):
+    long = "x" * 200000  # above the csv module's own limit
+    assert ColaProcessor._read_tsv(written(tmp_path, 'a\t"b\nc\t' + long + "\n")) == [["a", '"b'], ["c", long]]
+    assert MrpcProcessor._read_tsv(written(tmp_path, 'a\t"b\tc' + long + '"\n'), '"') == [["a", "b\tc" + long]]
 
 
 H = "text\tlabel\n"
@@ -80,7 +113,7 @@ BAD = [
     ("text", "train", H, "has no rows below its header"),
     ("text", "train", "sentence\tlabel\na\tx\n", "it needs a column text"),
     ("text", "train", "text\ttext\na\tx\n", "each name once"),
-    ("text", "train", "text\tid\na\tx\n", "no column label"),
+    ("text", "train", "text\tid\na\tx\n", ":1: has no column of labels"),
     ("text", "train", H + "a\tx\nb\n", ":3: has 1 columns, not 2"),
     ("text", "train", H + "a\tx\nb\ty\tz\n", ":3: has 3 columns, not 2"),
     ("text", "train", H + "a\tx\nb\tz\n", ":3: label 'z' is not one of x, y"),
@@ -88,13 +121,18 @@ BAD = [
     ("text", "train", H.encode() + b"caf\xe9\tx\n", ":2: byte 4 is not UTF-8"),
     ("text", "train", "text\tlabel\na\tx\n".encode("utf-16"), ":1: byte 1 is not UTF-8"),
     ("text", "train", H + "a\0b\tx\n", ":2: has a NUL character"),
-    ("cola", "train", "gj04\t1\tsentence\n", "has 3 columns; a CoLA file has 4"),
-    ("cola", "train", "", "has no rows"),
+    ("cola", "train", "gj04\t1\tsentence\n", ":1: has 3 columns, but a file of CoLA has 2 or 4"),
+    ("cola", "train", "", "the file is empty"),
+    ("cola", "train", "gj04\t1\t\ta\ngj04\t*\t\tb\n", ":2: label '*' is not one of 0, 1"),
     ("cola", "test", "index\tsentence\n0\ta\tb\n", ":2: has 3 columns, not 2"),
     ("sst-2", "dev", "sentence\tlabel\nfine\t2\n", ":2: label '2' is not one of 0, 1"),
-    ("mrpc", "train", "Quality\ta\n1\tb\n", "has 2 columns; a MRPC file has 5"),
+    ("mrpc", "train", "Quality\ta\n1\tb\n", ":1: has 2 columns, but a file of MRPC has 5"),
+    ("mrpc", "train", "1\t7\t8\ta\tb\n0\t7\t8\ta\tb\n", ":1: looks like data, not like a header"),
+    ("sst-2", "test", "fine\t1\nbad\t0\n", ":1: looks like data, not like a header"),
     ("sts-b", "train", "\t".join("abcdefghij") + "\n" + "\t".join(["x"] * 9 + ["five"]) + "\n", ":2: score 'five'"),
     ("sts-b", "train", "\t".join("abcdefghij") + "\n" + "\t".join(["x"] * 9 + ["nan"]) + "\n", ":2: score 'nan'"),
+    ("sts-b", "dev", "\t".join("abcdefghij") + "\n" + "\t".join(["x"] * 9 + ["inf"]) + "\n", ":2: score 'inf'"),
+    ("sts-b", "dev", "\t".join("abcdefghij") + "\n" + "\t".join(["x"] * 9 + ["5.1"]) + "\n", ":2: score 5.1 is not"),
 ]
 
 
@@ -104,7 +142,7 @@ def test_bad_files_are_named_with_their_line(tmp_path, task, split, content, sai
     processor = PROCESSORS[task](labels=["x", "y"]) if task == "text" else PROCESSORS[task]()
     with pytest.raises(UserError) as error:
         list(processor.read_examples(path, split))
-    assert str(error.value).startswith(path) and said in str(error.value)
+    assert str(error.value).startswith(path + ":") and said in str(error.value)
 
 
 def test_missing_files_and_single_labels_are_named(tmp_path):

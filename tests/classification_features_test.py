@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+import tokenization
 from tasks.classification_data import InputExample, PaddingInputExample
 from tasks.classification_features import (
     convert_examples_to_features,
@@ -30,49 +31,29 @@ class Words:
         return [{"[CLS]": 101, "[SEP]": 102}.get(token) or int(token) for token in tokens]
 
 
-@pytest.fixture(scope="module")
-def golden():
-    with open(os.path.join(GOLDEN, "classifier_features.json"), encoding="utf-8") as file:
+def read_golden(name):
+    with open(os.path.join(GOLDEN, name), encoding="utf-8") as file:
         return json.load(file)
 
 
-def test_golden_features_are_exact(golden):
-    """Whole sequences at the longest length give each text's ids; the rest is layout and truncation."""
-    longest = max(case["max_seq_length"] for case in golden)
-    texts = {}
-    for case in golden:
-        if case["max_seq_length"] == longest:
-            real = case["input_ids"][: sum(case["input_mask"])]
-            ends = [n for n, piece in enumerate(real) if piece == 102]
-            texts[case["text_a"]] = real[1 : ends[0]]
-            if case["text_b"]:
-                texts[case["text_b"]] = real[ends[0] + 1 : ends[1]]
-    checked = 0
-    for case in golden:
-        ids = [texts.get(case["text_a"], []), texts.get(case["text_b"] or "", [])]
-        if len(ids[0]) + len(ids[1]) + 3 > longest:
-            continue  # cut at the longest length too: its whole pieces are not known here
-        text_a, text_b = (" ".join(map(str, one)) for one in ids)
-        example = InputExample("g", text_a, text_b if case["text_b"] is not None else None, case["label"])
-        feature = convert_single_example(0, example, ["0", "1"], case["max_seq_length"], Words())
-        for name in ("input_ids", "input_mask", "segment_ids", "label_id"):
-            assert getattr(feature, name) == case[name], (name, case)
-        checked += 1
-    assert checked >= 12
-
-
-@pytest.mark.skipif(
-    not os.environ.get("STEADY_BERT_VOCAB"), reason="STEADY_BERT_VOCAB names no vocab.txt of bert-base-uncased"
-)
-def test_golden_features_are_exact_from_text(golden):
-    import tokenization
-
-    tokenizer = tokenization.FullTokenizer(os.environ["STEADY_BERT_VOCAB"])
+def test_golden_features_are_exact(tmp_path):
+    at = {number: piece for piece, number in read_golden("pieces.json").items()}  # see tokenization_test.py
+    lines = [at.get(number, "[filler {}]".format(number)) for number in range(max(at) + 1)]
+    (tmp_path / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tokenizer = tokenization.FullTokenizer(str(tmp_path / "vocab.txt"))
+    golden = read_golden("classifier_features.json")
+    assert len(golden) == 18
     for case in golden:
         example = InputExample("g", case["text_a"], case["text_b"], case["label"])
         feature = convert_single_example(0, example, ["0", "1"], case["max_seq_length"], tokenizer)
         for name in ("input_ids", "input_mask", "segment_ids", "label_id"):
-            assert getattr(feature, name) == case[name]
+            assert getattr(feature, name) == case[name], (name, case)
+
+
+@pytest.mark.parametrize("text_b", [None, "", " \t"])
+def test_a_second_text_without_a_piece_is_as_none(text_b):
+    assert encode_pair(Words(), "1 2 3 4", text_b, 5) == ([101, 1, 2, 3, 102], [0] * 5, True)
+    assert encode_pair(Words(), "1 2 3", text_b, 5) == ([101, 1, 2, 3, 102], [0] * 5, False)
 
 
 @hypothesis.given(a=st.integers(0, 40), b=st.one_of(st.none(), st.integers(0, 40)), length=st.integers(5, 32))

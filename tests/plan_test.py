@@ -141,6 +141,7 @@ def test_upstreams_trap_is_refused_with_the_remedy_in_numbers():
         (FolderState(100, plan_of()), {}, False, False, "continue"),
         (FolderState(100, plan_of()), {}, True, False, "continue"),
         (FolderState(343, plan_of()), {}, True, False, "finished"),
+        (FolderState(343, plan_of(), evaluated=False), {}, True, False, "continue"),
         (FolderState(100, None), {}, True, True, "continue"),
         (FolderState(100, plan_of(), True), dict(early_stopping_patience=2), True, False, "finished"),
         # the stop step alone moves no rate: it is harmless

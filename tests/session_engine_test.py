@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -88,6 +89,30 @@ def test_every_second_step_can_be_resumed_bitwise(task, records, tmp_path):
         folder = tmp_path / "from-{}".format(step)
         resumed = run(task, records, folder, every_step, checkpoint.prefix_of(str(tmp_path / "whole"), step))
         assert_equal(whole, resumed)
+
+
+def test_an_evaluation_cut_short_by_a_signal_is_made_up_for(task, records, tmp_path, monkeypatch):
+    """At each evaluation in turn, the last one included."""
+    plan = plan_of(records)
+    whole = run(task, records, tmp_path / "whole", plan)
+    for cut in range(3):
+        calls = []
+
+        def stopped(engine, dev, batch_size, stop, original=session_engine._predict, cut=cut, calls=calls):
+            calls.append(stop)
+            if len(calls) == cut + 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(engine, dev, batch_size, stop)
+
+        folder = tmp_path / "cut-{}".format(cut)
+        with monkeypatch.context() as patch:
+            patch.setattr(session_engine, "_predict", stopped)
+            with pytest.raises(SystemExit) as exit:
+                run(task, records, folder, plan)
+        assert exit.value.code == 143
+        prefix, _ = checkpoint.newest_whole(str(folder))
+        assert checkpoint.state_in(prefix).evaluated_step == 4 * cut
+        assert_equal(whole, run(task, records, folder, plan, prefix))
 
 
 def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkeypatch):

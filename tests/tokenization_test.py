@@ -11,39 +11,53 @@ import pytest
 import tokenization
 from errors import UserError
 
-GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "tokenization.json")
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
+VOCABULARIES = os.path.join(os.environ.get("STEADY_BERT_DATA", ""), "vocabs")
+WHOLE = os.path.join(VOCABULARIES, "bert-base-uncased-vocab.txt")
 
 
-@pytest.fixture(scope="module")
-def golden():
-    with open(GOLDEN, encoding="utf-8") as file:
+def read_golden(name):
+    with open(os.path.join(GOLDEN, name), encoding="utf-8") as file:
         return json.load(file)
 
 
 @pytest.fixture(scope="module")
-def vocab_file(golden, tmp_path_factory):
-    """The pieces that the golden strings give, at their own ids, between fillers that no text contains.
+def restricted(tmp_path_factory):
+    """bert-base-uncased, but for what no golden text can meet: fillers stand in its place, so the ids are its own.
 
-    Greedy matching would find longer pieces in the whole vocabulary only where the golden has them.
+    pieces.json has every piece that occurs anywhere within a golden word, so the search meets the same pieces.
     """
-    ids = {token: number for case in golden for token, number in zip(case["tokens"], case["ids"])}
-    ids.update({"[UNK]": 100, "[CLS]": 101, "[SEP]": 102})
-    at = {number: token for token, number in ids.items()}
+    at = {number: piece for piece, number in read_golden("pieces.json").items()}
     path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
     lines = [at.get(number, "[filler {}]".format(number)) for number in range(max(at) + 1)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(path)
 
 
-def test_golden_strings_give_upstreams_tokens_and_ids(golden, vocab_file):
+@pytest.mark.parametrize("vocabulary", ["restricted", "whole"])
+def test_golden_strings_give_upstreams_tokens_and_ids(vocabulary, restricted):
+    if vocabulary == "whole" and not os.path.exists(WHOLE):
+        pytest.skip("STEADY_BERT_DATA has no vocabs/bert-base-uncased-vocab.txt")
+    vocab_file = restricted if vocabulary == "restricted" else WHOLE
     tokenizers = {lower: tokenization.FullTokenizer(vocab_file, do_lower_case=lower) for lower in (True, False)}
+    golden = read_golden("tokenization.json")
     assert len(golden) == 76
-    for case in golden:
+    for case in golden + golden:  # the second time from the cache
         tokenizer = tokenizers[case["do_lower_case"]]
         assert tokenizer.basic_tokenizer.tokenize(case["text"]) == case["basic"]
         assert tokenizer.tokenize(case["text"]) == case["tokens"]
         assert tokenizer.convert_tokens_to_ids(case["tokens"]) == case["ids"]
         assert tokenizer.convert_ids_to_tokens(case["ids"]) == case["tokens"]
+
+
+def test_a_full_cache_changes_no_result(restricted, monkeypatch):
+    golden = read_golden("tokenization.json")
+    monkeypatch.setattr(tokenization, "_CACHED_WORDS", 3)
+    tokenizer = tokenization.FullTokenizer(restricted)
+    for case in golden:
+        if case["do_lower_case"]:
+            assert tokenizer.tokenize(case["text"]) == case["tokens"]
+    assert len(tokenizer._pieces_of_word) == 3
 
 
 def slow_basic(text, lower):
@@ -111,6 +125,7 @@ def test_words_above_the_limit_are_unknown():
         (b"[UNK]\n[CLS]\n\n[SEP]\n", ":3: a blank line"),
         (b"[UNK]\n[CLS]\n\xff\n[SEP]\n", ":3: not UTF-8"),
         (b"[UNK]\n[CLS]\nx\n", "has no [SEP]"),
+        (b"", "has no [UNK]"),
     ],
 )
 def test_a_bad_vocabulary_is_named_with_its_line(tmp_path, content, said):
@@ -121,6 +136,12 @@ def test_a_bad_vocabulary_is_named_with_its_line(tmp_path, content, said):
     assert str(error.value).startswith(str(path)) and said in str(error.value)
 
 
+def test_blank_lines_at_the_end_and_crlf_are_no_pieces(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes("[UNK]\r\n[CLS]\r\n[SEP]\r\n\u2028\r\n\r\n \n".encode("utf-8"))
+    assert list(tokenization.load_vocab(str(path)).items()) == [("[UNK]", 0), ("[CLS]", 1), ("[SEP]", 2), ("\u2028", 3)]
+
+
 @pytest.mark.parametrize(
     "lower, path, wrong",
     [
@@ -129,7 +150,11 @@ def test_a_bad_vocabulary_is_named_with_its_line(tmp_path, content, said):
         (True, "models/cased_L-12_H-768_A-12/bert_model.ckpt", True),
         (False, "models/cased_L-24_H-1024_A-16/bert_model.ckpt", False),
         (True, "models/multi_cased_L-12_H-768_A-12/bert_model.ckpt", True),
+        (True, "models/wwm_cased_L-24_H-1024_A-16/bert_model.ckpt", True),
+        (False, "models/wwm_uncased_L-24_H-1024_A-16/bert_model.ckpt", True),
         (False, "models/multilingual_L-12_H-768_A-12/bert_model.ckpt", True),
+        (False, "models/chinese_L-12_H-768_A-12/bert_model.ckpt", True),
+        (True, "chinese_L-12_H-768_A-12/bert_model.ckpt", False),
         (True, "somewhere/model.ckpt-343", False),
         (False, None, False),
     ],
@@ -149,3 +174,13 @@ def test_the_case_is_checked_against_the_vocabulary_itself():
     assert "uncased" in tokenization.check_case_against_vocab(["[UNK]"] + words, False)
     assert "cased" in tokenization.check_case_against_vocab(cased, True)
     assert tokenization.check_case_against_vocab(cased, False) is None
+
+
+@pytest.mark.skipif(not os.path.isdir(VOCABULARIES), reason="STEADY_BERT_DATA has no folder vocabs")
+def test_published_vocabularies_load_and_tell_their_case():
+    cased = tokenization.load_vocab(os.path.join(VOCABULARIES, "bert-base-cased-vocab.txt"))
+    chinese = tokenization.load_vocab(os.path.join(VOCABULARIES, "bert-base-chinese-vocab.txt"))
+    assert (len(cased), len(chinese)) == (28996, 21128)
+    assert tokenization.check_case_against_vocab(cased, do_lower_case=True)
+    assert tokenization.check_case_against_vocab(cased, do_lower_case=False) is None
+    assert tokenization.check_case_against_vocab(chinese, do_lower_case=True) is None

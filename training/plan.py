@@ -309,11 +309,15 @@ class Decision(NamedTuple):
 
 
 class FolderState(NamedTuple):
-    """What output_dir holds. step is None where there is no checkpoint; plan is None where there is no plan.json."""
+    """What output_dir holds. step is None where there is no checkpoint; plan is None where there is no plan.json.
+
+    evaluated: False where a signal cut short the evaluation that was due at that step.
+    """
 
     step: Optional[int]
     plan: Optional[Plan]
     stopped_early: bool = False
+    evaluated: bool = True
 
 
 def decide(folder: FolderState, new: Plan, has_initial_weights: bool, allow_plan_change: bool) -> Decision:
@@ -340,6 +344,8 @@ def decide(folder: FolderState, new: Plan, has_initial_weights: bool, allow_plan
     if harmful and not allow_plan_change:
         raise UserError(_refusal(folder.step, folder.plan, new, harmful))
     noted = "; changed: " + ", ".join(str(d) for d in differences) if differences else ""
+    if folder.step >= new.num_train_steps and not folder.evaluated:
+        return Decision("continue", "step {} is done, its evaluation is not{}".format(folder.step, noted))
     if folder.step >= new.num_train_steps:
         return Decision("finished", "step {} of {} is done{}".format(folder.step, new.num_train_steps, noted))
     if folder.stopped_early and new.early_stopping_patience:

@@ -6,6 +6,7 @@ replica. A batch is fed as serialized records to one placeholder, and each repli
 replicas sees the same examples.
 """
 
+import contextlib
 import functools
 import signal
 import threading
@@ -365,20 +366,19 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
     run_step = session.make_callable(engine.training, feed_list=[engine.records])
     report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
-    saved = step if step else None
-    with StopRequest() as stop:
+    saved = (step, state) if step else None
+    with contextlib.closing(report), StopRequest() as stop:
         while True:
             last = step >= plan.num_train_steps
             evaluation_due = due(step, plan.eval_every_steps) or (last and plan.eval_every_steps > 0)
             if dev is not None and evaluation_due and state.evaluated_step < step and not stop:
                 state = _evaluate_and_keep_best(engine, dev, step, state, folder, report, stop)
             last = last or (dev is not None and stopped_early(state, plan.early_stopping_patience))
-            if saved != step and (last or stop or due(step, plan.save_checkpoints_steps)):
+            if saved != (step, state) and (last or stop or due(step, plan.save_checkpoints_steps)):
                 _set_state(engine, state)
                 checkpoint.save(engine.full_saver, session, folder, step, engine.config.keep_checkpoint_max)
-                saved = step
+                saved = (step, state)
             if stop.signal is not None:
-                report.close()
                 say("Stopped by signal {} at step {}, saved. The same command continues.".format(stop.signal, step))
                 raise SystemExit(128 + stop.signal)
             if last:
@@ -390,7 +390,6 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             step += 1
             state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
             report.update(step, *(float(result[name]) for name in ("loss", "learning_rate", "grad_norm")))
-    report.close()
     if step < plan.num_train_steps:
         patience = plan.early_stopping_patience
         say("Early stopping: no better {} in {} evaluations.".format(engine.task.best_metric, patience))
