@@ -122,6 +122,8 @@ def test_a_change_that_moves_the_rate_or_the_order_is_refused(config, said):
 def test_a_changed_identity_is_named():
     other = make_plan(PlanConfig(), 3668, {"labels": ["0", "1", "2"], "init_checkpoint": "a"}, {})
     assert [str(d) for d in compare(plan_of(), other)] == ["labels: ['0', '1'] → ['0', '1', '2']"]
+    parts = [make_plan(PlanConfig(num_train_steps=5), 9, {"data": {"length": n, "source": "a"}}, {}) for n in (64, 128)]
+    assert [str(d) for d in compare(*parts)] == ["data.length: 64 → 128"]
 
 
 def test_upstreams_trap_is_refused_with_the_remedy_in_numbers():

@@ -272,15 +272,27 @@ class Difference(NamedTuple):
         return "{}: {} → {}".format(self.name, self.before, self.after)
 
 
+def _flattened(identity: Dict[str, Any]) -> Dict[str, Any]:
+    """{"data": {"max_seq_length": 64}} → {"data.max_seq_length": 64}, so that a difference names its own part."""
+    flat = {}
+    for name, value in identity.items():
+        if isinstance(value, dict):
+            flat.update({"{}.{}".format(name, part): inner for part, inner in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
 def compare(old: Plan, new: Plan) -> List[Difference]:
     """All differences between two plans, the harmful first."""
     differences = []
     for name in (f.name for f in dataclasses.fields(Plan)):
         before, after = getattr(old, name), getattr(new, name)
         if name == "identity":
-            for key in sorted(set(before) | set(after)):
-                if before.get(key) != after.get(key):
-                    differences.append(Difference(key, before.get(key), after.get(key), harmless=False))
+            old_parts, new_parts = _flattened(before), _flattened(after)
+            for key in sorted(set(old_parts) | set(new_parts)):
+                if old_parts.get(key) != new_parts.get(key):
+                    differences.append(Difference(key, old_parts.get(key), new_parts.get(key), harmless=False))
         elif name not in ("derivation", "warnings", "notes") and before != after:
             differences.append(Difference(name, before, after, harmless=name in _HARMLESS))
     return sorted(differences, key=lambda difference: difference.harmless)
