@@ -139,6 +139,8 @@ class BertConfig:
     @classmethod
     def from_dict(cls, json_object: Dict[str, Any]) -> "BertConfig":
         """Raises UserError for a key that no BERT has, and where vocab_size is missing."""
+        if not isinstance(json_object, dict):
+            raise UserError("a configuration is an object with keys, not {!r}.".format(json_object))
         known = set(vars(cls(vocab_size=0)))
         unknown = sorted(set(json_object) - known - _UNREAD_KEYS)
         if unknown:

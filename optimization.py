@@ -68,13 +68,14 @@ class AdamWeightDecayOptimizer(optimizers.RuleOptimizer):
 
 
 def create_optimizer(
-    loss: tf.Tensor, init_lr: float, num_train_steps: int, num_warmup_steps: int, use_tpu: bool
+    loss: tf.Tensor, init_lr: float, num_train_steps: int, num_warmup_steps: Optional[int], use_tpu: bool
 ) -> tf.Operation:
     """The train op of BERT fine-tuning: AdamW with decay 0.01, clipping at 1.0, warm-up then linear decay to 0.
 
     Running it makes one update with the rate of the current global_step, then adds one to global_step. The rate's
     tensor is named "learning_rate". With use_tpu, gradients are averaged over the TPU's replicas before clipping.
     """
+    num_warmup_steps = num_warmup_steps or 0  # upstream's scripts give None where there is no warm-up
     config = schedules.ScheduleConfig(
         learning_rate=init_lr, num_warmup_steps=num_warmup_steps, lr_decay_steps=num_train_steps
     )

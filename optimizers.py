@@ -108,13 +108,16 @@ class RuleOptimizer(tf.train.Optimizer):
     ) -> Tuple[Any, Any]:
         """In cross-replica context: (the op that updates everything, the global norm of the summed gradients)."""
         summed = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(zip(gradients, variables)))
-        norm = tf.global_norm([_first(strategy, gradient) for gradient in summed])
+        on_one_replica = [_first(strategy, gradient) for gradient in summed]
+        norm = tf.global_norm(on_one_replica)
         scale = self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm) if self.clip_norm else None
         count = self._count_updates(strategy, variables[0]) if self.rule.counts else None
-        updates = [
-            self._update(strategy, variable, gradient, rate, scale, count)
-            for variable, gradient in zip(variables, summed)
-        ]
+        # A gradient still being computed would see a reference variable that has already moved.
+        with tf.control_dependencies(on_one_replica):
+            updates = [
+                self._update(strategy, variable, gradient, rate, scale, count)
+                for variable, gradient in zip(variables, summed)
+            ]
         with tf.control_dependencies(updates):
             if global_step is None:
                 return tf.no_op(), norm

@@ -160,13 +160,11 @@ def file_based_input_fn_builder(input_file: str, seq_length: int, is_training: b
 
     def parse(record: tf.Tensor) -> Dict[str, tf.Tensor]:
         found = tf.parse_single_example(record, specs)
-        ids = found["input_ids"].values
-        if_absent = {"input_mask": tf.ones_like(ids)}
+        columns = {name: found[name].values for name in tokens}
+        real, stored_mask = tf.ones_like(columns["input_ids"]), columns["input_mask"]
+        columns["input_mask"] = tf.cond(tf.size(stored_mask) > 0, lambda: stored_mask, lambda: real)
         parsed = {}
-        for name in tokens:
-            values = found[name].values
-            if name in if_absent:
-                values = tf.cond(tf.equal(tf.size(values), 0), lambda: if_absent["input_mask"], lambda v=values: v)
+        for name, values in columns.items():
             values = tf.pad(values, [[0, seq_length - tf.size(values)]])
             values.set_shape([seq_length])
             parsed[name] = tf.cast(values, tf.int32)

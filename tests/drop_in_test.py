@@ -66,6 +66,10 @@ import tensorflow.compat.v1 as tf
 import modeling, run_classifier
 
 tf.disable_v2_behavior()
+if {resource}:
+    tf.enable_resource_variables()
+else:
+    tf.disable_resource_variables()
 tf.logging.set_verbosity(tf.logging.ERROR)
 config = modeling.BertConfig.from_json_file({config!r})
 rng = np.random.RandomState(0)
@@ -128,9 +132,36 @@ def test_a_session_loop_of_ones_own_learns(resource):
     run_script(SESSION_SCRIPT, resource=resource)
 
 
+def test_the_record_reader_pads_records_of_real_tokens_and_takes_upstreams_as_they_are(tmp_path):
+    import run_classifier
+
+    def record(**columns):
+        integers = {name: tf.train.Feature(int64_list=tf.train.Int64List(value=v)) for name, v in columns.items()}
+        return tf.train.Example(features=tf.train.Features(feature=integers)).SerializeToString()
+
+    path = str(tmp_path / "records")
+    with tf.python_io.TFRecordWriter(path) as writer:
+        writer.write(record(input_ids=[2, 7, 3], segment_ids=[0, 0, 1], label_ids=[1]))
+        upstream = dict(input_ids=[2, 3, 0, 0, 0], input_mask=[1, 1, 0, 0, 0], segment_ids=[0] * 5, label_ids=[0])
+        writer.write(record(is_real_example=[0], **upstream))
+    with tf.Graph().as_default(), tf.Session() as session:
+        input_fn = run_classifier.file_based_input_fn_builder(path, 5, is_training=False, drop_remainder=True)
+        batch = tf.data.make_one_shot_iterator(input_fn(dict(batch_size=2))).get_next()
+        assert batch["input_ids"].shape.as_list() == [2, 5] and batch["input_ids"].dtype == tf.int32
+        found = {name: column.tolist() for name, column in session.run(batch).items()}
+    assert found == dict(
+        input_ids=[[2, 7, 3, 0, 0], [2, 3, 0, 0, 0]],
+        input_mask=[[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]],
+        segment_ids=[[0, 0, 1, 0, 0], [0, 0, 0, 0, 0]],
+        label_ids=[1, 0],
+        is_real_example=[1, 0],
+    )
+
+
 @pytest.mark.skipif(not HAS_ESTIMATOR, reason="this TensorFlow has no Estimator (2.15 was the last)")
-def test_an_estimator_loop_of_ones_own_learns():
-    run_script(ESTIMATOR_SCRIPT)
+@pytest.mark.parametrize("resource", [False, True])
+def test_an_estimator_loop_of_ones_own_learns(resource):
+    run_script(ESTIMATOR_SCRIPT, resource=resource)
 
 
 @pytest.mark.skipif(HAS_ESTIMATOR, reason="this TensorFlow has Estimator")

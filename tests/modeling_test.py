@@ -74,22 +74,31 @@ def test_forward_and_gradients_equal_upstreams(golden, use_resource, one_hot):
         assert_close(gradient, golden["gradients/" + variable.op.name], 1e-4)
 
 
-@hypothesis.given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), more=st.integers(0, 5))
-@hypothesis.settings(max_examples=5, deadline=None)
-def test_padding_changes_nothing_at_real_positions(lengths, more):
-    rng = np.random.RandomState(sum(lengths) + more)
-    longest = max(lengths)
-    mask = np.array([[1] * n + [0] * (longest - n) for n in lengths])
-    ids = rng.randint(1, 100, mask.shape) * mask
-    noise = rng.randint(1, 100, (len(lengths), longest + more))
-    noise[:, :longest] = np.where(mask, ids, noise[:, :longest])
+def test_padding_changes_nothing_at_real_positions():
     with tf.Graph().as_default(), tf.Session() as session:
         fed_ids, fed_mask = tf.placeholder(tf.int32, [None, None]), tf.placeholder(tf.int32, [None, None])
         output = modeling.BertModel(config(), False, fed_ids, fed_mask).get_sequence_output()
         session.run(tf.global_variables_initializer())
-        short = session.run(output, {fed_ids: ids, fed_mask: mask})
-        long = session.run(output, {fed_ids: noise, fed_mask: np.pad(mask, ((0, 0), (0, more)), "constant")})
-    np.testing.assert_allclose(short * mask[:, :, None], long[:, :longest] * mask[:, :, None], atol=2e-5)
+
+        @hypothesis.given(
+            lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4),
+            more=st.integers(0, 5),
+            seed=st.integers(0, 2**32 - 1),
+        )
+        @hypothesis.settings(deadline=None)
+        def check(lengths, more, seed):
+            rng = np.random.RandomState(seed)
+            longest = max(lengths)
+            mask = np.array([[1] * n + [0] * (longest - n) for n in lengths])
+            ids = rng.randint(1, 100, mask.shape) * mask
+            noise = rng.randint(1, 100, (len(lengths), longest + more))
+            noise[:, :longest] = np.where(mask, ids, noise[:, :longest])
+            short = session.run(output, {fed_ids: ids, fed_mask: mask})
+            padded = np.pad(mask, ((0, 0), (0, more)), "constant")
+            long = session.run(output, {fed_ids: noise, fed_mask: padded})[:, :longest]
+            np.testing.assert_allclose(short * mask[:, :, None], long * mask[:, :, None], atol=2e-5)
+
+        check()
 
 
 def keyed_outputs(seed, step, place="a", replica=0, before=False):
@@ -146,6 +155,7 @@ def test_towers_share_variables_and_slots_of_scopes():
     "text, said",
     [
         ("{", "bert_config.json"),
+        ("[5]", "an object with keys, not [5]"),
         ('{"hidden_size": 8}', "'vocab_size' is missing"),
         ('{"vocab_size": 8, "hiden_size": 8}', "unknown key 'hiden_size'"),
     ],
