@@ -38,7 +38,7 @@ make_environment() {
   if [ -x "$PYTHON" ] && [ "$(cat "$marker" 2>/dev/null)" = "$wanted" ]; then
     return 0
   fi
-  if ! "$PYTHON" -c '' 2>/dev/null; then
+  if ! "$PYTHON" -m pip --version >/dev/null 2>&1; then # absent, or interrupted while it was made
     python=$(find_python "$@") || return 3
     echo "Making ${folder##*/} with $("$python" --version 2>&1)"
     rm -rf "$folder"
