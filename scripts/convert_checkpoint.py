@@ -87,11 +87,27 @@ def name_table(layers: int) -> "Dict[str, Tuple[str, bool]]":
 _HEAD = ("classifier.weight", "classifier.bias")
 
 
-def _shapes(config: modeling.BertConfig) -> Dict[str, Tuple[int, ...]]:
-    """TensorFlow name → shape, of every variable of the model."""
+def _shapes(config: modeling.BertConfig, path: str) -> Dict[str, Tuple[int, ...]]:
+    """TensorFlow name → shape, of every variable of the model. `path` is where the configuration stands."""
     with tf.Graph().as_default():
-        modeling.BertModel(config, False, tf.placeholder(tf.int32, [None, None]))
+        try:
+            modeling.BertModel(config, False, tf.placeholder(tf.int32, [None, None]))
+        except (TypeError, ValueError) as error:
+            raise UserError("{}: gives no model ({}).".format(path, error)) from None
         return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.trainable_variables()}
+
+
+def _check_head(path: str, weights: Dict[str, np.ndarray], hidden_size: int) -> None:
+    """The configuration does not say how many labels there are; kernel and bias have to agree on it."""
+    kernel, bias = (np.shape(weights[name]) if name in weights else None for name in ("output_weights", "output_bias"))
+    if kernel is None and bias is None:
+        return
+    if kernel is None or bias is None or kernel != bias + (hidden_size,):
+        raise UserError(
+            "{}: classifier.weight {} and classifier.bias {} are no head on {} hidden units.".format(
+                path, kernel or "is absent", bias or "is absent", hidden_size
+            )
+        )
 
 
 def _read_config(path: str) -> modeling.BertConfig:
@@ -103,26 +119,33 @@ def _read_config(path: str) -> modeling.BertConfig:
         raise UserError("{}: cannot be read ({}).".format(path, error.strerror)) from None
     except ValueError as error:
         raise UserError("{}: not JSON ({}).".format(path, error)) from None
-    for key, expected in (("model_type", "bert"), ("position_embedding_type", "absolute")):
+    if not isinstance(found, dict):
+        raise UserError("{}: holds {}, not an object of settings.".format(path, type(found).__name__))
+    fixed = (("model_type", "bert"), ("position_embedding_type", "absolute"), ("layer_norm_eps", 1e-12))
+    for key, expected in fixed:
         if found.get(key, expected) != expected:
             raise UserError("{}: {} is {!r}; only {!r} converts.".format(path, key, found[key], expected))
     known = modeling.BertConfig(vocab_size=0).to_dict()
     if found.get("hidden_act") in ("gelu_new", "gelu_pytorch_tanh"):
         found["hidden_act"] = "gelu"
-    return modeling.BertConfig.from_dict({key: value for key, value in found.items() if key in known})
+    try:
+        return modeling.BertConfig.from_dict({key: value for key, value in found.items() if key in known})
+    except ValueError as error:
+        raise UserError("{}: {}".format(path, error)) from None
 
 
 def convert_to_tf1(source: str, output: str) -> Report:
     """Raises UserError for a tensor of an unknown name or a wrong shape, and where no encoder is found."""
     path = os.path.join(source, "model.safetensors") if os.path.isdir(source) else source
     folder = os.path.dirname(path)
-    config = _read_config(os.path.join(folder, "config.json"))
+    config_file = os.path.join(folder, "config.json")
+    config = _read_config(config_file)
     try:
         tensors = safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError("{}: cannot be read as safetensors ({}).".format(path, error)) from None
     table = name_table(config.num_hidden_layers)
-    shapes = _shapes(config)
+    shapes = _shapes(config, config_file)
     weights: Dict[str, np.ndarray] = {}
     left_out = []
     for full_name, tensor in tensors.items():
@@ -143,6 +166,7 @@ def convert_to_tf1(source: str, output: str) -> Report:
     missing = sorted(name for name in shapes if name not in weights)
     if any(not name.startswith("bert/pooler/") for name in missing):
         raise UserError("{}: lacks {} ({} in all).".format(path, missing[0], len(missing)))
+    _check_head(path, weights, config.hidden_size)
     _write_checkpoint(os.path.join(output, "bert_model.ckpt"), weights)
     with files.atomic_write(os.path.join(output, "bert_config.json")) as file:
         file.write(config.to_json_string())
@@ -156,7 +180,8 @@ def convert_to_safetensors(source: str, output: str, config_file: Optional[str] 
     folder = os.path.dirname(prefix)
     if os.path.basename(folder) == checkpoint.BEST_FOLDER:
         folder = os.path.dirname(folder)
-    config = modeling.BertConfig.from_json_file(config_file or os.path.join(folder, "bert_config.json"))
+    config_file = config_file or os.path.join(folder, "bert_config.json")
+    config = modeling.BertConfig.from_json_file(config_file)
     reader = tf.train.load_checkpoint(prefix)
     back = {target: (name, transposed) for name, (target, transposed) in name_table(config.num_hidden_layers).items()}
     tensors, left_out = {}, []
@@ -170,7 +195,7 @@ def convert_to_safetensors(source: str, output: str, config_file: Optional[str] 
         value = reader.get_tensor(name)
         key = theirs if theirs in _HEAD else "bert." + theirs
         tensors[key] = np.ascontiguousarray(value.T if transposed else value)
-    missing = sorted(name for name in _shapes(config) if name not in reader.get_variable_to_shape_map())
+    missing = sorted(name for name in _shapes(config, config_file) if name not in reader.get_variable_to_shape_map())
     os.makedirs(output, exist_ok=True)
     with files.atomic_write(os.path.join(output, "model.safetensors"), "wb") as file:
         file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))

@@ -24,7 +24,7 @@ def read_corpus(path: str) -> List[Tuple[str, str]]:
 
 
 def without_duplicates(rows: List[Tuple[str, str]]) -> Tuple[List[Tuple[str, str]], int, int]:
-    """(each text once, duplicates dropped, texts dropped because their labels differ)"""
+    """(each text once, empty and repeated rows dropped, texts dropped because their labels differ)"""
     labels: Dict[str, set] = {}
     first: Dict[str, Tuple[str, str]] = {}
     for text, label in rows:
@@ -53,7 +53,7 @@ def main() -> None:
             file.write("id\ttext\tlabel\n")
             file.writelines("{}-{}\t{}\t{}\n".format(name, i, text, label) for i, (text, label) in enumerate(part))
         print("{}: {:,} tweets".format(name, len(part)))
-    print("left out: {:,} duplicates, {:,} texts with two labels".format(duplicates, conflicting))
+    print("left out: {:,} empty or repeated rows, {:,} texts with two labels".format(duplicates, conflicting))
 
 
 if __name__ == "__main__":

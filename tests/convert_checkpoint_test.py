@@ -111,6 +111,13 @@ def test_a_tf1_checkpoint_survives_the_round_trip(tmp_path):
         (dict(config=dict(CONFIG, hidden_size=10, num_attention_heads=1)), "config.json says"),
         ({"bert.something.weight": np.ones(2, np.float32)}, "tensor bert.something.weight has no place in BERT"),
         (dict(config=dict(CONFIG, num_hidden_layers=3)), "lacks bert/encoder/layer_2/"),
+        (dict(config=dict(CONFIG, num_attention_heads=3)), "config.json: gives no model .*3 heads"),
+        (dict(config=dict(CONFIG, hidden_act="swish")), "config.json: gives no model .*'swish'"),
+        (dict(config=dict(CONFIG, layer_norm_eps=1e-5)), "config.json: layer_norm_eps is 1e-05"),
+        (dict(config=[CONFIG]), "config.json: holds list"),
+        (dict(config={}), "config.json: .*vocab_size"),
+        (dict(head=True, **{"classifier.weight": np.ones((3, 5), np.float32)}), r"weight \(3, 5\) and .* no head on 8"),
+        ({"classifier.weight": np.ones((3, 8), np.float32)}, "classifier.bias is absent"),
     ],
 )
 def test_what_is_no_bert_is_refused_by_name(tmp_path, changed, said):
