@@ -16,7 +16,7 @@ from absl import flags as absl_flags
 
 from errors import UserError
 from optimization import OptimizerConfig
-from tasks.classification_data import PROCESSORS
+from tasks.classification_data import LABEL_TYPES, PROCESSORS
 from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
 from training.session_engine import EngineConfig
 
@@ -37,14 +37,43 @@ class Flag(NamedTuple):
 _INPUT = [
     Flag("task_name", tuple(sorted(PROCESSORS)), None, "What to learn, and how its files are laid out."),
     Flag("data_dir", "string", None, "Folder of the task's train, dev and test files."),
+    Flag(
+        "text_columns",
+        "list",
+        "",
+        "Of text: the one or two columns of text, by name (the file has a header) or by number from 0 (it has none). "
+        "If not given: text, or text_a,text_b.",
+    ),
+    Flag("label_column", "string", None, "Of text: the column of labels, likewise; label if not given."),
+    Flag(
+        "label_type",
+        LABEL_TYPES,
+        "single",
+        "Of text: one of several classes, any number of them (separated by commas, or a JSON list), or a number.",
+    ),
+    Flag(
+        "labels",
+        "list",
+        "",
+        "Of text: the classes, in the order of their ids; those of the training file if not given.",
+    ),
+    Flag(
+        "class_weights",
+        "list",
+        "",
+        "What a mistake costs, by class, in training: name=weight,… (1 where not named) or balanced.",
+    ),
+    Flag("language", "string", "zh", "Of xnli: the language, by the code of its files."),
     Flag("bert_config_file", "string", None, "JSON file of the model's sizes; belongs to init_checkpoint."),
     Flag("vocab_file", "string", None, "WordPiece vocabulary; belongs to init_checkpoint."),
+    Flag("spm_model_file", "string", None, "SentencePiece model, for a BERT trained on one; instead of vocab_file."),
     Flag("do_lower_case", "boolean", True, "Lower-case the text; true for uncased models, false for cased ones."),
     Flag("max_seq_length", "integer", 128, "Tokens of an example, [CLS] and [SEP] included; longer ones are cut.", 3),
     Flag("max_train_examples", "integer", None, "Train on this many examples, chosen by seed.", 1),
     Flag("max_eval_examples", "integer", None, "Evaluate on this many examples, chosen by seed.", 1),
     Flag("cache_dir", "string", None, "Folder of the record cache; output_dir/cache if not given."),
-    Flag("predict_file", "string", None, "File to predict; the task's test file if not given."),
+    Flag("skip_bad_lines", "integer", 0, "Lines of a file that may be left out because they cannot be read.", 0),
+    Flag("predict_file", "string", None, "File to predict, - for standard input; the task's test file if not given."),
     Flag("predict_output", "string", None, "Where predictions go; output_dir/predictions.tsv if not given."),
 ]
 _PHASES = [
@@ -52,6 +81,12 @@ _PHASES = [
     Flag("do_eval", "boolean", False, "Evaluate on dev: during training, and at the end on the checkpoint chosen."),
     Flag("do_predict", "boolean", False, "Predict predict_file."),
     Flag("dry_run", "boolean", False, "Print the plan and stop."),
+    Flag(
+        "check_data",
+        "boolean",
+        False,
+        "Print lengths, what is cut, unknown pieces, duplicates and contradictions, and stop; needs no model.",
+    ),
 ]
 _LENGTH = [
     Flag("num_train_steps", "integer", None, "Updates after which the run stops.", 1),
@@ -230,13 +265,21 @@ class DataConfig:
 
     task_name: Optional[str]
     data_dir: Optional[str]
+    text_columns: Tuple[str, ...]
+    label_column: Optional[str]
+    label_type: str
+    labels: Tuple[str, ...]
+    class_weights: Tuple[str, ...]
+    language: str
     bert_config_file: Optional[str]
     vocab_file: Optional[str]
+    spm_model_file: Optional[str]
     do_lower_case: bool
     max_seq_length: int
     max_train_examples: Optional[int]
     max_eval_examples: Optional[int]
     cache_dir: Optional[str]
+    skip_bad_lines: int
     predict_file: Optional[str]
     predict_output: Optional[str]
 
@@ -259,12 +302,19 @@ class ClassifierConfig:
     do_eval: bool
     do_predict: bool
     dry_run: bool
+    check_data: bool
     best_metric: Optional[str]
     data: DataConfig
     plan: PlanConfig
     optimizer: OptimizerConfig
     weights: WeightsConfig
     engine: EngineConfig
+
+
+# What config.json of a model's folder says of its input, unless the command does. A text that is read otherwise than
+# the training text gives noise, so of some the command may not say another thing.
+_SAVED = ("task_name", "language", "text_columns", "label_column", "label_type", "do_lower_case", "max_seq_length")
+_FIXED = ("label_type", "do_lower_case")
 
 
 def _from_model(folder: Optional[str]) -> Dict[str, Any]:
@@ -277,13 +327,25 @@ def _from_model(folder: Optional[str]) -> Dict[str, Any]:
         try:
             with open(path, encoding="utf-8") as file:
                 data = json.load(file)["data"]
-            found = {name: data[name] for name in ("task_name", "do_lower_case", "max_seq_length")}
+            found = {name: data[name] for name in _SAVED if name in data}
         except (ValueError, KeyError, TypeError):
             raise UserError("{}: not the config.json of a run. Restore it from a copy.".format(path)) from None
-    for name, base in (("bert_config_file", "bert_config.json"), ("vocab_file", "vocab.txt")):
+        found["text_columns"] = tuple(found.get("text_columns", ()))
+        for name in _FIXED:
+            _require(
+                name not in found or not given(name) or FLAGS[name].value == found[name],
+                "--{}={}: the model in {} was trained with {}. Leave the flag out.".format(
+                    name, _text(FLAGS[name].value), folder, _text(found.get(name))
+                ),
+            )
+    for name, base in MODEL_FILES.items():
         if os.path.exists(os.path.join(folder, base)):
             found[name] = os.path.join(folder, base)
     return {name: value for name, value in found.items() if not given(name)}
+
+
+# The flags of a model's files, and what the files are called in its folder.
+MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
 
 
 def _devices() -> Tuple[str, ...]:
@@ -299,6 +361,11 @@ def _devices() -> Tuple[str, ...]:
     return names
 
 
+def _parts(name: str) -> Tuple[str, ...]:
+    """Of a flag that is a list."""
+    return tuple(part.strip() for part in list(FLAGS[name].value or ()))
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise UserError(message)
@@ -308,16 +375,23 @@ def classifier_config() -> ClassifierConfig:
     """The parsed flags as frozen slices. Raises UserError for relations that do not hold."""
     f = FLAGS
     _require(
-        f.do_train or f.do_eval or f.do_predict or f.dry_run,
-        "Nothing to do: pass at least one of --do_train, --do_eval, --do_predict, --dry_run.",
+        f.do_train or f.do_eval or f.do_predict or f.dry_run or f.check_data,
+        "Nothing to do: pass at least one of --do_train, --do_eval, --do_predict, --dry_run, --check_data.",
     )
+    _require(not (f.dry_run and f.check_data), "--dry_run and --check_data were both given. Give one.")
     _require(not f.use_tpu, "--use_tpu: this version does not train on TPUs. Run without it.")
     for flag in _TPU[1:]:
         _require(not given(flag.name) or f.use_tpu, "--{} is read only with --use_tpu. Leave it out.".format(flag.name))
     model: Dict[str, Any] = {}
     _require(f.learning_rate > 0, "--learning_rate=0: nothing would be learned. Give a positive rate.")
-    if f.do_train or f.dry_run:
-        for name in ("task_name", "data_dir", "bert_config_file", "vocab_file", "output_dir"):
+    _require(
+        not (f.vocab_file and f.spm_model_file), "--vocab_file and --spm_model_file were both given. Give the model's."
+    )
+    if f.check_data:
+        model = _from_model(f.model_dir)
+        _require(bool(f.data_dir or f.predict_file), "--data_dir (or --predict_file) is needed to check data.")
+    elif f.do_train or f.dry_run:
+        for name in ("task_name", "data_dir", "bert_config_file", "output_dir"):
             _require(getattr(f, name) is not None, "--{} is needed to train.".format(name))
         _require(
             f.model_dir is None, "--model_dir is for evaluation and prediction; a run that trains uses --output_dir."
@@ -334,13 +408,17 @@ def classifier_config() -> ClassifierConfig:
             "--predict_file (or --data_dir) is needed to predict.",
         )
         model = _from_model(f.model_dir or f.output_dir)
+    lists = {name: _parts(name) for name in ("text_columns", "labels", "class_weights")}
+    data = _filled(DataConfig, **dict(lists, **model))
+    _check_task(data)
     return ClassifierConfig(
         do_train=f.do_train,
         do_eval=f.do_eval,
         do_predict=f.do_predict,
         dry_run=f.dry_run,
+        check_data=f.check_data,
         best_metric=f.best_metric,
-        data=_filled(DataConfig, **model),
+        data=data,
         plan=_filled(
             PlanConfig,
             num_train_epochs=_if_given("num_train_epochs"),
@@ -355,6 +433,46 @@ def classifier_config() -> ClassifierConfig:
         weights=_filled(WeightsConfig),
         engine=_filled(EngineConfig, devices=_devices(), max_seq_length=model.get("max_seq_length", f.max_seq_length)),
     )
+
+
+# Flags of one task_name alone.
+_OF_TASK = {
+    "text": ("text_columns", "label_column", "label_type", "labels"),
+    "xnli": ("language",),
+}
+
+
+def _check_task(data: DataConfig) -> None:
+    """The flags that say what the data is. Raises UserError for relations that do not hold."""
+    _require(data.task_name is not None, "--task_name is needed: the model's folder does not say it.")
+    for task, names in _OF_TASK.items():
+        for name in names:
+            _require(
+                task == data.task_name or not given(name),
+                "--{} is of --task_name={}, not of {}. Leave it out.".format(name, task, data.task_name),
+            )
+    _require(
+        bool(data.vocab_file or data.spm_model_file),
+        "--vocab_file (or --spm_model_file) is needed: it says what the model's input ids are.",
+    )
+    _require(
+        data.task_name != "ax" or not (FLAGS.do_train or FLAGS.dry_run),
+        "--task_name=ax has no training data: train mnli, then predict ax with --model_dir.",
+    )
+    _require(
+        len(data.text_columns) <= 2 and len(set(data.text_columns)) == len(data.text_columns),
+        "--text_columns={}: name one column, or two different ones.".format(",".join(data.text_columns)),
+    )
+    _require(
+        len(set(data.labels)) == len(data.labels) != 1,
+        "--labels={}: name two or more different classes.".format(",".join(data.labels)),
+    )
+    label_type = data.label_type if data.task_name == "text" else PROCESSORS[data.task_name or ""].label_type
+    for name in ("labels", "class_weights"):
+        _require(
+            not getattr(data, name) or label_type != "regression",
+            "--{}: a number is learned, which has no classes. Leave it out.".format(name),
+        )
 
 
 def _filled(kind: Any, **values: Any) -> Any:

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow_setup
 
@@ -30,21 +30,23 @@ from tasks.classification_data import (
     MnliProcessor,
     MrpcProcessor,
     PaddingInputExample,
+    TextProcessor,
     XnliProcessor,
+    is_number,
 )
 from tasks.classification_features import (
     convert_examples_to_features,
     convert_single_example,
     file_based_convert_examples_to_features,
 )
-from tasks.task import Task
+from tasks.task import BadLines, Task
 from tasks.upstream_classifier import (
     create_model,
     file_based_input_fn_builder,
     input_fn_builder,
     model_fn_builder,
 )
-from training import checkpoint, feature_cache, files, reports, session_engine
+from training import checkpoint, data_report, feature_cache, files, reports, session_engine
 from training import plan as plans
 from training.feature_cache import RecordFile
 from training.reports import say
@@ -77,42 +79,67 @@ PLAN_FILE = "plan.json"
 LABELS_FILE = "labels.json"
 
 
+class Job(NamedTuple):
+    """A task with the reader that it is made from."""
+
+    task: Task
+    processor: DataProcessor
+
+
 def main() -> None:
-    config = flags.classifier_config()
-    if config.do_train or config.dry_run:
-        train(config)
-    else:
-        use_trained_model(config)
+    with standard_input_as_file(flags.classifier_config()) as config:
+        if config.check_data:
+            check_data(config)
+        elif config.do_train or config.dry_run:
+            train(config)
+        else:
+            use_trained_model(config)
 
 
 # --- phases -----------------------------------------------------------------------------------------------------------
+
+
+def check_data(config: flags.ClassifierConfig) -> None:
+    """Prints what the data is like. Needs the tokenizer's file, but no weights."""
+    job = make_job(config, model_dir=config.weights.model_dir)
+    splits = [split for split, path in job.task.files.items() if os.path.exists(path)]
+    if not splits:
+        raise UserError("None of {} exists. Check --data_dir.".format(", ".join(job.task.files.values())))
+    with cache_folder(config) as cache:
+        records = {split: feature_cache.open_or_build(job.task, split, cache) for split in splits}
+        found = {split: data_report.report(job.task, split, records[split]) for split in splits}
+        for split_report in found.values():
+            print("\n".join(data_report.describe(split_report)))
+        problems = data_report.all_problems(job.task, records, found)
+    print("\n".join(["Worth a look:"] + ["  " + line for line in problems] if problems else ["Nothing stands out."]))
 
 
 def train(config: flags.ClassifierConfig) -> None:
     """Trains (or continues, or finds the run finished), then evaluates and predicts as asked."""
     folder = config.weights.output_dir
     assert folder is not None
-    task = make_task(config, labels_folder=None)
+    job = make_job(config, model_dir=None)
     if config.dry_run:
-        examples = len(feature_cache.example_ids(task, "train", config.data.max_train_examples, config.plan.seed))
-        print(plans.describe(make_plan(config, task, examples, saved_plan(folder))))
+        examples = len(feature_cache.example_ids(job.task, "train", config.data.max_train_examples, config.plan.seed))
+        print(plans.describe(make_plan(config, job.task, examples, saved_plan(folder))))
         return
     with locked(folder):
-        records = open_records(config, task, config.data.cache_dir or os.path.join(folder, "cache"))
+        records = open_records(config, job, config.data.cache_dir or os.path.join(folder, "cache"))
         saved = saved_plan(folder)
-        plan = make_plan(config, task, len(records["train"]), saved)
+        plan = make_plan(config, job.task, len(records["train"]), saved)
         say(plans.describe(plan))
         checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
         say("Resume: {} ({})".format(decision.action, decision.reason))
-        engine = session_engine.build(task, config.engine, plan.seed, plan, config.optimizer)
+        engine = session_engine.build(job.task, config.engine, plan.seed, plan, config.optimizer)
         if decision.action != "finished":
             load_for_training(engine, config, plan, prefix)
-            write_run_files(config, plan, task, folder)
+            write_run_files(config, plan, job, folder)
+            write_data_report(job.task, records, folder)
             session_engine.train(engine, plan, records["train"], records.get("dev"), folder)
         if config.do_eval or config.do_predict:
             session_engine.load_trained(engine, checkpoint.resolve(folder, config.weights.checkpoint))
-        evaluate_and_predict(engine, config, records, folder)
+        evaluate_and_predict(engine, config, job, records, folder)
         session_engine.close(engine)
 
 
@@ -122,97 +149,234 @@ def use_trained_model(config: flags.ClassifierConfig) -> None:
     assert model_dir is not None
     source = config.weights.init_checkpoint or model_dir
     prefix = checkpoint.resolve(source, config.weights.checkpoint)
-    task = make_task(config, labels_folder=model_dir)
+    job = make_job(config, model_dir)
     folder = config.weights.output_dir or os.curdir
     with cache_folder(config) as cache:
-        records = open_records(config, task, cache)
-        engine = session_engine.build(task, config.engine, config.plan.seed)
+        records = open_records(config, job, cache)
+        engine = session_engine.build(job.task, config.engine, config.plan.seed)
         step = session_engine.load_trained(engine, prefix)
         say("Model: {} (step {})".format(prefix, step))
-        evaluate_and_predict(engine, config, records, folder)
+        evaluate_and_predict(engine, config, job, records, folder)
         session_engine.close(engine)
 
 
 def evaluate_and_predict(
-    engine: Engine, config: flags.ClassifierConfig, records: Dict[str, RecordFile], folder: str
+    engine: Engine, config: flags.ClassifierConfig, job: Job, records: Dict[str, RecordFile], folder: str
 ) -> None:
     if config.do_eval:
-        evaluate(engine, records["dev"], folder)
+        evaluate(engine, job.processor.label_type, records, folder)
     if config.do_predict:
-        predict(engine, records["test"], config.data.predict_output or os.path.join(folder, "predictions.tsv"))
+        output = config.data.predict_output or os.path.join(folder, "predictions.tsv")
+        for split in records:
+            if split.startswith("test"):
+                predict(engine, config, job, split, records[split], with_suffix(output, split), folder)
 
 
-def evaluate(engine: Engine, dev: RecordFile, folder: str) -> None:
-    found = session_engine.evaluate(engine, "dev", dev)
+def with_suffix(path: str, split: str) -> str:
+    """predictions.tsv, test_mismatched → predictions_mismatched.tsv"""
+    base, ending = os.path.splitext(path)
+    return base + split[split.find("_") :] + ending if "_" in split else path
+
+
+def evaluate(engine: Engine, label_type: str, records: Dict[str, RecordFile], folder: str) -> None:
+    """Writes the scores of every dev split; those of dev_NAME end in _NAME."""
     step = int(engine.session.run(engine.global_step))
-    details: Dict[str, Any] = {"examples": len(dev), "labels": list(engine.task.labels)}
-    details["confusion_matrix"] = classification.confusion(engine.task, found.predictions)
-    reports.write_eval_results(folder, found.metrics, step, details)
-    say("Evaluation of step {} on {:,} examples: {}".format(step, len(dev), reports.format_metrics(found.metrics)))
-    if engine.task.labels:
-        say(reports.format_confusion_table(details["confusion_matrix"], engine.task.labels))
+    metrics: Dict[str, float] = {}
+    details: Dict[str, Any] = {"labels": list(engine.task.labels)}
+    for split in [split for split in records if split.startswith("dev")]:
+        suffix = split[len("dev") :]
+        found = session_engine.evaluate(engine, split, records[split])
+        metrics.update({name + suffix: value for name, value in found.metrics.items()})
+        confusion = classification.confusion(label_type, engine.task.labels, found.predictions)
+        details.update({"examples" + suffix: len(records[split]), "confusion_matrix" + suffix: confusion})
+        text = "Evaluation of step {} on {:,} examples of {}: {}"
+        say(text.format(step, len(records[split]), split, reports.format_metrics(found.metrics)))
+        if confusion:
+            say(reports.format_confusion_table(confusion, engine.task.labels))
+    reports.write_eval_results(folder, metrics, step, details)
     say("Wrote {}".format(os.path.join(folder, "eval_results.json")))
 
 
-def predict(engine: Engine, records: RecordFile, path: str) -> None:
+def predict(
+    engine: Engine,
+    config: flags.ClassifierConfig,
+    job: Job,
+    split: str,
+    records: RecordFile,
+    path: str,
+    folder: str,
+) -> None:
     predictions = session_engine.predict(engine, records)
-    ids = feature_cache.example_ids(engine.task, "test")
-    header, rows = engine.task.prediction_table("test", predictions, ids)
+    ids = feature_cache.example_ids(engine.task, split)
+    header, rows = engine.task.prediction_table(split, predictions, ids)
     reports.write_table(path, header, rows)
     # Upstream's file: the numbers alone, one line an example, here with a header.
     numbers = slice(2, None) if engine.task.labels else slice(1, None)
-    results = os.path.join(os.path.dirname(path) or os.curdir, "test_results.tsv")
+    results = os.path.join(os.path.dirname(path) or os.curdir, with_suffix("test_results.tsv", split))
     reports.write_table(results, header[numbers], [row[numbers] for row in rows])
     say("Wrote {:,} predictions to {}".format(len(rows), path))
+    official = job.processor.submission.get(split)
+    if official and config.data.predict_file is None:
+        upload = os.path.join(folder, "submission", official + ".tsv")
+        answers = classification.submission(job.processor.label_type, engine.task.labels, predictions)
+        reports.write_table(upload, ["index", "prediction"], list(zip(ids, answers)))
+        say("Wrote GLUE's file {}".format(upload))
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 
-def make_task(config: flags.ClassifierConfig, labels_folder: Optional[str]) -> Task:
-    """The task with its labels: those saved in labels_folder where there are any, else the data's own."""
+@contextlib.contextmanager
+def standard_input_as_file(config: flags.ClassifierConfig) -> Iterator[flags.ClassifierConfig]:
+    """With --predict_file=-, the same configuration with a file of what standard input gave."""
+    if config.data.predict_file != "-":
+        yield config
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        first = sys.stdin.buffer.read(1)
+        path = os.path.join(folder, "standard-input.jsonl" if first == b"{" else "standard-input.txt")
+        with open(path, "wb") as file:
+            file.write(first)
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield dataclasses.replace(config, data=dataclasses.replace(config.data, predict_file=path))
+
+
+def make_job(config: flags.ClassifierConfig, model_dir: Optional[str]) -> Job:
+    """The task with its labels: those saved in model_dir where there is one, else the data's own."""
     data = config.data
-    for name in ("task_name", "bert_config_file", "vocab_file"):
-        if getattr(data, name) is None:
-            raise UserError("--{} is needed: the model's folder does not say it.".format(name))
-    assert data.task_name is not None and data.bert_config_file is not None and data.vocab_file is not None
-    bert_config = modeling.BertConfig.from_json_file(data.bert_config_file)
-    tokenizer = tokenization.FullTokenizer(data.vocab_file, do_lower_case=data.do_lower_case)
-    check_sizes(data, bert_config, len(tokenizer.vocab))
-    wrong_case = tokenization.check_case_against_vocab(tokenizer.vocab, data.do_lower_case)
-    if wrong_case:
-        raise UserError("--do_lower_case={}: {}".format(str(data.do_lower_case).lower(), wrong_case))
-    paths = split_files(data)
-    processor = PROCESSORS[data.task_name]()
-    labels = saved_labels(labels_folder)
-    if labels is None:
-        labels = processor.find_labels(paths["train"]) if processor.finds_labels else processor.get_labels()
-    if processor.finds_labels:
-        processor = PROCESSORS[data.task_name](labels=labels)
+    bert_config = None
+    tokenizer, vocab_fingerprint = make_tokenizer(data, model_dir)
+    if not config.check_data:
+        if data.bert_config_file is None:
+            raise UserError("--bert_config_file is needed: the model's folder does not say it.")
+        bert_config = modeling.BertConfig.from_json_file(data.bert_config_file)
+        check_sizes(data, bert_config, len(tokenizer.vocab))
+    processor = make_processor(data, None)
+    paths = split_files(data, processor)
+    labels = choose_labels(data, processor, paths, model_dir, config.check_data)
+    if labels is not None:
+        processor = make_processor(data, labels)
     task = classification.classification_task(
         classification.TaskInputs(
             processor=processor,
             files=paths,
-            labels=labels,
+            labels=labels or [],
             tokenizer=tokenizer,
-            vocab_fingerprint="{}/{}".format(files.sha256_of_file(data.vocab_file), data.do_lower_case),
+            vocab_fingerprint=vocab_fingerprint,
             source_fingerprint=files.sha256_of_file,
             bert_config=bert_config,
             max_seq_length=data.max_seq_length,
+            class_weights=class_weights(data, processor, paths) if config.do_train else None,
+            skip_bad_lines=data.skip_bad_lines,
         )
     )
-    return choose_best_metric(task, config.best_metric, processor.metrics)
+    return Job(choose_best_metric(task, config.best_metric, processor.metrics), processor)
 
 
-def open_records(config: flags.ClassifierConfig, task: Task, cache: str) -> Dict[str, RecordFile]:
+def make_tokenizer(data: flags.DataConfig, model_dir: Optional[str]) -> Tuple[Any, str]:
+    """(tokenizer, what tells it from another). Raises UserError where it does not belong to the model or the case."""
+    given = data.vocab_file or data.spm_model_file
+    assert given is not None
+    flag = "vocab_file" if data.vocab_file else "spm_model_file"
+    own = os.path.join(model_dir or "", flags.MODEL_FILES[flag])
+    if model_dir and os.path.exists(own) and files.sha256_of_file(own) != files.sha256_of_file(given):
+        raise UserError("--{}={}: the model was trained with {}. Leave the flag out.".format(flag, given, own))
+    tokenizer: Any
+    if data.spm_model_file:
+        tokenizer = tokenization.SentencePieceTokenizer(data.spm_model_file, do_lower_case=data.do_lower_case)
+    else:
+        tokenizer = tokenization.FullTokenizer(given, do_lower_case=data.do_lower_case)
+    wrong_case = tokenization.check_case_against_vocab(tokenizer.vocab, data.do_lower_case)
+    if wrong_case:
+        raise UserError("--do_lower_case={}: {}".format(str(data.do_lower_case).lower(), wrong_case))
+    return tokenizer, "{}/{}/{}".format(flag, files.sha256_of_file(given), data.do_lower_case)
+
+
+def make_processor(data: flags.DataConfig, labels: Optional[Sequence[str]]) -> DataProcessor:
+    assert data.task_name is not None
+    if data.task_name == "text":
+        return TextProcessor(labels, data.text_columns, data.label_column, data.label_type)
+    processor = PROCESSORS[data.task_name]()
+    if data.task_name == "xnli":
+        processor.language = data.language
+    return processor
+
+
+def choose_labels(
+    data: flags.DataConfig,
+    processor: DataProcessor,
+    paths: Dict[str, str],
+    model_dir: Optional[str],
+    check_only: bool,
+) -> Optional[List[str]]:
+    """The labels in id order; None where the data is only checked and nothing says them.
+
+    A trained model's are those that it was trained with.
+    """
+    saved = saved_labels(model_dir)
+    given = list(data.labels) or (None if processor.finds_labels else processor.get_labels())
+    if saved is not None:
+        if given is not None and given != saved:
+            raise UserError(
+                "{}: the model tells apart {}; the command, {}. Name the task and labels of its training.".format(
+                    model_dir, ", ".join(saved) or "numbers", ", ".join(given) or "numbers"
+                )
+            )
+        return saved
+    if given is not None or processor.label_type == "regression":
+        return given or []
+    if model_dir:
+        raise UserError("{}: lacks {}. Pass --labels, in the order of its training.".format(model_dir, LABELS_FILE))
+    if "train" in paths and (os.path.exists(paths["train"]) or not check_only):
+        assert isinstance(processor, TextProcessor)
+        return processor.find_labels(paths["train"], BadLines(data.skip_bad_lines))
+    return None
+
+
+def class_weights(data: flags.DataConfig, processor: DataProcessor, paths: Dict[str, str]) -> Optional[List[float]]:
+    """In label order; None where all classes weigh the same."""
+    labels = processor.get_labels()
+    if data.class_weights == ("balanced",):
+        counts, examples = processor.count_labels(paths["train"], BadLines(data.skip_bad_lines))
+        absent = [label for label in labels if not counts[label]]
+        if absent:
+            raise UserError("--class_weights=balanced: no training example is {}.".format(", ".join(absent)))
+        return classification.balanced_weights(processor.label_type, labels, counts, examples)
+    weights = {}
+    for part in data.class_weights:
+        label, equals, weight = part.rpartition("=")
+        if not equals or label not in labels or label in weights or not (is_number(weight) and float(weight) > 0):
+            raise UserError(
+                "--class_weights: {!r} is not label=weight with a positive weight and a label, once, of {}. "
+                "Or write balanced.".format(part, ", ".join(labels))
+            )
+        weights[label] = float(weight)
+    return [weights.get(label, 1.0) for label in labels] if weights else None
+
+
+def open_records(config: flags.ClassifierConfig, job: Job, cache: str) -> Dict[str, RecordFile]:
     """The records of every split that the command needs, so that a bad file is found before the first step."""
-    limits = {"train": config.data.max_train_examples, "dev": config.data.max_eval_examples, "test": None}
+    limits = {"train": config.data.max_train_examples, "dev": config.data.max_eval_examples}
     wanted = {"train": config.do_train, "dev": config.do_eval, "test": config.do_predict}
-    return {
-        split: feature_cache.open_or_build(task, split, cache, limits[split], config.plan.seed)
-        for split in limits
-        if wanted[split]
-    }
+    files.require_writable(cache, "--cache_dir")
+    if config.do_predict and config.data.predict_output:
+        files.require_writable(os.path.dirname(config.data.predict_output) or os.curdir, "--predict_output")
+    records = {}
+    for split in job.task.files:
+        kind = split.split("_")[0]
+        if wanted[kind]:
+            records[split] = feature_cache.open_or_build(job.task, split, cache, limits.get(kind), config.plan.seed)
+    for line in data_report.all_problems(job.task, records):
+        say("Data: " + line)
+    return records
+
+
+def write_data_report(task: Task, records: Dict[str, RecordFile], folder: str) -> None:
+    found = {split: data_report.report(task, split, records[split]) for split in records}
+    lines = [line for split_report in found.values() for line in data_report.describe(split_report)]
+    lines += data_report.all_problems(task, records, found)
+    with files.atomic_write(os.path.join(folder, "data_report.txt")) as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def choose_best_metric(task: Task, name: Optional[str], metrics: Tuple[str, ...]) -> Task:
@@ -238,14 +402,15 @@ def check_sizes(data: flags.DataConfig, bert_config: modeling.BertConfig, vocab_
         )
 
 
-def split_files(data: flags.DataConfig) -> Dict[str, str]:
+def split_files(data: flags.DataConfig, processor: DataProcessor) -> Dict[str, str]:
     """split → path, for the splits that the flags say something of."""
-    assert data.task_name is not None
-    processor = PROCESSORS[data.task_name]()
     paths = {}
     if data.data_dir is not None:
-        paths = {split: os.path.join(data.data_dir, processor.file_name(split)) for split in ("train", "dev", "test")}
+        if not os.path.isdir(data.data_dir):
+            raise UserError("--data_dir={}: no such folder. Check the path.".format(data.data_dir))
+        paths = {split: processor.file_path(data.data_dir, split) for split in processor.splits}
     if data.predict_file is not None:
+        paths = {split: path for split, path in paths.items() if not split.startswith("test")}
         paths["test"] = data.predict_file
     return paths
 
@@ -274,6 +439,7 @@ def make_plan(config: flags.ClassifierConfig, task: Task, examples: int, saved: 
         "bert_config": modeling.BertConfig.from_json_file(config.data.bert_config_file).to_dict(),
         "optimizer": json.loads(json.dumps(dataclasses.asdict(config.optimizer))),  # as plan.json gives it back
         "best_metric": task.best_metric,
+        "class_weights": list(config.data.class_weights),
         "init_checkpoint": initial_weights_identity(config) or (saved and saved.identity.get("init_checkpoint")),
     }
     notes = {"padding": config.engine.padding, "distribution": config.engine.distribution}
@@ -337,15 +503,15 @@ def load_for_training(engine: Engine, config: flags.ClassifierConfig, plan: plan
         say("Initial weights: random (--from_scratch)")
 
 
-def write_run_files(config: flags.ClassifierConfig, plan: plans.Plan, task: Task, folder: str) -> None:
+def write_run_files(config: flags.ClassifierConfig, plan: plans.Plan, job: Job, folder: str) -> None:
     """What makes the folder self-contained."""
-    assert config.data.vocab_file is not None and config.data.bert_config_file is not None
-    for source, name in ((config.data.vocab_file, "vocab.txt"), (config.data.bert_config_file, "bert_config.json")):
-        target = os.path.join(folder, name)
-        if os.path.abspath(source) != os.path.abspath(target):
+    for flag, name in flags.MODEL_FILES.items():
+        source, target = getattr(config.data, flag), os.path.join(folder, name)
+        if source is not None and os.path.abspath(source) != os.path.abspath(target):
             with open(source, "rb") as file, files.atomic_write(target, "wb") as copy:
                 shutil.copyfileobj(file, copy)
-    files.write_json(os.path.join(folder, LABELS_FILE), {"labels": list(task.labels)})
+    labels = {"label_type": job.processor.label_type, "labels": list(job.task.labels)}
+    files.write_json(os.path.join(folder, LABELS_FILE), labels)
     files.write_json(os.path.join(folder, "config.json"), dataclasses.asdict(config))
     with files.atomic_write(os.path.join(folder, "flags.txt")) as file:
         file.write("\n".join(flags.given_flags()) + "\n")
@@ -355,16 +521,14 @@ def write_run_files(config: flags.ClassifierConfig, plan: plans.Plan, task: Task
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
     """Refuses a second run in the same folder. The operating system frees the lock of a run that died."""
+    files.require_writable(folder, "--output_dir")
     lock = filelock.FileLock(os.path.join(folder, ".lock"))
     try:
-        os.makedirs(folder, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UserError(
             "--output_dir={}: another run is writing there. Wait for it, or use another folder.".format(folder)
         ) from None
-    except OSError as error:
-        raise UserError("--output_dir={}: cannot be written ({}).".format(folder, error.strerror)) from None
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ import tensorflow_setup  # noqa: F401
 import tokenization
 from tasks import heads
 from tasks.classification_data import MrpcProcessor
-from tasks.classification_features import encode_pair
+from tasks.classification_features import encode_pairs
 from training.input_pipeline import TrainingOrder
 
 BATCH, LENGTH, SEED = 32, 128, 1
@@ -33,7 +33,7 @@ def batches(data: str, vocab: str, steps: int) -> List[Dict[str, np.ndarray]]:
     made = []
     for step in range(steps):
         chosen = [examples[number] for number in order.numbers(step * BATCH, BATCH)]
-        encoded = [encode_pair(tokenizer, e.text_a, e.text_b, LENGTH) for e in chosen]
+        encoded = encode_pairs(tokenizer, chosen, LENGTH)
         longest = max(len(e.input_ids) for e in encoded)
         made.append(
             {

@@ -1,6 +1,6 @@
 """examples → features: [CLS] a [SEP] b [SEP], with google-research/bert's truncation, padding and record layout."""
 
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -12,26 +12,41 @@ class EncodedPair(NamedTuple):
 
     input_ids: List[int]
     segment_ids: List[int]
-    truncated: bool
+    tokens: int  # before anything was cut
+    unknown: int  # of them, pieces that the vocabulary lacks
 
 
-def encode_pair(tokenizer: Any, text_a: str, text_b: Optional[str], max_seq_length: int) -> EncodedPair:
-    """[CLS] a [SEP] b [SEP]; [CLS] a [SEP] where text_b is missing, empty or gives no piece.
+def encode_pairs(tokenizer: Any, pairs: Sequence[Any], max_seq_length: int) -> List[EncodedPair]:
+    """[CLS] a [SEP] b [SEP] of everything with text_a and text_b; tokenizer: encode, vocab and unk_id."""
+    first = tokenizer.encode([pair.text_a for pair in pairs])
+    with_second = [number for number, pair in enumerate(pairs) if pair.text_b]
+    second: List[List[int]] = [[] for _ in pairs]
+    for number, ids in zip(with_second, tokenizer.encode([pairs[number].text_b for number in with_second])):
+        second[number] = ids
+    cls, sep, unk = tokenizer.vocab["[CLS]"], tokenizer.vocab["[SEP]"], tokenizer.unk_id
+    encoded = []
+    for a, b in zip(first, second):
+        input_ids, segment_ids = _joined(a, b, cls, sep, max_seq_length)
+        tokens = len(a) + len(b) + (3 if b else 2)
+        encoded.append(EncodedPair(input_ids, segment_ids, tokens, a.count(unk) + b.count(unk)))
+    return encoded
+
+
+def _joined(
+    first: List[int], second: List[int], cls: int, sep: int, max_seq_length: int
+) -> Tuple[List[int], List[int]]:
+    """(ids, segment ids) of [CLS] a [SEP] b [SEP]; [CLS] a [SEP] where the second text is missing or gives no piece.
 
     Of a pair that is too long, the longer text loses its last piece until the pair fits, the second where both are as
     long. max_seq_length is at least 3.
     """
-    first = tokenizer.tokenize(text_a)
-    second = tokenizer.tokenize(text_b) if text_b else []
     room = max_seq_length - (3 if second else 2)
-    truncated = len(first) + len(second) > room
     first, second = _truncated_pair(first, second, room)
-    pieces = ["[CLS]"] + first + ["[SEP]"] + (second + ["[SEP]"] if second else [])
-    segment_ids = [0] * (len(first) + 2) + [1] * (len(pieces) - len(first) - 2)
-    return EncodedPair(tokenizer.convert_tokens_to_ids(pieces), segment_ids, truncated)
+    ids = [cls] + first + [sep] + (second + [sep] if second else [])
+    return ids, [0] * (len(first) + 2) + [1] * (len(ids) - len(first) - 2)
 
 
-def _truncated_pair(first: List[str], second: List[str], room: int) -> Tuple[List[str], List[str]]:
+def _truncated_pair(first: List[int], second: List[int], room: int) -> Tuple[List[int], List[int]]:
     a, b = len(first), len(second)
     while a + b > room:
         if a > b:
@@ -48,12 +63,15 @@ def convert_single_example(
     if isinstance(example, PaddingInputExample):
         zeros = [0] * max_seq_length
         return InputFeatures(zeros, list(zeros), list(zeros), label_id=0, is_real_example=False)
-    encoded = encode_pair(tokenizer, example.text_a, example.text_b, max_seq_length)
-    padding = [0] * (max_seq_length - len(encoded.input_ids))
+    first = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(example.text_a))
+    second = tokenizer.convert_tokens_to_ids(tokenizer.tokenize(example.text_b)) if example.text_b else []
+    cls, sep = tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]"])
+    input_ids, segment_ids = _joined(first, second, cls, sep, max_seq_length)
+    padding = [0] * (max_seq_length - len(input_ids))
     return InputFeatures(
-        input_ids=encoded.input_ids + padding,
-        input_mask=[1] * len(encoded.input_ids) + padding,
-        segment_ids=encoded.segment_ids + padding,
+        input_ids=input_ids + padding,
+        input_mask=[1] * len(input_ids) + padding,
+        segment_ids=segment_ids + padding,
         label_id=0 if example.label is None else list(label_list).index(example.label),
     )
 

@@ -3,7 +3,7 @@
 B batch · H hidden · L labels.
 """
 
-from typing import Tuple
+from typing import Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -24,6 +24,19 @@ def softmax_cross_entropy(logits: tf.Tensor, label_ids: tf.Tensor) -> Tuple[tf.T
     logits = tf.cast(logits, tf.float32)
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label_ids, logits=logits)
     return loss, tf.nn.softmax(logits)
+
+
+def sigmoid_cross_entropy(
+    logits: tf.Tensor, labels: tf.Tensor, positive_weights: Optional[Sequence[float]] = None
+) -> Tuple[tf.Tensor, tf.Tensor]:
+    """[B, L], [B, L] 0 or 1 → (mean loss over the labels of each example [B], probabilities [B, L]).
+
+    positive_weights: [L]; what a missed 1 of a label costs against a 0 taken for 1.
+    """
+    logits = tf.cast(logits, tf.float32)
+    weights = tf.constant(1.0 if positive_weights is None else positive_weights, tf.float32)
+    loss = tf.nn.weighted_cross_entropy_with_logits(labels, logits, weights)
+    return tf.reduce_mean(loss, axis=-1), tf.nn.sigmoid(logits)
 
 
 def squared_error(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

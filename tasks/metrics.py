@@ -1,6 +1,7 @@
 """predictions → numbers. The mathematics is scikit-learn's and SciPy's.
 
-Each metric takes (predictions, labels), both [N], label ids or scores, and gives a float; larger is better.
+Each metric takes (predictions, labels) and gives a float; larger is better. Both are [N], label ids or scores, or
+[N, L] of 0 and 1 where an example may have several labels.
 """
 
 import warnings
@@ -22,8 +23,13 @@ def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """The mean of F1 over the labels that occur in either."""
+    """The mean of F1 over the labels that occur in either; over all L labels where there may be several an example."""
     return float(sklearn.metrics.f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """2·TP / (2·TP + FP + FN), counted over all labels of all examples; 0 where nothing is predicted or labelled."""
+    return float(sklearn.metrics.f1_score(labels, predictions, average="micro", zero_division=0))
 
 
 def matthews_correlation(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -59,9 +65,11 @@ def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, n: int) -> np.nd
 
 METRICS: Dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": accuracy,
+    "exact_match": accuracy,  # of [N, L], the share of examples with every label right
     "f1": f1,
     "macro_f1": macro_f1,
     "matthews_correlation": matthews_correlation,
+    "micro_f1": micro_f1,
     "pearson": pearson,
     "spearman": spearman,
 }

@@ -4,19 +4,50 @@ A task is a value: data columns and functions. An engine calls them and knows no
 engine trains sentence classification, regression and tagging, and the same task runs under either engine.
 
 The life of an example: `read` yields it from a file, `featurize` turns it into a feature (column name -> list of
-numbers), the feature cache stores that as a record, the input pipeline batches records into tensors, `build` turns a
-batch into losses and predictions, `score` turns the predictions of a whole split into metrics, `prediction_table` turns
-them into rows for people.
+numbers) and the facts that the data report is made from, the feature cache stores both, the input pipeline batches
+records into tensors, `build` turns a batch into losses and predictions, `score` turns the predictions of a whole split
+into metrics, `prediction_table` turns them into rows for people.
 """
 
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from errors import UserError
+
 Feature = Dict[str, List[Any]]  # column name -> the numbers of one example
 Predictions = Dict[str, List[np.ndarray]]  # prediction name -> one array an example, in file order
 
-SPLITS = ("train", "dev", "test")
+
+class BadLines:
+    """The lines of a file that were left out: at most `allowed`, each with what is wrong with it."""
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed = allowed
+        self.messages: List[str] = []
+
+    def add(self, error: UserError) -> None:
+        """Raises the error where no more lines may be left out."""
+        if len(self.messages) >= self.allowed:
+            if not self.allowed:
+                raise error
+            raise UserError(
+                "{}\n--skip_bad_lines={} are used up; the first was: {}".format(error, self.allowed, self.messages[0])
+            )
+        self.messages.append(str(error))
+
+
+NO_LABEL = (1 << 32) - 1
+
+
+class Facts(NamedTuple):
+    """What the data report needs to know of an example beside its feature. All fit uint32 but `text`, a uint64."""
+
+    line: int  # in its file, from 1
+    text: int  # equal for equal texts: a hash
+    label: int  # its id, a hash from 2³¹ where it has no id, NO_LABEL where it has none
+    tokens: int  # special tokens included, before anything is cut
+    unknown: int  # pieces that the vocabulary lacks
 
 
 class Column(NamedTuple):
@@ -47,8 +78,9 @@ class Outputs(NamedTuple):
 class Task(NamedTuple):
     """What an engine needs to know.
 
-    read(split) yields examples in file order and raises UserError with file:line.
-    featurize(example) gives the feature; per-token columns all have the same length.
+    read(split, bad_lines) yields examples in file order; a line that cannot be read goes to bad_lines, which raises
+        UserError with file:line where no more may be left out. An example has an `example_id`.
+    featurize(examples) gives the feature and the facts of each; per-token columns all have the same length.
     fingerprint(split) gives everything that decides the bytes of the split's records (files, vocabulary, lengths).
     build(batch, is_training) makes the graph; batch has a tensor a column and `input_mask` [B, S]. It is called once a
         replica and mode and shares its variables by name.
@@ -59,8 +91,9 @@ class Task(NamedTuple):
 
     name: str
     columns: Dict[str, Column]
-    read: Callable[[str], Iterator[Any]]
-    featurize: Callable[[Any], Feature]
+    files: Dict[str, str]  # split → path
+    read: Callable[[str, BadLines], Iterator[Any]]
+    featurize: Callable[[Sequence[Any]], List[Tuple[Feature, Facts]]]
     fingerprint: Callable[[str], Dict[str, Any]]
     build: Callable[[Dict[str, Any], bool], Outputs]
     score: Callable[[str, Predictions], Dict[str, float]]
@@ -71,3 +104,5 @@ class Task(NamedTuple):
         str, ...
     ]  # name prefixes of what is not pre-trained; without them there is nothing to predict with
     per_token_predictions: Tuple[str, ...] = ()
+    max_tokens: int = 0  # what featurize cuts an example to; 0: nothing is cut
+    skip_bad_lines: int = 0  # how many lines of a file may be left out

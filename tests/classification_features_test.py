@@ -14,7 +14,7 @@ from tasks.classification_data import InputExample, PaddingInputExample
 from tasks.classification_features import (
     convert_examples_to_features,
     convert_single_example,
-    encode_pair,
+    encode_pairs,
     file_based_convert_examples_to_features,
 )
 
@@ -24,11 +24,22 @@ GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 class Words:
     """A tokenizer of one piece a word."""
 
+    vocab = {"[CLS]": 101, "[SEP]": 102}
+    unk_id = 100
+
+    def encode(self, texts):
+        return [self.convert_tokens_to_ids(self.tokenize(text)) for text in texts]
+
     def tokenize(self, text):
         return text.split()
 
     def convert_tokens_to_ids(self, tokens):
-        return [{"[CLS]": 101, "[SEP]": 102}.get(token) or int(token) for token in tokens]
+        return [self.vocab.get(token) or int(token) for token in tokens]
+
+
+def encode_pair(first, second, length):
+    (encoded,) = encode_pairs(Words(), [InputExample("g", first, second)], length)
+    return encoded
 
 
 def read_golden(name):
@@ -48,12 +59,15 @@ def test_golden_features_are_exact(tmp_path):
         feature = convert_single_example(0, example, ["0", "1"], case["max_seq_length"], tokenizer)
         for name in ("input_ids", "input_mask", "segment_ids", "label_id"):
             assert getattr(feature, name) == case[name], (name, case)
+        (encoded,) = encode_pairs(tokenizer, [example], case["max_seq_length"])
+        assert encoded.input_ids == case["input_ids"][: sum(case["input_mask"])]
+        assert encoded.segment_ids == case["segment_ids"][: sum(case["input_mask"])]
 
 
 @pytest.mark.parametrize("text_b", [None, "", " \t"])
 def test_a_second_text_without_a_piece_is_as_none(text_b):
-    assert encode_pair(Words(), "1 2 3 4", text_b, 5) == ([101, 1, 2, 3, 102], [0] * 5, True)
-    assert encode_pair(Words(), "1 2 3", text_b, 5) == ([101, 1, 2, 3, 102], [0] * 5, False)
+    assert encode_pair("1 2 100 4", text_b, 5) == ([101, 1, 2, 100, 102], [0] * 5, 6, 1)
+    assert encode_pair("1 2 3", text_b, 5) == ([101, 1, 2, 3, 102], [0] * 5, 5, 0)
 
 
 @hypothesis.given(a=st.integers(0, 40), b=st.one_of(st.none(), st.integers(0, 40)), length=st.integers(5, 32))
@@ -61,10 +75,10 @@ def test_a_second_text_without_a_piece_is_as_none(text_b):
 def test_truncation_takes_from_the_longer_text(a, b, length):
     first = " ".join(["1"] * a)
     second = None if b is None else " ".join(["2"] * b)
-    encoded = encode_pair(Words(), first, second, length)
+    encoded = encode_pair(first, second, length)
     ones, twos = encoded.input_ids.count(1), encoded.input_ids.count(2)
     room = length - (3 if b else 2)
-    assert encoded.truncated == (a + (b or 0) > room)
+    assert encoded.tokens == a + (b or 0) + (3 if b else 2)
     assert len(encoded.input_ids) == len(encoded.segment_ids) == ones + twos + (3 if b else 2) <= length
     if not b:
         assert ones == min(a, room) and set(encoded.segment_ids) == {0}

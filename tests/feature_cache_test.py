@@ -7,7 +7,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from errors import UserError
-from tasks.task import Column, Task
+from tasks.task import Column, Facts, Task
 from training import feature_cache
 
 
@@ -18,7 +18,7 @@ class Example:
 
 
 def task_of(count=300, fingerprint=None, columns=None, calls=None):
-    def read(split):
+    def read(split, bad_lines):
         if calls is not None:
             calls.append(split)
         return iter([Example(number) for number in range(count)])
@@ -27,7 +27,14 @@ def task_of(count=300, fingerprint=None, columns=None, calls=None):
         name="numbers",
         columns=columns or {"input_ids": Column("int64", per_token=True), "label_ids": Column("int64")},
         read=read,
-        featurize=lambda e: {"input_ids": [e.number] * (1 + e.number % 7), "label_ids": [int(e.number >= count // 2)]},
+        files={},
+        featurize=lambda examples: [
+            (
+                {"input_ids": [e.number] * (1 + e.number % 7), "label_ids": [int(e.number >= count // 2)]},
+                Facts(e.number + 1, e.number, int(e.number >= count // 2), 1 + e.number % 7, 0),
+            )
+            for e in examples
+        ],
         fingerprint=lambda split: fingerprint or {"source": "a"},
         build=None,
         score=None,
@@ -100,7 +107,7 @@ def test_each_thing_that_changes_the_bytes_changes_the_name(tmp_path):
     assert len(paths) == len(variants)
 
 
-@pytest.mark.parametrize("ending", [".json", ".npy", ".tfrecord"])
+@pytest.mark.parametrize("ending", [".json", ".index", ".facts", ".tfrecord"])
 @pytest.mark.parametrize("damage", ["removed", "cut"])
 def test_a_damaged_entry_is_built_again(tmp_path, ending, damage):
     records = feature_cache.open_or_build(task_of(), "train", str(tmp_path))
@@ -125,7 +132,7 @@ def test_a_limit_takes_a_seeded_sample_in_file_order(tmp_path):
 def test_an_empty_split_and_a_feature_that_does_not_fit_are_errors(tmp_path):
     with pytest.raises(UserError, match="The train file has no examples"):
         feature_cache.open_or_build(task_of(count=0), "train", str(tmp_path))
-    task = task_of()._replace(featurize=lambda e: {"input_ids": [1], "label_ids": [1, 2]})
+    task = task_of()._replace(featurize=lambda e: [({"input_ids": [1], "label_ids": [1, 2]}, Facts(1, 1, 1, 1, 0))])
     with pytest.raises(ValueError, match="label_ids has 2 values"):
         feature_cache.open_or_build(task, "train", str(tmp_path))
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".building")]

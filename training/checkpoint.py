@@ -8,6 +8,7 @@ and the next older one taken.
 
 import os
 import re
+import shutil
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -126,6 +127,22 @@ def save(saver: tf.train.Saver, session: tf.Session, folder: str, step: int, kee
     for old in not_newer[keep:] if keep else []:
         _remove(prefix_of(folder, old))
     return prefix
+
+
+def require_space(folder: str, checkpoint_bytes: int, best_bytes: int, saves: int, keep: int) -> None:
+    """Raises UserError where the disk cannot hold what a run is about to write.
+
+    That is `saves` checkpoints, of which `keep` stay (0: all), one while it is written, and the best likewise.
+    """
+    held = min(saves, keep + 1) if keep else saves
+    present = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder) if ".data-" in name)
+    needed = max(checkpoint_bytes, held * checkpoint_bytes + 2 * best_bytes - present)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            "--output_dir={}: the checkpoints need {:,} bytes ({} of {:,}), and {:,} are free. Free some, lower "
+            "--keep_checkpoint_max, or name another folder.".format(folder, needed, held, checkpoint_bytes, free)
+        )
 
 
 def _remove(prefix: str) -> None:

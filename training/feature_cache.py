@@ -5,38 +5,43 @@ the place of every example, in the order of the source file, so any example is o
 records lie on disk in one fixed permutation that does not depend on the seed: a sequential reader of a file sorted by
 label still gets mixed batches. Records hold the real tokens only; padding is the reader's business.
 
-Files of a cache entry: NAME.tfrecord, NAME.npy (the index), NAME.json (what it was made from; written last).
+Files of a cache entry: NAME.tfrecord, NAME.index and NAME.facts (an INDEX_DTYPE and a FACTS_DTYPE an example),
+NAME.json (what the entry was made from; written last). All are streamed: the index of the training file alone is held
+in memory, 16 bytes an example, while it is written.
 """
 
-import contextlib
 import hashlib
+import itertools
 import json
-import mmap
 import os
 import shutil
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional
 
 import filelock
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from errors import UserError
-from tasks.task import Column, Feature, Task
+from tasks.task import BadLines, Column, Feature, Task
 from training import files
 from training.permutation import Permutation
 
-FORMAT = 1  # raise when the bytes of a record change for the same inputs
+FORMAT = 2  # raise when the bytes of a record change for the same inputs
 _HEADER_BYTES = 12  # a TFRecord frame: uint64 length, uint32 checksum, data, uint32 checksum
 _FRAME_BYTES = 16
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")])  # of the data, without its frame
+FACTS_DTYPE = np.dtype([("line", "<u4"), ("text", "<u8"), ("label", "<u4"), ("tokens", "<u4"), ("unknown", "<u4")])
+_ENDINGS = (".tfrecord", ".index", ".facts")
+_CHUNK = 4096  # examples featurized at once, so that a tokenizer can use all cores
 
 
 class RecordFile:
     """Random access to the records of one split, numbered in the order of the source file."""
 
-    def __init__(self, path: str, index: np.ndarray, description: Dict[str, Any]) -> None:
+    def __init__(self, path: str, index: np.ndarray, facts: np.ndarray, description: Dict[str, Any]) -> None:
         self.path = path
         self.index = index
+        self.facts = facts  # tasks.task.Facts of every example
         self.description = description
         self._file = open(path, "rb")  # noqa: SIM115  (lives as long as this object)
 
@@ -47,8 +52,9 @@ class RecordFile:
         self._file.close()
 
     @property
-    def fingerprint(self) -> str:
-        return self.description["fingerprint"]
+    def skipped(self) -> List[str]:
+        """What was wrong with the lines that --skip_bad_lines left out."""
+        return self.description["skipped"]
 
     def read(self, numbers: np.ndarray) -> List[bytes]:
         """The serialized tf.train.Example of each numbered example."""
@@ -95,42 +101,47 @@ def open_or_build(task: Task, split: str, cache_dir: str, limit: Optional[int] =
     prefix = os.path.join(cache_dir, "{}-{}".format(split, mark))
     os.makedirs(cache_dir, exist_ok=True)
     with filelock.FileLock(prefix + ".lock"):  # two runs that share a cache featurize once
-        found = _open(prefix, mark)
+        found = _open(prefix, mark, task.skip_bad_lines)
         if found is None:
-            chosen = None if limit is None else _chosen(task, split, limit, seed)
-            _build(task, split, prefix, chosen, dict(parts, fingerprint=mark))
-            found = _open(prefix, mark)
+            bad_lines = BadLines(task.skip_bad_lines)
+            examples = _chosen(task, split, limit, seed, bad_lines)
+            _build(task, split, prefix, examples, bad_lines, dict(parts, fingerprint=mark))
+            found = _open(prefix, mark, task.skip_bad_lines)
             assert found is not None
         return found
 
 
-def _open(prefix: str, mark: str) -> Optional[RecordFile]:
-    """The cache entry, or None where it is absent or not whole."""
+def _open(prefix: str, mark: str, skip_bad_lines: int) -> Optional[RecordFile]:
+    """The cache entry, or None where it is absent, not whole, or left out more lines than are allowed now."""
     try:
         with open(prefix + ".json", encoding="utf-8") as file:
             description = json.load(file)
-        index = np.load(prefix + ".npy", mmap_mode="r", allow_pickle=False)
+        index = np.memmap(prefix + ".index", INDEX_DTYPE, mode="r")
+        facts = np.memmap(prefix + ".facts", FACTS_DTYPE, mode="r")
         size = os.path.getsize(prefix + ".tfrecord")
-    except (OSError, ValueError):
+        whole = description["fingerprint"] == mark and description["record_bytes"] == size
+        whole = whole and len(index) == len(facts) == description["examples"]
+        if not whole or len(description["skipped"]) > skip_bad_lines:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    if description.get("fingerprint") != mark or description.get("record_bytes") != size or index.dtype != INDEX_DTYPE:
-        return None
-    return RecordFile(prefix + ".tfrecord", index, description)
+    return RecordFile(prefix + ".tfrecord", index, facts, description)
 
 
-def _chosen(task: Task, split: str, limit: int, seed: int) -> np.ndarray:
-    count = sum(1 for _ in task.read(split))
-    if limit >= count:
-        return np.arange(count)
-    return np.sort(Permutation(count, "limit/{}".format(seed))(np.arange(limit)))
+def _chosen(task: Task, split: str, limit: Optional[int], seed: int, bad_lines: BadLines) -> Iterator[Any]:
+    """The split's examples; with a limit, those that a permutation of the file keyed by `seed` puts first."""
+    if limit is None:
+        return task.read(split, bad_lines)
+    count = sum(1 for _ in task.read(split, BadLines(bad_lines.allowed)))
+    numbers = np.arange(min(limit, count))
+    if limit < count:
+        numbers = np.sort(Permutation(count, "limit/{}".format(seed))(numbers))
+    return _select(task.read(split, bad_lines), numbers)
 
 
-def _select(examples: Iterable[Any], chosen: Optional[np.ndarray]) -> Iterator[Any]:
-    """The examples at the sorted positions `chosen`; all where it is None."""
-    if chosen is None:
-        yield from examples
-        return
-    wanted = iter(chosen)
+def _select(examples: Iterable[Any], numbers: np.ndarray) -> Iterator[Any]:
+    """The examples at the sorted positions `numbers`. Reads on to the end, where a bad line may still be."""
+    wanted = iter(numbers)
     position = next(wanted, None)
     for number, example in enumerate(examples):
         if number == position:
@@ -140,59 +151,65 @@ def _select(examples: Iterable[Any], chosen: Optional[np.ndarray]) -> Iterator[A
 
 def example_ids(task: Task, split: str, limit: Optional[int] = None, seed: int = 0) -> List[str]:
     """The ids of a split's examples, in the order of its records."""
-    chosen = None if limit is None else _chosen(task, split, limit, seed)
-    return [str(example.example_id) for example in _select(task.read(split), chosen)]
+    examples = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
+    return [str(example.example_id) for example in examples]
 
 
-def _build(task: Task, split: str, prefix: str, chosen: Optional[np.ndarray], description: Dict[str, Any]) -> None:
+def _build(
+    task: Task, split: str, prefix: str, examples: Iterator[Any], bad_lines: BadLines, description: Dict[str, Any]
+) -> None:
     scratch = prefix + ".building"
     shutil.rmtree(scratch, ignore_errors=True)  # what a killed run left
     os.makedirs(scratch)
+    names = {name: os.path.join(scratch, name) for name in _ENDINGS}
     try:
-        in_order = os.path.join(scratch, "in_order.tfrecord")
-        index = np.fromiter(_write_records(task, _select(task.read(split), chosen), in_order), dtype=INDEX_DTYPE)
-        if not len(index):
+        count = _write_records(task, examples, names[".tfrecord"], names[".index"], names[".facts"])
+        if not count:
             raise UserError("The {} file has no examples. Put data into it.".format(split))
-        records = in_order
         if split == "train":
-            records = os.path.join(scratch, "shuffled.tfrecord")
-            index = _write_shuffled(in_order, index, records)
-        with open(os.path.join(scratch, "index.npy"), "wb") as file:
-            np.save(file, index)
-        size = os.path.getsize(records)
-        files.rename_synced(records, prefix + ".tfrecord")
-        files.rename_synced(os.path.join(scratch, "index.npy"), prefix + ".npy")
+            _shuffle(names[".tfrecord"], names[".index"])
+        size = os.path.getsize(names[".tfrecord"])
+        for ending, path in names.items():
+            files.rename_synced(path, prefix + ending)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    files.write_json(prefix + ".json", dict(description, examples=len(index), record_bytes=size))
+    files.write_json(prefix + ".json", dict(description, examples=count, record_bytes=size, skipped=bad_lines.messages))
 
 
-def _write_records(task: Task, examples: Iterable[Any], path: str) -> Iterator[Tuple[int, int, int]]:
-    """Writes a record an example; yields its row of the index."""
+def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: str, facts_path: str) -> int:
+    """Writes a record, a row of the index and one of the facts an example; returns how many there are."""
     offset = _HEADER_BYTES
-    with tf.python_io.TFRecordWriter(path) as writer:
-        for example in examples:
-            feature = task.featurize(example)
-            record = serialize(feature, task.columns)
-            writer.write(record)
-            yield offset, len(record), _token_count(feature, task.columns)
-            offset += len(record) + _FRAME_BYTES
+    count = 0
+    with tf.python_io.TFRecordWriter(path) as writer, open(index_path, "wb") as index, open(facts_path, "wb") as facts:
+        for chunk in iter(lambda: list(itertools.islice(examples, _CHUNK)), []):
+            index_rows, fact_rows = [], []
+            for feature, fact in task.featurize(chunk):
+                record = serialize(feature, task.columns)
+                writer.write(record)
+                index_rows.append((offset, len(record), _token_count(feature, task.columns)))
+                fact_rows.append(tuple(fact))
+                offset += len(record) + _FRAME_BYTES
+            np.array(index_rows, INDEX_DTYPE).tofile(index)
+            np.array(fact_rows, FACTS_DTYPE).tofile(facts)
+            count += len(chunk)
+    return count
 
 
-def _write_shuffled(source: str, index: np.ndarray, path: str) -> np.ndarray:
-    """Copies the frames of `source` to `path` in one fixed permutation; returns the index of the copy."""
-    moved = index.copy()
+def _shuffle(records: str, index_path: str) -> None:
+    """Rewrites the frames of a record file in one fixed permutation, and the offsets of its index."""
+    index = np.fromfile(index_path, INDEX_DTYPE)
+    shuffled = records + ".shuffled"
     position = _HEADER_BYTES
     order = Permutation(len(index), "disk")
-    with contextlib.ExitStack() as stack:
-        file = stack.enter_context(open(source, "rb"))
-        frames = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        out = stack.enter_context(open(path, "wb"))
+    with open(records, "rb") as source, open(shuffled, "wb") as out:
+        # Reads, not a memory map: mapped pages would count as this process's memory.
+        descriptor = source.fileno()
         for start in range(0, len(index), 65536):
             for number in order(np.arange(start, min(start + 65536, len(index)))):
-                begin = int(index[number]["offset"]) - _HEADER_BYTES
-                end = begin + int(index[number]["bytes"]) + _FRAME_BYTES
-                out.write(frames[begin:end])
-                moved[number]["offset"] = position
-                position += end - begin
-    return moved
+                entry = index[number]
+                frame_bytes = int(entry["bytes"]) + _FRAME_BYTES
+                out.write(os.pread(descriptor, frame_bytes, int(entry["offset"]) - _HEADER_BYTES))
+                entry["offset"] = position
+                position += frame_bytes
+    os.replace(shuffled, records)
+    index.tofile(index_path)

@@ -49,6 +49,18 @@ def atomic_write(path: str, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
+def require_writable(folder: str, flag: str) -> None:
+    """Makes the folder, and a file in it for a moment. Raises UserError naming the flag where that cannot be done."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            "{}={}: cannot be written ({}). Name another folder.".format(flag, folder, error.strerror)
+        ) from None
+
+
 def write_json(path: str, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
     with atomic_write(path) as file:

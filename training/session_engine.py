@@ -8,6 +8,7 @@ replicas sees the same examples.
 
 import contextlib
 import functools
+import os
 import signal
 import threading
 from dataclasses import dataclass
@@ -363,6 +364,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     step = int(session.run(engine.global_step))
     state = read_state(engine)
     checkpoint.discard_best_after(folder, step)
+    _require_space(engine, plan, step, folder, with_best=dev is not None)
     order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
     run_step = session.make_callable(engine.training, feed_list=[engine.records])
     report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
@@ -394,6 +396,17 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
         patience = plan.early_stopping_patience
         say("Early stopping: no better {} in {} evaluations.".format(engine.task.best_metric, patience))
     return step
+
+
+def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best: bool) -> None:
+    def size(variables: Sequence[Any]) -> int:
+        return sum(v.shape.num_elements() * v.dtype.base_dtype.size for v in variables)
+
+    os.makedirs(folder, exist_ok=True)
+    saves = -(-(plan.num_train_steps - step) // plan.save_checkpoints_steps)
+    everything = size(engine.session.graph.get_collection("variables"))
+    best = size(list(engine.weights.values())) if with_best else 0
+    checkpoint.require_space(folder, everything, best, saves, engine.config.keep_checkpoint_max)
 
 
 def _require_finite(result: Dict[str, Any], step: int, numbers: np.ndarray) -> None:

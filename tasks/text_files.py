@@ -1,0 +1,191 @@
+"""files → rows: tab-separated text, CSV and JSON lines, plain or gzipped, with file and line in every error.
+
+A file is UTF-8; a byte-order mark and CRLF are accepted. What a row means is the business of who reads it. A row that
+cannot be read goes to BadLines, which raises unless the user allowed some to be left out.
+"""
+
+import contextlib
+import csv
+import gzip
+import json
+import os
+import zlib
+from typing import IO, Any, Iterator, NamedTuple, Optional, Tuple
+
+from errors import UserError
+from tasks.task import BadLines
+
+# A line beyond this is no example: a mistaken file, or a quote that was not closed.
+LONGEST_LINE_BYTES = 1 << 20
+
+_JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
+ENDINGS = (".tsv", ".csv", ".txt") + _JSON_ENDINGS
+
+
+class Row(NamedTuple):
+    line: int  # from 1; of a quoted row over several lines, the first
+    place: str  # file:line
+    cells: Any  # List[str] of a table; Dict[str, Any] of JSON lines
+
+
+def ending_of(path: str) -> str:
+    """The ending that says the format, without a final .gz."""
+    return os.path.splitext(path[: -len(".gz")] if path.endswith(".gz") else path)[1].lower()
+
+
+def rows(path: str, bad_lines: Optional[BadLines] = None) -> Iterator[Row]:
+    """The rows of a file: CSV or JSON lines where its name ends so, else split at tabs, without quoting.
+
+    Raises UserError with file:line for a row that bad_lines does not take.
+    """
+    bad_lines = bad_lines or BadLines(0)
+    ending = ending_of(path)
+    if ending == ".csv":
+        return _csv_rows(path, bad_lines)
+    if ending in _JSON_ENDINGS:
+        return _json_rows(path, bad_lines)
+    return _tab_rows(path, bad_lines)
+
+
+def lines(path: str, bad_lines: BadLines, keep_blank: bool = False) -> Iterator[Tuple[int, str]]:
+    """(line number from 1, text with its line end). Blank lines at the end are dropped, others are bad lines.
+
+    keep_blank: yields blank lines like others, for formats in which they may be part of a row.
+    """
+    blank_from = blanks = 0
+    with _opened(path) as file:
+        for number, raw in _raw_lines(file, path):
+            try:
+                text = _decoded(raw, path, number)
+            except UserError as error:
+                bad_lines.add(error)
+                continue
+            if not text.strip() and not keep_blank:
+                blank_from, blanks = (blank_from if blanks else number), blanks + 1
+                continue
+            for blank in range(blank_from, blank_from + blanks):
+                bad_lines.add(UserError("{}:{}: a blank line within the data. Remove it.".format(path, blank)))
+            blanks = 0
+            yield number, text
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    try:
+        with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
+            yield file  # type: ignore[misc]
+    except (EOFError, zlib.error) as error:
+        raise UserError("{}: the gzip file is damaged ({}). Make it again.".format(path, error)) from None
+    except OSError as error:
+        if path.endswith(".gz") and error.errno is None:
+            raise UserError("{}: not a gzip file. Rename it, or compress it.".format(path)) from None
+        raise UserError(
+            "{}: cannot be read ({}). Check --data_dir or --predict_file.".format(path, error.strerror)
+        ) from None
+
+
+def _raw_lines(file: IO[bytes], path: str) -> Iterator[Tuple[int, bytes]]:
+    """(number, bytes); of a line that is too long, one byte more than the limit, which _decoded refuses."""
+    number = 0
+    while True:
+        raw = file.readline(LONGEST_LINE_BYTES + 1)
+        if not raw:
+            return
+        number += 1
+        if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise UserError("{}: is in UTF-16. Convert it: iconv -f utf-16 -t utf-8.".format(path))
+        yield number, raw
+        while len(raw) > LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
+            raw = file.readline(LONGEST_LINE_BYTES + 1)
+
+
+def _decoded(raw: bytes, path: str, number: int) -> str:
+    place = "{}:{}".format(path, number)
+    if len(raw) > LONGEST_LINE_BYTES:
+        raise UserError(
+            "{}: the line is longer than {:,} bytes. One line is one example: is it the right file?".format(
+                place, LONGEST_LINE_BYTES
+            )
+        )
+    try:
+        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            "{}: byte {} is not UTF-8. Convert the file, as with iconv -f latin1 -t utf-8.".format(
+                place, error.start + 1
+            )
+        ) from None
+    if "\0" in text:
+        raise UserError("{}: has a NUL character. Is it a text file in UTF-8? Remove it.".format(place))
+    return text
+
+
+def _tab_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
+    for number, text in lines(path, bad_lines):
+        yield Row(number, "{}:{}".format(path, number), text.rstrip("\r\n").split("\t"))
+
+
+def _json_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
+    for number, text in lines(path, bad_lines):
+        place = "{}:{}".format(path, number)
+        try:
+            cells = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            bad_lines.add(UserError("{}: not JSON ({}). One line is one object.".format(place, error)))
+            continue
+        if not isinstance(cells, dict):
+            found = type(cells).__name__
+            bad_lines.add(UserError('{}: {}, not an object as {{"text": …}}. Mend the line.'.format(place, found)))
+            continue
+        yield Row(number, place, cells)
+
+
+class _CsvFeed:
+    """The lines that csv.reader takes, with the place of the row that it is in."""
+
+    def __init__(self, path: str, bad_lines: BadLines) -> None:
+        self._path = path
+        self._lines = lines(path, bad_lines, keep_blank=True)
+        self.first = 0  # the line in which the row starts; 0 before it does
+        self._characters = 0
+
+    def next_row(self) -> None:
+        self.first = self._characters = 0
+
+    def __iter__(self) -> "_CsvFeed":
+        return self
+
+    def __next__(self) -> str:
+        number, text = next(self._lines)
+        self.first = self.first or number
+        self._characters += len(text)
+        if self._characters > LONGEST_LINE_BYTES:
+            raise UserError(
+                "{}:{}: a quoted field of this row is not closed within {:,} characters. Close the quote.".format(
+                    self._path, self.first, LONGEST_LINE_BYTES
+                )
+            )
+        return text
+
+
+def _csv_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
+    csv.field_size_limit(LONGEST_LINE_BYTES)
+    feed = _CsvFeed(path, bad_lines)
+    reader = csv.reader(feed, strict=True)
+    blank_at = 0
+    while True:
+        feed.next_row()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            bad_lines.add(UserError("{}:{}: not CSV ({}). Quote the field.".format(path, feed.first, error)))
+            continue
+        if not any(cell.strip() for cell in cells):
+            blank_at = blank_at or feed.first
+            continue
+        if blank_at:
+            bad_lines.add(UserError("{}:{}: a blank line within the data. Remove it.".format(path, blank_at)))
+            blank_at = 0
+        yield Row(feed.first, "{}:{}".format(path, feed.first), cells)
