@@ -444,7 +444,8 @@ _OF_TASK = {
 
 def _check_task(data: DataConfig) -> None:
     """The flags that say what the data is. Raises UserError for relations that do not hold."""
-    _require(data.task_name is not None, "--task_name is needed: the model's folder does not say it.")
+    folder = FLAGS.model_dir or FLAGS.output_dir
+    _require(data.task_name is not None, "--task_name is needed: {} has no config.json that says it.".format(folder))
     for task, names in _OF_TASK.items():
         for name in names:
             _require(

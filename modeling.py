@@ -107,6 +107,10 @@ def _keyed_truncated_normal(stddev: float, key: int) -> Callable:
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 class BertConfig:
     """The sizes and rates of a BERT model; see the paper's section 3. max_position_embeddings is in tokens."""
 
@@ -138,7 +142,7 @@ class BertConfig:
 
     @classmethod
     def from_dict(cls, json_object: Dict[str, Any]) -> "BertConfig":
-        """Raises UserError for a key that no BERT has, and where vocab_size is missing."""
+        """Raises UserError (a ValueError) for a key or a value that no BERT has, and where vocab_size is missing."""
         if not isinstance(json_object, dict):
             raise UserError("a configuration is an object with keys, not {!r}.".format(json_object))
         known = set(vars(cls(vocab_size=0)))
@@ -147,7 +151,26 @@ class BertConfig:
             raise UserError("unknown key {!r}; it may have {}. Remove it.".format(unknown[0], ", ".join(sorted(known))))
         if "vocab_size" not in json_object:
             raise UserError("'vocab_size' is missing. Use the bert_config.json that belongs to the checkpoint.")
-        return cls(**{key: value for key, value in json_object.items() if key in known})
+        config = cls(**{key: value for key, value in json_object.items() if key in known})
+        config._check()
+        return config
+
+    def _check(self) -> None:
+        for name, value in vars(self).items():
+            if name.endswith("_prob"):
+                if not _is_number(value) or not 0 <= value < 1:
+                    raise UserError("{}={!r} is not from 0 to below 1. Mend it.".format(name, value))
+            elif name not in ("hidden_act", "initializer_range") and not (isinstance(value, int) and value > 0):
+                raise UserError("{}={!r} is not a positive whole number. Mend it.".format(name, value))
+        if not _is_number(self.initializer_range) or self.initializer_range <= 0:
+            raise UserError("initializer_range={!r} is not above 0. Mend it.".format(self.initializer_range))
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                "hidden_size={} is not a multiple of num_attention_heads={}. Use the model's own file.".format(
+                    self.hidden_size, self.num_attention_heads
+                )
+            )
+        get_activation(self.hidden_act)
 
     @classmethod
     def from_json_file(cls, json_file: str) -> "BertConfig":

@@ -394,6 +394,12 @@ def check_sizes(data: flags.DataConfig, bert_config: modeling.BertConfig, vocab_
                 data.max_seq_length, data.bert_config_file, bert_config.max_position_embeddings
             )
         )
+    if bert_config.type_vocab_size < 2:
+        raise UserError(
+            "{}: type_vocab_size={}, but a pair of texts needs 2. Use the model's own file.".format(
+                data.bert_config_file, bert_config.type_vocab_size
+            )
+        )
     if vocab_size > bert_config.vocab_size:
         raise UserError(
             "{}: {} pieces, but {} has vocab_size={}. Use the two files that belong together.".format(

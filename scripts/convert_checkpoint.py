@@ -87,13 +87,10 @@ def name_table(layers: int) -> "Dict[str, Tuple[str, bool]]":
 _HEAD = ("classifier.weight", "classifier.bias")
 
 
-def _shapes(config: modeling.BertConfig, path: str) -> Dict[str, Tuple[int, ...]]:
-    """TensorFlow name → shape, of every variable of the model. `path` is where the configuration stands."""
+def _shapes(config: modeling.BertConfig) -> Dict[str, Tuple[int, ...]]:
+    """TensorFlow name → shape, of every variable of the model."""
     with tf.Graph().as_default():
-        try:
-            modeling.BertModel(config, False, tf.placeholder(tf.int32, [None, None]))
-        except (TypeError, ValueError) as error:
-            raise UserError("{}: gives no model ({}).".format(path, error)) from None
+        modeling.BertModel(config, False, tf.placeholder(tf.int32, [None, None]))
         return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.trainable_variables()}
 
 
@@ -145,7 +142,7 @@ def convert_to_tf1(source: str, output: str) -> Report:
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError("{}: cannot be read as safetensors ({}).".format(path, error)) from None
     table = name_table(config.num_hidden_layers)
-    shapes = _shapes(config, config_file)
+    shapes = _shapes(config)
     weights: Dict[str, np.ndarray] = {}
     left_out = []
     for full_name, tensor in tensors.items():
@@ -195,7 +192,7 @@ def convert_to_safetensors(source: str, output: str, config_file: Optional[str] 
         value = reader.get_tensor(name)
         key = theirs if theirs in _HEAD else "bert." + theirs
         tensors[key] = np.ascontiguousarray(value.T if transposed else value)
-    missing = sorted(name for name in _shapes(config, config_file) if name not in reader.get_variable_to_shape_map())
+    missing = sorted(name for name in _shapes(config) if name not in reader.get_variable_to_shape_map())
     os.makedirs(output, exist_ok=True)
     with files.atomic_write(os.path.join(output, "model.safetensors"), "wb") as file:
         file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))

@@ -8,6 +8,7 @@ import sys
 from typing import List, NamedTuple
 
 import pytest
+from absl.testing import flagsaver
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORDS = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]
@@ -83,6 +84,36 @@ def tiny(tmp_path_factory) -> Tiny:
 
 def command(arguments: List[str]) -> List[str]:
     return [sys.executable, os.path.join(ROOT, "run_classifier.py")] + arguments
+
+
+def run_main(arguments: List[str]) -> int:
+    """The command line within this process, which is much faster than another; gives the exit code."""
+    import flags
+    import run_classifier
+
+    saved = flagsaver.save_flag_values()
+    try:
+        with pytest.raises(SystemExit) as exit:
+            flags.run(run_classifier.main, ["run_classifier.py"] + arguments, "")
+    finally:
+        flagsaver.restore_flag_values(saved)
+    return exit.value.code
+
+
+def mistake(arguments: List[str], capsys) -> str:
+    """What the command line says of a user's mistake, which must make it exit 2."""
+    code = run_main(arguments)
+    captured = capsys.readouterr()
+    assert code == 2, captured
+    return captured.err
+
+
+def succeed(arguments: List[str], capsys) -> str:
+    """What a run that must exit 0 prints."""
+    code = run_main(arguments)
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,7 @@ import filelock
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from absl.testing import flagsaver
-from conftest import command
-
-import flags
-import run_classifier
+from conftest import command, mistake
 
 
 def tensors(folder, step):
@@ -32,18 +28,6 @@ def assert_bitwise_equal(first, second):
 def metrics_lines(folder, split):
     with open(os.path.join(folder, "metrics.jsonl")) as file:
         return [line for line in map(json.loads, file) if line["split"] == split]
-
-
-def mistake(arguments, capsys):
-    """What the command line says of a user's mistake, which must make it exit 2."""
-    saved = flagsaver.save_flag_values()
-    try:
-        with pytest.raises(SystemExit) as exit:
-            flags.run(run_classifier.main, ["run_classifier.py"] + arguments, "")
-    finally:
-        flagsaver.restore_flag_values(saved)
-    assert exit.value.code == 2
-    return capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,10 @@
 """The tokenizer against google-research/bert's results, and a slow twin of its definition."""
 
+import io
 import json
 import os
+import random
+import sys
 import unicodedata
 
 import hypothesis
@@ -12,7 +15,9 @@ import tokenization
 from errors import UserError
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
-VOCABULARIES = os.path.join(os.environ.get("STEADY_BERT_DATA", ""), "vocabs")
+DATA = os.environ.get("STEADY_BERT_DATA", "")
+ALBERT = os.path.join(DATA, "sentencepiece", "30k-clean.model")
+VOCABULARIES = os.path.join(DATA, "vocabs")
 WHOLE = os.path.join(VOCABULARIES, "bert-base-uncased-vocab.txt")
 
 
@@ -47,6 +52,7 @@ def test_golden_strings_give_upstreams_tokens_and_ids(vocabulary, restricted):
         assert tokenizer.basic_tokenizer.tokenize(case["text"]) == case["basic"]
         assert tokenizer.tokenize(case["text"]) == case["tokens"]
         assert tokenizer.convert_tokens_to_ids(case["tokens"]) == case["ids"]
+        assert tokenizer.encode([case["text"]]) == [case["ids"]]
         assert tokenizer.convert_ids_to_tokens(case["ids"]) == case["tokens"]
 
 
@@ -184,3 +190,167 @@ def test_published_vocabularies_load_and_tell_their_case():
     assert tokenization.check_case_against_vocab(cased, do_lower_case=True)
     assert tokenization.check_case_against_vocab(cased, do_lower_case=False) is None
     assert tokenization.check_case_against_vocab(chinese, do_lower_case=True) is None
+
+
+# --- the fast path ----------------------------------------------------------------------------------------------------
+
+SENTENCES = [
+    'The film\'s (many) fans, all 1,234 of them, said: "again!"',
+    "Größe, naïveté & crème brûlée — für 20 €",
+    "北京是中国的首都，AI 2024年发展很快。",
+    "Съешь ещё этих мягких французских булок, да выпей чаю.",
+    "カタカナとひらがな、한국어도 있어요",
+]
+
+
+def odd_characters(rng):
+    """Every kind of character: marks, signs, spaces, controls, private use, unassigned, lone surrogates."""
+    by_category = {}
+    for code in (
+        list(range(0x3100)) + list(range(0x9FF0, 0x20100)) + list(range(0x2F800, 0x2FA20)) + [0xE0001, 0x10FFFF]
+    ):
+        by_category.setdefault(unicodedata.category(chr(code)), []).append(chr(code))
+    chosen = {c for group in by_category.values() for c in rng.sample(group, min(len(group), 150))}
+    return sorted(
+        chosen | set("\u03a3\u03c3\u03c2\u0130\u0131\u1e9e\u212a\u2028\u0345\u302e\U0001d165\ue000\ufffd\xad\u200d")
+    )
+
+
+@pytest.fixture(scope="module")
+def by_character(tmp_path_factory):
+    """(vocabulary with every odd character and what it becomes as pieces, so that differences show; the characters)."""
+    odd = odd_characters(random.Random(1))
+    pieces = {}
+    for c in odd + list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,[]中国ßéя"):
+        for form in (c, c.lower(), unicodedata.normalize("NFD", c), unicodedata.normalize("NFD", c.lower())):
+            for part in form:
+                if part.strip(" \t\r\n") and unicodedata.category(part) != "Cs":
+                    pieces.update({part: None, "##" + part: None})
+    path = tmp_path_factory.mktemp("vocab") / "by_character.txt"
+    path.write_bytes("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + list(pieces)).encode("utf-8") + b"\n")
+    return str(path), odd
+
+
+def strange_text(rng, odd):
+    def word():
+        length = rng.choice([1, 2, 3, 5, 8]) if rng.random() < 0.99 else rng.randint(195, 205)
+        return "".join(rng.choice("abcxyzABCXYZ019") for _ in range(length))
+
+    parts = []
+    for _ in range(rng.randint(1, 3)):
+        c, kind = rng.choice(odd), rng.random()
+        if kind < 0.5:
+            parts.append(word())
+        elif kind < 0.9:  # beside letters, signs, ideographs, marks and itself
+            before = rng.choice(["", word(), ".", "中", "[SEP]", "e\u0301", "\u0327", c, "1", "Σ", "\n"])
+            parts.append(before + c + rng.choice(["", word(), ",", "国", c, "\u0323\u0301", "ß", "Σ", "\u3000"]))
+        else:
+            parts.append("".join(rng.choice(odd) for _ in range(rng.randint(1, 6))))
+    return rng.choice(["", " ", "\t"]).join(parts)
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_encode_gives_the_references_ids_on_a_hundred_thousand_strange_strings(lower, by_character):
+    vocab_file, odd = by_character
+    tokenizer = tokenization.FullTokenizer(vocab_file, do_lower_case=lower)
+    rng = random.Random(2)
+    texts = [strange_text(rng, odd) for _ in range(100000)]
+    encoded = tokenizer.encode(texts)
+    for text, ids in zip(texts, encoded):
+        assert ids == tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)), ascii(text)
+    fast = sum(tokenizer._fast.takes(text) for text in texts)
+    assert 20000 < fast < 90000  # both ways were tried
+    whole = sum(bool(ids) and tokenizer.unk_id not in ids for ids in encoded)
+    assert whole > 50000  # and unknown pieces did not hide the differences
+
+
+def test_texts_of_common_languages_take_the_fast_path(restricted, monkeypatch):
+    for lower in (True, False):
+        tokenizer = tokenization.FullTokenizer(restricted, do_lower_case=lower)
+        expected = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in SENTENCES]
+        assert tokenizer.encode(SENTENCES) == expected
+        with monkeypatch.context() as patch:
+            patch.setattr(tokenizer, "tokenize", None)
+            assert tokenizer.encode(SENTENCES) == expected
+
+
+def test_without_the_rust_package_the_reference_is_taken(restricted, monkeypatch):
+    expected = tokenization.FullTokenizer(restricted).encode(SENTENCES)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    tokenizer = tokenization.FullTokenizer(restricted)
+    assert tokenizer._fast is None and tokenizer.encode(SENTENCES) == expected
+
+
+def test_a_cased_chinese_vocabulary_keeps_case(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text(
+        "\n".join(["[UNK]", "[CLS]", "[SEP]", "北", "京", "A", "##I", "ai", "##片"]) + "\n", encoding="utf-8"
+    )
+    cased, uncased = (tokenization.FullTokenizer(str(path), do_lower_case=lower) for lower in (False, True))
+    assert cased.tokenize("北京AI") == ["北", "京", "A", "##I"]
+    assert uncased.tokenize("北京AI") == ["北", "京", "ai"]
+    assert cased.encode(["北京AI"]) == [[3, 4, 5, 6]]
+
+
+@pytest.mark.parametrize("name, lower_case_wrong, cased_wrong", [("chinese", False, False), ("cased", True, False)])
+def test_the_case_is_checked_against_published_vocabularies(name, lower_case_wrong, cased_wrong):
+    path = os.path.join(VOCABULARIES, "bert-base-{}-vocab.txt".format(name))
+    if not os.path.exists(path):
+        pytest.skip("STEADY_BERT_DATA has no vocabs/bert-base-{}-vocab.txt".format(name))
+    vocab = tokenization.load_vocab(path)
+    assert bool(tokenization.check_case_against_vocab(vocab, True)) == lower_case_wrong
+    assert bool(tokenization.check_case_against_vocab(vocab, False)) == cased_wrong
+
+
+# --- SentencePiece ----------------------------------------------------------------------------------------------------
+
+needs_albert = pytest.mark.skipif(not os.path.exists(ALBERT), reason="STEADY_BERT_DATA has no sentencepiece model")
+
+
+@needs_albert
+def test_alberts_pieces_and_ids_are_its_published_ones():
+    tokenizer = tokenization.SentencePieceTokenizer(ALBERT)
+    with open(ALBERT.replace(".model", ".vocab"), encoding="utf-8") as file:
+        published = [line.rstrip("\n").split("\t")[0] for line in file]
+    assert list(tokenizer.vocab) == published and list(tokenizer.vocab.values()) == list(range(30000))
+    assert [tokenizer.vocab[piece] for piece in ("<pad>", "[CLS]", "[SEP]", "[MASK]")] == [0, 2, 3, 4]
+    assert tokenizer.unk_id == 1
+    assert tokenization.check_case_against_vocab(tokenizer.vocab, True) is None
+
+
+@needs_albert
+def test_alberts_rules_of_white_space_quotes_accents_and_commas():
+    tokenizer = tokenization.SentencePieceTokenizer(ALBERT)
+    assert tokenizer.tokenize("  Hello,\t world\n") == ["▁hello", ",", "▁world"]
+    assert tokenizer.tokenize("``so'' he") == tokenizer.tokenize('"so" he')
+    assert tokenizer.tokenize("Café naïve") == ["▁cafe", "▁naive"]
+    # 9, is a piece of the model; it is cut again, and the comma stands for itself
+    assert tokenizer.tokenize("in 1999, or 9, he") == ["▁in", "▁1999", ",", "▁or", "▁9", ",", "▁he"]
+    pieces = tokenizer.tokenize("on 3,000, of 12,")
+    assert "".join(pieces) == "▁on▁3,000,▁of▁12," and not [p for p in pieces if len(p) > 1 and p.endswith(",")]
+    assert tokenizer.tokenize("") == [] and tokenizer.encode(["", " \0\ud800x"])[0] == []
+    assert tokenizer.convert_tokens_to_ids(["▁hello", "☃"]) == [tokenizer.vocab["▁hello"], 1]
+    (ids,) = tokenizer.encode(["Hello, world ☃"])
+    assert tokenizer.convert_ids_to_tokens(ids)[:3] == ["▁hello", ",", "▁world"] and ids[-1] == 1
+
+
+def trained_model(path, **options):
+    import sentencepiece
+
+    lines = ["the cat sat on the mat {}, it is 12, or 3".format(n) for n in range(50)]
+    model = io.BytesIO()
+    values = dict(vocab_size=40, hard_vocab_limit=False, pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, minloglevel=2)
+    values.update(options)
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, **values)
+    path.write_bytes(model.getvalue())
+    return str(path)
+
+
+def test_a_model_of_ones_own_needs_the_pieces_of_bert(tmp_path):
+    path = trained_model(tmp_path / "good.model", control_symbols="[CLS],[SEP],[MASK]")
+    tokenizer = tokenization.SentencePieceTokenizer(path, do_lower_case=False)
+    assert "".join(tokenizer.tokenize("The cat")).replace("▁", " ") == " The cat"
+    assert [piece for piece in tokenizer.tokenize("it is 12, or 3,") if "," in piece] == [",", ","]
+    assert tokenizer.encode(["[SEP]"]) != [[tokenizer.vocab["[SEP]"]]]  # what stands in a text is text
+    with pytest.raises(UserError, match=r"has no \[CLS\] and no \[SEP\]. Train it"):
+        tokenization.SentencePieceTokenizer(trained_model(tmp_path / "bare.model"))

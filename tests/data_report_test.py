@@ -1,0 +1,81 @@
+"""The data report against counts made the slow way."""
+
+import collections
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+
+from tasks.task import NO_LABEL, Facts
+from training import data_report
+from training.feature_cache import FACTS_DTYPE
+
+
+class Records:
+    skipped = []
+
+    def __init__(self, facts):
+        self.facts = np.array([tuple(fact) for fact in facts], FACTS_DTYPE)
+
+
+class Task:
+    labels = ("a", "b")
+    max_tokens = 10
+    files = {"train": "in/train.tsv", "dev": "in/dev.tsv"}
+
+
+def facts_of(draws):
+    return [Facts(number + 2, text, label, tokens, 0) for number, (text, label, tokens) in enumerate(draws)]
+
+
+# Few texts and labels, so that they repeat; text keys over the whole range of a uint64.
+DRAWS = st.lists(
+    st.tuples(st.sampled_from([0, 5, 2**63, 2**64 - 1]), st.sampled_from([0, 1, NO_LABEL]), st.integers(2, 70)),
+    min_size=1,
+    max_size=30,
+)
+
+
+@hypothesis.given(draws=DRAWS)
+def test_a_split_is_counted_as_the_slow_way_counts(draws):
+    facts = facts_of(draws)
+    found = data_report.report(Task, "train", Records(facts))
+    first, duplicates, conflicts = {}, [], []
+    for fact in facts:
+        if fact.text not in first:
+            first[fact.text] = fact
+            continue
+        other = first[fact.text]
+        labelled = NO_LABEL not in (fact.label, other.label)
+        (conflicts if labelled and fact.label != other.label else duplicates).append((fact.line, other.line))
+    assert found.duplicates == (len(duplicates), duplicates[:5])
+    assert found.conflicts == (len(conflicts), conflicts[:5])
+    cut = [fact.line for fact in facts if fact.tokens > 10]
+    assert found.truncated == (len(cut), cut[:5])
+    assert found.empty == (sum(f.tokens == 2 for f in facts), [f.line for f in facts if f.tokens == 2][:5])
+    counts = collections.Counter(fact.label for fact in facts)
+    assert found.label_counts in ({"a": counts[0], "b": counts[1]}, {})
+    low = 0
+    for edge, count in found.histogram:
+        assert count == sum(low < fact.tokens <= edge for fact in facts)
+        low = edge
+    assert sum(count for _, count in found.histogram) == len(facts)
+    text = "\n".join(data_report.problems(found))
+    assert ("cut to --max_seq_length=10: {} of {}".format(len(cut), len(facts)) in text) == bool(cut)
+    assert all("train.tsv:{} = train.tsv:{}".format(*pair) in text for pair in (duplicates[:5] + conflicts[:5]))
+
+
+@hypothesis.given(train=DRAWS, dev=DRAWS)
+def test_what_two_splits_share_is_counted_as_the_slow_way_counts(train, dev):
+    train, dev = facts_of(train), facts_of(dev)
+    first = {}
+    for fact in train:
+        first.setdefault(fact.text, fact)
+    same, other = [], []
+    for fact in dev:
+        if fact.text in first:
+            differs = fact.label not in (NO_LABEL, first[fact.text].label)
+            (other if differs else same).append((fact.line, first[fact.text].line))
+    found = data_report.overlap("dev", Records(dev), Records(train))
+    assert found.same_label == (len(same), same[:5])
+    assert found.other_label == (len(other), other[:5])
