@@ -73,10 +73,12 @@ def classification_task(inputs: TaskInputs) -> Task:
                 "label_ids": label_numbers(example.label),
             }
             text = _hash("{}\0{}".format(example.text_a, example.text_b or ""))
-            label = NO_LABEL
-            if example.label is not None:
-                hashed = 1 << 31 | _hash(repr(example.label)) >> 33
-                label = label_ids[example.label] if label_type == "single" else hashed
+            if example.label is None:
+                label = NO_LABEL
+            elif label_type == "single":
+                label = label_ids[example.label]
+            else:
+                label = 1 << 31 | _hash(repr(example.label)) >> 33
             found.append((feature, Facts(example.line, text, label, encoded.tokens, encoded.unknown)))
         return found
 

@@ -1,11 +1,24 @@
 """Readers: the official layouts, and one message with file and line for what is wrong."""
 
+import csv
+import gzip
+import io
+import json
 import os
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
 from errors import UserError
-from tasks.classification_data import PROCESSORS, ColaProcessor, MnliProcessor, MrpcProcessor, XnliProcessor
+from tasks.classification_data import (
+    PROCESSORS,
+    ColaProcessor,
+    MnliProcessor,
+    MrpcProcessor,
+    TextProcessor,
+    XnliProcessor,
+)
 
 DATA = os.environ.get("STEADY_BERT_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="STEADY_BERT_DATA names no folder of data sets")
@@ -14,6 +27,7 @@ ROWS = [
     ("cola", "CoLA", 8551, 1043, 1063),
     ("sst-2", "SST-2", 67349, 872, 1821),
     ("mrpc", "MRPC", 3668, 408, 1725),
+    ("rte", "RTE", 2490, 277, 3000),
     ("sts-b", "STS-B", 5749, 1500, 1379),
 ]
 
@@ -27,7 +41,7 @@ def test_official_files_have_their_official_rows(task, folder, train, dev, test)
         examples = list(processor.read_examples(path, split))
         assert len(examples) == count
         assert all(example.label is not None and example.text_a for example in examples)
-        pair = task in ("mrpc", "sts-b")
+        pair = task in ("mrpc", "rte", "sts-b")
         assert all((example.text_b is not None) == pair for example in examples)
         assert [example.example_id for example in examples] == [str(n) for n in range(count)]
     examples = list(processor.read_examples(os.path.join(DATA, folder, "test.tsv"), "test"))
@@ -152,3 +166,78 @@ def test_missing_files_and_single_labels_are_named(tmp_path):
         PROCESSORS["text"]().find_labels(written(tmp_path, H + "a\tx\n"))
     with pytest.raises(UserError, match=":2: the label is empty"):
         PROCESSORS["text"]().find_labels(written(tmp_path, H + "a\t\n"))
+
+
+# Anything that JSON and the csv module write, but NUL, lone surrogates and texts of white space alone.
+ANY_TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12).filter(str.strip)
+EXAMPLES = st.lists(st.tuples(ANY_TEXT, ANY_TEXT, st.sampled_from(["a", "b, c", '"d"'])), min_size=1, max_size=8)
+
+
+@hypothesis.given(rows=EXAMPLES, gzipped=st.booleans(), ending=st.sampled_from([".csv", ".jsonl"]))
+@hypothesis.settings(deadline=None)
+def test_what_csv_and_json_write_is_read_back_to_the_character(tmp_path_factory, rows, gzipped, ending):
+    text = io.StringIO(newline="")
+    if ending == ".csv":
+        csv.writer(text).writerows([("one", "two", "verdict")] + rows)
+    else:
+        text.writelines(json.dumps(dict(zip(("verdict", "two", "one"), reversed(row)))) + "\n" for row in rows)
+    path = str(tmp_path_factory.mktemp("own") / ("train" + ending + ".gz" * gzipped))
+    with (gzip.open if gzipped else open)(path, "wb") as file:
+        file.write(text.getvalue().encode("utf-8"))
+    processor = TextProcessor(text_columns=("one", "two"), label_column="verdict")
+    found = [(e.text_a, e.text_b, e.label) for e in processor.read_examples(path, "train")]
+    assert found == rows
+
+
+def test_a_row_over_several_lines_is_named_by_its_first(tmp_path):
+    path = written(tmp_path, 'text,label\n"a\nb\n\nc",x\n"d",y\n"e\nf",z\n', "train.csv")
+    examples = TextProcessor(labels=["x", "y", "z"]).read_examples(path, "train")
+    assert [(e.line, e.text_a, e.example_id) for e in examples] == [
+        (2, "a\nb\n\nc", "0"),
+        (6, "d", "1"),
+        (7, "e\nf", "2"),
+    ]
+    with pytest.raises(UserError, match="train.csv:7: label 'z' is not one of x, y"):
+        list(TextProcessor(labels=["x", "y"]).read_examples(path, "train"))
+
+
+@pytest.mark.parametrize(
+    "columns, label, content, found",
+    [
+        (("1",), "0", "x\tone\ny\ttwo\n", [("one", None, "x"), ("two", None, "y")]),
+        (("2", "0"), "1", "b\tx\ta\n", [("a", "b", "x")]),
+        (("body",), "class", "class\tbody\nx\tone\n", [("one", None, "x")]),
+        ((), None, "text_b\tlabel\ttext_a\nb\tx\ta\n", [("a", "b", "x")]),
+    ],
+)
+def test_columns_are_found_by_name_or_number(tmp_path, columns, label, content, found):
+    processor = TextProcessor(text_columns=columns, label_column=label)
+    examples = processor.read_examples(written(tmp_path, content), "train")
+    assert [(e.text_a, e.text_b, e.label) for e in examples] == found
+
+
+def test_plain_lines_are_texts_and_an_unlabelled_file_needs_no_labels(tmp_path):
+    plain = written(tmp_path, "one, two\nthree\n", "new.txt")
+    pairs = written(tmp_path, "one\ttwo\nthree\tfour\n", "pairs.txt")
+    for processor in (TextProcessor(["x", "y"]), TextProcessor(["x", "y"], text_columns=("body",))):
+        assert [e.text_a for e in processor.read_examples(plain, "test")] == ["one, two", "three"]
+    found = [(e.text_a, e.text_b) for e in TextProcessor(["x", "y"]).read_examples(pairs, "test")]
+    assert found == [("one", "two"), ("three", "four")]
+    numbered = TextProcessor(["x", "y"], text_columns=("1",), label_column="0")
+    assert [e.text_a for e in numbered.read_examples(plain, "test")] == ["one, two", "three"]
+
+
+def test_labels_of_json_and_of_several_classes(tmp_path):
+    lines = [dict(text="a", label=["x", "y"]), dict(text="b", label=[]), dict(text="c", label="y")]
+    path = written(tmp_path, "\n".join(map(json.dumps, lines)), "train.json")
+    processor = TextProcessor(label_type="multi")
+    assert [e.label for e in processor.read_examples(path, "train")] == [("x", "y"), (), ("y",)]
+    assert processor.find_labels(path) == ["x", "y"]
+    lines = [dict(text="a", label=10), dict(text="b", label=9), dict(text="c", label=10)]
+    path = written(tmp_path, "\n".join(map(json.dumps, lines)), "numbers.json")
+    assert TextProcessor().find_labels(path) == ["9", "10"]
+    lines = [dict(text="a", label=True), dict(text="b", label=False)]
+    assert TextProcessor().find_labels(written(tmp_path, "\n".join(map(json.dumps, lines)), "b.json")) == [
+        "false",
+        "true",
+    ]

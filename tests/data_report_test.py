@@ -15,7 +15,14 @@ class Records:
     skipped = []
 
     def __init__(self, facts):
-        self.facts = np.array([tuple(fact) for fact in facts], FACTS_DTYPE)
+        self._facts = np.array([tuple(fact) for fact in facts], FACTS_DTYPE)
+
+    def __len__(self):
+        return len(self._facts)
+
+    def fact_chunks(self):
+        for start in range(0, len(self), 7):
+            yield self._facts[start : start + 7]
 
 
 class Task:
@@ -55,6 +62,8 @@ def test_a_split_is_counted_as_the_slow_way_counts(draws):
     assert found.empty == (sum(f.tokens == 2 for f in facts), [f.line for f in facts if f.tokens == 2][:5])
     counts = collections.Counter(fact.label for fact in facts)
     assert found.label_counts in ({"a": counts[0], "b": counts[1]}, {})
+    lengths = sorted(fact.tokens for fact in facts)
+    assert found.tokens["median"] == lengths[(len(facts) - 1) // 2] and found.tokens["longest"] == lengths[-1]
     low = 0
     for edge, count in found.histogram:
         assert count == sum(low < fact.tokens <= edge for fact in facts)

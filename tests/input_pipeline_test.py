@@ -101,7 +101,7 @@ def test_records_become_padded_tensors(lengths, fixed):
         for length in lengths
     ]
     with tf.Graph().as_default(), tf.Session() as session:
-        records = [feature_cache.serialize(feature, COLUMNS) for feature in features]
+        records = [feature_cache.serialize(feature, COLUMNS, len(feature["input_ids"])) for feature in features]
         batch, mask = input_pipeline.parse_batch(tf.constant(records), COLUMNS, 12 if fixed else None)
         assert not fixed or batch["input_ids"].shape.as_list()[1] == 12
         batch, mask = session.run((batch, mask))

@@ -51,75 +51,107 @@ class Overlap(NamedTuple):
 
 
 def report(task: Task, split: str, records: RecordFile) -> SplitReport:
-    facts = records.facts
-    tokens = np.array(facts["tokens"])
-    labels = np.array(facts["label"])
-    lines = np.array(facts["line"])
-    known = labels[labels < len(task.labels)]
-    counts = np.bincount(known, minlength=len(task.labels)).tolist() if len(known) else []
-    limit = task.max_tokens or int(tokens.max())
-    duplicates, conflicts = _repeated(np.array(facts["text"]), labels, lines)
+    lengths = np.zeros(0, np.int64)  # how many examples have so many tokens
+    labels = np.zeros(len(task.labels), np.int64)
+    unknown = 0
+    truncated, empty = _Finder(), _Finder()
+    for facts in records.fact_chunks():
+        tokens = facts["tokens"]
+        counts = np.bincount(tokens, minlength=len(lengths))
+        counts[: len(lengths)] += lengths
+        lengths = counts
+        known = facts["label"][facts["label"] < len(labels)]
+        labels += np.bincount(known, minlength=len(labels))[: len(labels)]
+        unknown += int(np.sum(facts["unknown"], dtype=np.int64))
+        truncated.add(facts["line"][tokens > (task.max_tokens or tokens.max())])
+        empty.add(facts["line"][tokens <= 2])
+    up_to = np.cumsum(lengths)
+    examples = len(records)
+    duplicates, conflicts = _repeated(records)
     return SplitReport(
         split=split,
         file=task.files[split],
-        examples=len(facts),
-        label_counts=dict(zip(task.labels, counts)),
+        examples=examples,
+        label_counts=dict(zip(task.labels, labels.tolist())) if labels.any() else {},
         tokens={
-            "median": int(np.median(tokens)),
-            "95 %": int(np.percentile(tokens, 95)),
-            "longest": int(tokens.max()),
+            "median": int(np.searchsorted(up_to, 0.5 * examples)),
+            "95 %": int(np.searchsorted(up_to, 0.95 * examples)),
+            "longest": len(lengths) - 1,
         },
-        histogram=_histogram(tokens),
-        max_tokens=limit,
-        truncated=_places(lines[tokens > limit]),
-        empty=_places(lines[tokens <= 2]),
-        unknown_pieces=int(np.sum(facts["unknown"], dtype=np.int64)),
-        pieces=int(np.sum(tokens, dtype=np.int64)) - 2 * len(facts),
+        histogram=_histogram(lengths),
+        max_tokens=task.max_tokens or len(lengths) - 1,
+        truncated=truncated.places(),
+        empty=empty.places(),
+        unknown_pieces=unknown,
+        pieces=int(np.dot(lengths, np.arange(len(lengths)))) - 2 * examples,
         duplicates=duplicates,
         conflicts=conflicts,
         skipped=records.skipped,
     )
 
 
-def _histogram(tokens: np.ndarray) -> List[Tuple[int, int]]:
+class _Finder:
+    """Collects Places from parts of a file, in its order."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._first: List[int] = []
+
+    def add(self, lines: np.ndarray) -> None:
+        self._total += len(lines)
+        self._first += lines[: _NAMED - len(self._first)].tolist()
+
+    def places(self) -> Places:
+        return Places(self._total, self._first)
+
+
+def _histogram(lengths: np.ndarray) -> List[Tuple[int, int]]:
     """Buckets that double: up to 8, 16, 32 … tokens."""
-    edges = 2 ** np.arange(3, max(4, int(np.ceil(np.log2(tokens.max()))) + 1))
-    counts = np.bincount(np.searchsorted(edges, tokens), minlength=len(edges))
-    return [(int(edge), int(count)) for edge, count in zip(edges, counts)]
+    buckets: List[Tuple[int, int]] = []
+    low, high = 0, 8
+    while low < len(lengths) - 1 or not buckets:
+        buckets.append((high, int(lengths[low + 1 : high + 1].sum())))
+        low, high = high, 2 * high
+    return buckets
 
 
-def _places(*lines: np.ndarray) -> Places:
-    """Of the lines, or the pairs of lines, in the order of the first."""
-    order = np.argsort(lines[0], kind="stable")[:_NAMED]
-    first = [column[order].tolist() for column in lines]
-    return Places(len(lines[0]), first[0] if len(lines) == 1 else list(zip(*first)))
+def _texts(records: RecordFile) -> np.ndarray:
+    return np.concatenate([facts["text"] for facts in records.fact_chunks()])
 
 
-def _repeated(texts: np.ndarray, labels: np.ndarray, lines: np.ndarray) -> Tuple[Places, Places]:
+def _with_texts(records: RecordFile, texts: np.ndarray) -> np.ndarray:
+    """The facts of the examples whose text is one of `texts`, in file order."""
+    return np.concatenate([facts[np.isin(facts["text"], texts)] for facts in records.fact_chunks()])
+
+
+def _places(pairs: np.ndarray, lines: np.ndarray, other_lines: np.ndarray) -> Places:
+    """Of the chosen pairs (a mask), in file order."""
+    first = zip(lines[pairs][:_NAMED].tolist(), other_lines[pairs][:_NAMED].tolist())
+    return Places(int(np.sum(pairs)), list(first))
+
+
+def _repeated(records: RecordFile) -> Tuple[Places, Places]:
     """(duplicates, conflicts): examples whose text an earlier example has, each with the line of the first such."""
-    order = np.argsort(texts, kind="stable")
-    sorted_texts = texts[order]
-    starts = np.flatnonzero(np.concatenate([[True], sorted_texts[1:] != sorted_texts[:-1]]))
-    first = np.repeat(order[starts], np.diff(np.append(starts, len(order))))  # of each, the first with its text
-    again = first != order
-    here, there = order[again], first[again]
-    conflicting = (labels[here] != labels[there]) & (labels[here] != NO_LABEL) & (labels[there] != NO_LABEL)
-    duplicates = _places(lines[here[~conflicting]], lines[there[~conflicting]])
-    return duplicates, _places(lines[here[conflicting]], lines[there[conflicting]])
+    texts = np.sort(_texts(records))
+    texts = np.unique(texts[1:][texts[1:] == texts[:-1]])
+    facts = _with_texts(records, texts)  # few, in most data
+    _, first, which = np.unique(facts["text"], return_index=True, return_inverse=True)
+    first = first[which]  # of each, the first with its text
+    labels, there = facts["label"], facts["label"][first]
+    again = first != np.arange(len(facts))
+    other = (labels != there) & (labels != NO_LABEL) & (there != NO_LABEL)
+    lines, first_lines = facts["line"], facts["line"][first]
+    return _places(again & ~other, lines, first_lines), _places(again & other, lines, first_lines)
 
 
 def overlap(split: str, records: RecordFile, train: RecordFile) -> Overlap:
     """Which texts of a split are in the training split too, each with the first line that has it there."""
-    _, in_split, in_train = np.intersect1d(records.facts["text"], train.facts["text"], return_indices=True)
-    # intersect1d names a text once; every example of the split that has it counts.
-    texts = np.array(records.facts["text"])
-    common = np.array(train.facts["text"])[in_train]
-    here = np.flatnonzero(np.isin(texts, common))
-    there = in_train[np.searchsorted(common, texts[here])]
-    labels, train_labels = np.array(records.facts["label"])[here], np.array(train.facts["label"])[there]
-    other = (labels != train_labels) & (labels != NO_LABEL)
-    lines, train_lines = np.array(records.facts["line"])[here], np.array(train.facts["line"])[there]
-    return Overlap(split, _places(lines[~other], train_lines[~other]), _places(lines[other], train_lines[other]))
+    common = np.intersect1d(_texts(records), _texts(train))
+    here, there = _with_texts(records, common), _with_texts(train, common)
+    texts, first = np.unique(there["text"], return_index=True)
+    there = there[first[np.searchsorted(texts, here["text"])]]
+    other = (here["label"] != there["label"]) & (here["label"] != NO_LABEL)
+    return Overlap(split, _places(~other, here["line"], there["line"]), _places(other, here["line"], there["line"]))
 
 
 # --- as text ----------------------------------------------------------------------------------------------------------

@@ -32,16 +32,17 @@ _FRAME_BYTES = 16
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")])  # of the data, without its frame
 FACTS_DTYPE = np.dtype([("line", "<u4"), ("text", "<u8"), ("label", "<u4"), ("tokens", "<u4"), ("unknown", "<u4")])
 _ENDINGS = (".tfrecord", ".index", ".facts")
+_FACTS_CHUNK = 1 << 18
 _CHUNK = 4096  # examples featurized at once, so that a tokenizer can use all cores
 
 
 class RecordFile:
     """Random access to the records of one split, numbered in the order of the source file."""
 
-    def __init__(self, path: str, index: np.ndarray, facts: np.ndarray, description: Dict[str, Any]) -> None:
+    def __init__(self, path: str, index: np.ndarray, facts_path: str, description: Dict[str, Any]) -> None:
         self.path = path
         self.index = index
-        self.facts = facts  # tasks.task.Facts of every example
+        self._facts_path = facts_path
         self.description = description
         self._file = open(path, "rb")  # noqa: SIM115  (lives as long as this object)
 
@@ -50,6 +51,12 @@ class RecordFile:
 
     def close(self) -> None:
         self._file.close()
+
+    def fact_chunks(self) -> Iterator[np.ndarray]:
+        """tasks.task.Facts of all examples in file order, a part at a time."""
+        for start in range(0, len(self), _FACTS_CHUNK):
+            offset = start * FACTS_DTYPE.itemsize
+            yield np.fromfile(self._facts_path, FACTS_DTYPE, _FACTS_CHUNK, offset=offset)
 
     @property
     def skipped(self) -> List[str]:
@@ -63,10 +70,9 @@ class RecordFile:
         return [os.pread(descriptor, int(entry["bytes"]), int(entry["offset"])) for entry in entries]
 
 
-def serialize(feature: Feature, columns: Dict[str, Column]) -> bytes:
+def serialize(feature: Feature, columns: Dict[str, Column], tokens: int) -> bytes:
     """One tf.train.Example. Raises ValueError where the feature does not fit its columns: a bug of the task's."""
     example = tf.train.Example()
-    tokens = _token_count(feature, columns)
     for name, column in columns.items():
         values = feature[name]
         if len(values) != (tokens if column.per_token else column.size):
@@ -117,15 +123,15 @@ def _open(prefix: str, mark: str, skip_bad_lines: int) -> Optional[RecordFile]:
         with open(prefix + ".json", encoding="utf-8") as file:
             description = json.load(file)
         index = np.memmap(prefix + ".index", INDEX_DTYPE, mode="r")
-        facts = np.memmap(prefix + ".facts", FACTS_DTYPE, mode="r")
         size = os.path.getsize(prefix + ".tfrecord")
         whole = description["fingerprint"] == mark and description["record_bytes"] == size
-        whole = whole and len(index) == len(facts) == description["examples"]
+        whole = whole and len(index) == description["examples"]
+        whole = whole and os.path.getsize(prefix + ".facts") == len(index) * FACTS_DTYPE.itemsize
         if not whole or len(description["skipped"]) > skip_bad_lines:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return RecordFile(prefix + ".tfrecord", index, facts, description)
+    return RecordFile(prefix + ".tfrecord", index, prefix + ".facts", description)
 
 
 def _chosen(task: Task, split: str, limit: Optional[int], seed: int, bad_lines: BadLines) -> Iterator[Any]:
@@ -184,9 +190,10 @@ def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: s
         for chunk in iter(lambda: list(itertools.islice(examples, _CHUNK)), []):
             index_rows, fact_rows = [], []
             for feature, fact in task.featurize(chunk):
-                record = serialize(feature, task.columns)
+                tokens = _token_count(feature, task.columns)
+                record = serialize(feature, task.columns, tokens)
                 writer.write(record)
-                index_rows.append((offset, len(record), _token_count(feature, task.columns)))
+                index_rows.append((offset, len(record), tokens))
                 fact_rows.append(tuple(fact))
                 offset += len(record) + _FRAME_BYTES
             np.array(index_rows, INDEX_DTYPE).tofile(index)
