@@ -141,3 +141,22 @@ def test_only_run_classifier_registers_flags():
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
     )
     assert process.stdout.strip() == "ok", process.stderr
+
+
+def test_the_table_in_the_documentation_is_that_of_the_flags():
+    sys.path.insert(0, os.path.join(ROOT, "scripts"))
+    import write_flags_table
+
+    with open(os.path.join(ROOT, "docs", "flags.md"), encoding="utf-8") as file:
+        assert file.read() == write_flags_table.flags_table(), "run scripts/write_flags_table.py"
+
+
+def test_the_flags_of_a_task_are_refused_with_another():
+    for task, names in flags._OF_TASK.items():
+        for name in names:
+            value = "multi" if name == "label_type" else "a,b"
+            of_task = [other for other in BASE if "task_name" not in other] + ["--task_name=" + task]
+            given = "--{}={}".format(name, value)
+            assert configured(of_task + [given])[0].data != configured(of_task)[0].data
+            with pytest.raises(flags.UserError, match="--{} is of --task_name={}, not of mrpc".format(name, task)):
+                configured(BASE + [given])

@@ -1,0 +1,32 @@
+"""write_flags_table.py: docs/flags.md, every flag by group, from the table in flags.py."""
+
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+import flags
+import tensorflow_setup  # noqa: F401
+from training import files
+
+
+def flags_table() -> str:
+    lines = ["# Flags of run_classifier.py", "", "Made by `scripts/write_flags_table.py` from flags.py."]
+    for title, group in flags.GROUPS.items():
+        lines += ["", "## " + title, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
+        for flag in group:
+            values = ", ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind
+            default = "" if flag.default in (None, "") else str(flag.default)
+            default = default.lower() if isinstance(flag.default, bool) else default
+            lines.append("| {} | {} | {} | {} |".format(flag.name, values, default, flag.meaning.replace("|", "\\|")))
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    with files.atomic_write(os.path.join(ROOT, "docs", "flags.md")) as file:
+        file.write(flags_table())
+
+
+if __name__ == "__main__":
+    main()
