@@ -61,7 +61,7 @@ def test_several_labels_are_a_sigmoid_each_and_a_weight_makes_a_missed_one_deare
         with tf.Graph().as_default(), tf.Session() as session:
             loss, found = session.run(heads.sigmoid_cross_entropy(tf.constant(logits), tf.constant(gold), weights))
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
-        np.testing.assert_allclose(found, probability, rtol=1e-5)
+        np.testing.assert_allclose(found, probability, rtol=1e-5, atol=1e-7)
 
 
 def test_balanced_weights_are_scikit_learns():

@@ -86,6 +86,19 @@ def command(arguments: List[str]) -> List[str]:
     return [sys.executable, os.path.join(ROOT, "run_classifier.py")] + arguments
 
 
+def train_sentencepiece(path: str, lines: List[str], **options: object) -> str:
+    """A small SentencePiece model. In a process of its own: its trainer and TensorFlow 1.15 crash in one."""
+    values = dict(vocab_size=40, hard_vocab_limit=False, pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, minloglevel=2)
+    values.update(options)
+    code = (
+        "import json, sys, sentencepiece; path, lines, values = json.load(sys.stdin);"
+        "train = sentencepiece.SentencePieceTrainer.train;"
+        "train(sentence_iterator=iter(lines), model_writer=open(path, 'wb'), **values)"
+    )
+    subprocess.run([sys.executable, "-c", code], input=json.dumps([path, lines, values]).encode(), check=True)
+    return path
+
+
 def run_main(arguments: List[str]) -> int:
     """The command line within this process, which is much faster than another; gives the exit code."""
     import flags

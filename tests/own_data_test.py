@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import BAD, GOOD, WORDS, mistake, succeed
+from conftest import BAD, GOOD, WORDS, mistake, succeed, train_sentencepiece
 
 
 def examples(count, seed):
@@ -154,23 +154,11 @@ def test_check_data_needs_no_model_and_names_what_stands_out(tiny, tmp_path, cap
 
 
 def test_a_bert_on_a_sentencepiece_vocabulary_is_trained_and_predicts_from_its_folder(tiny, tmp_path, capsys):
-    sentencepiece = pytest.importorskip("sentencepiece")
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(text for text, _, _ in examples(500, 9)),
-        model_writer=model,
-        vocab_size=38,
-        hard_vocab_limit=False,
-        pad_id=0,
-        unk_id=1,
-        bos_id=-1,
-        eos_id=-1,
-        control_symbols="[CLS],[SEP],[MASK]",
-        minloglevel=2,
-    )
-    (tmp_path / "my.model").write_bytes(model.getvalue())
+    lines = [text for text, _, _ in examples(500, 9)]
+    symbols = "[CLS],[SEP],[MASK]"
+    spm_model_file = train_sentencepiece(str(tmp_path / "my.model"), lines, vocab_size=38, control_symbols=symbols)
     output = str(tmp_path / "out")
-    flags = dict(vocab_file=None, spm_model_file=str(tmp_path / "my.model"), max_seq_length=32, num_train_steps=200)
+    flags = dict(vocab_file=None, spm_model_file=spm_model_file, max_seq_length=32, num_train_steps=200)
     flags.update(output_dir=output, do_train="true", do_eval="true")
     succeed(tiny.flags(**flags), capsys)
     with open(os.path.join(output, "eval_results.json")) as file:

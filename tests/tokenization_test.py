@@ -1,6 +1,5 @@
 """The tokenizer against google-research/bert's results, and a slow twin of its definition."""
 
-import io
 import json
 import os
 import random
@@ -10,6 +9,7 @@ import unicodedata
 import hypothesis
 import hypothesis.strategies as st
 import pytest
+from conftest import train_sentencepiece
 
 import tokenization
 from errors import UserError
@@ -334,23 +334,12 @@ def test_alberts_rules_of_white_space_quotes_accents_and_commas():
     assert tokenizer.convert_ids_to_tokens(ids)[:3] == ["▁hello", ",", "▁world"] and ids[-1] == 1
 
 
-def trained_model(path, **options):
-    import sentencepiece
-
-    lines = ["the cat sat on the mat {}, it is 12, or 3".format(n) for n in range(50)]
-    model = io.BytesIO()
-    values = dict(vocab_size=40, hard_vocab_limit=False, pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, minloglevel=2)
-    values.update(options)
-    sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(lines), model_writer=model, **values)
-    path.write_bytes(model.getvalue())
-    return str(path)
-
-
 def test_a_model_of_ones_own_needs_the_pieces_of_bert(tmp_path):
-    path = trained_model(tmp_path / "good.model", control_symbols="[CLS],[SEP],[MASK]")
+    lines = ["the cat sat on the mat {}, it is 12, or 3".format(n) for n in range(50)]
+    path = train_sentencepiece(str(tmp_path / "good.model"), lines, control_symbols="[CLS],[SEP],[MASK]")
     tokenizer = tokenization.SentencePieceTokenizer(path, do_lower_case=False)
     assert "".join(tokenizer.tokenize("The cat")).replace("▁", " ") == " The cat"
     assert [piece for piece in tokenizer.tokenize("it is 12, or 3,") if "," in piece] == [",", ","]
     assert tokenizer.encode(["[SEP]"]) != [[tokenizer.vocab["[SEP]"]]]  # what stands in a text is text
     with pytest.raises(UserError, match=r"has no \[CLS\] and no \[SEP\]. Train it"):
-        tokenization.SentencePieceTokenizer(trained_model(tmp_path / "bare.model"))
+        tokenization.SentencePieceTokenizer(train_sentencepiece(str(tmp_path / "bare.model"), lines))
