@@ -16,6 +16,7 @@ from absl import flags as absl_flags
 
 from errors import UserError
 from optimization import OptimizerConfig
+from schedules import DECAY_BEGINS, SCHEDULES
 from tasks.classification_data import LABEL_TYPES, PROCESSORS
 from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
 from training.session_engine import EngineConfig
@@ -102,8 +103,24 @@ _LENGTH = [
         1.0,
     ),
     Flag("learning_rate", "float", 5e-5, "The peak of the schedule.", 0.0),
-    Flag("end_learning_rate", "float", 0.0, "Where polynomial decay ends.", 0.0),
+    Flag("lr_schedule", tuple(sorted(SCHEDULES)), "polynomial", "How the rate falls after warm-up."),
+    Flag("end_learning_rate", "float", 0.0, "Where polynomial, cosine and exponential decay end.", 0.0),
     Flag("decay_power", "float", 1.0, "Power of polynomial decay; 1: linear.", 0.0),
+    Flag("decay_cycle", "boolean", False, "Polynomial decay begins again after the horizon, which doubles, triples, …"),
+    Flag(
+        "decay_begin",
+        DECAY_BEGINS,
+        "zero",
+        "zero: decay is anchored at step 0 as in google-research/bert, so that the peak is not reached; warmup_end: it "
+        "starts from the peak when warm-up ends.",
+    ),
+    Flag("lr_boundaries", "list", "", "Of piecewise: the steps at which the rate changes."),
+    Flag(
+        "lr_values",
+        "list",
+        "",
+        "Of piecewise: the rates, one more than boundaries; instead of learning_rate.",
+    ),
     Flag("train_batch_size", "integer", 32, "Examples an update, over all replicas.", 1),
 ]
 _UPDATE = [
@@ -366,6 +383,18 @@ def _parts(name: str) -> Tuple[str, ...]:
     return tuple(part.strip() for part in list(FLAGS[name].value or ()))
 
 
+def _numbers(name: str, kind: Callable[[str], Any]) -> Tuple[Any, ...]:
+    """Of a flag that is a list of numbers. Raises UserError for another thing."""
+    try:
+        found = tuple(kind(part) for part in _parts(name))
+    except ValueError:
+        raise UserError("--{}={}: not a list of numbers.".format(name, ",".join(_parts(name)))) from None
+    _require(
+        all(0 <= number < float("inf") for number in found), "--{}: a number is below 0 or not finite.".format(name)
+    )
+    return found
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise UserError(message)
@@ -383,6 +412,10 @@ def classifier_config() -> ClassifierConfig:
     for flag in _TPU[1:]:
         _require(not given(flag.name) or f.use_tpu, "--{} is read only with --use_tpu. Leave it out.".format(flag.name))
     model: Dict[str, Any] = {}
+    _require(
+        f.lr_schedule != "piecewise" or not given("learning_rate"),
+        "--lr_schedule=piecewise takes its rates from --lr_values: leave --learning_rate out.",
+    )
     _require(f.learning_rate > 0, "--learning_rate=0: nothing would be learned. Give a positive rate.")
     _require(
         not (f.vocab_file and f.spm_model_file), "--vocab_file and --spm_model_file were both given. Give the model's."
@@ -424,6 +457,8 @@ def classifier_config() -> ClassifierConfig:
             num_train_epochs=_if_given("num_train_epochs"),
             warmup_proportion=_if_given("warmup_proportion"),
             eval_every_epochs=_if_given("eval_every_epochs"),
+            lr_boundaries=_numbers("lr_boundaries", int),
+            lr_values=_numbers("lr_values", float),
         ),
         optimizer=_filled(
             OptimizerConfig,

@@ -1,42 +1,106 @@
 """step → learning rate, in NumPy float64, the same on every TensorFlow.
 
 The update from step t to t+1 uses the rate of step t. A graph looks rates up in a table made here.
+t step · n warm-up · T horizon, all in updates.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict
+from typing import Callable, Dict, Tuple
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """The numbers of a schedule. learning_rate is the peak; steps are completed updates."""
+    """The numbers of a schedule. learning_rate is the peak; steps are completed updates.
+
+    decay_begin: "zero": decay is anchored at step 0, so that the peak is not reached after a warm-up (the numbers of
+        google-research/bert); "warmup_end": it starts from the peak when warm-up ends, and still ends at the horizon.
+    decay_cycle: of polynomial; begins again after the horizon, which is stretched each time.
+    lr_boundaries, lr_values: of piecewise; steps, and one rate more.
+    """
 
     learning_rate: float
     num_warmup_steps: int
     lr_decay_steps: int  # the horizon
     end_learning_rate: float = 0.0
     decay_power: float = 1.0
+    lr_schedule: str = "polynomial"
+    decay_begin: str = "zero"
+    decay_cycle: bool = False
+    lr_boundaries: Tuple[int, ...] = ()
+    lr_values: Tuple[float, ...] = ()
 
 
-def polynomial(config: ScheduleConfig, steps: np.ndarray) -> np.ndarray:
-    """(peak - end) · (1 - min(t, T) / T)^power + end, as tf.train.polynomial_decay; linear where power is 1."""
-    progress = np.minimum(steps, config.lr_decay_steps) / config.lr_decay_steps
+def constant(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+    """peak"""
+    return np.full_like(steps, config.learning_rate)
+
+
+def polynomial(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+    """(peak - end) · (1 - min(t, T) / T)^power + end, as tf.train.polynomial_decay; linear where power is 1.
+
+    With decay_cycle, T is the first multiple of the horizon that is not below t.
+    """
+    if config.decay_cycle:
+        progress = steps / (horizon * np.maximum(np.ceil(steps / horizon), 1.0))
+    else:
+        progress = np.minimum(steps / horizon, 1.0)
     return (config.learning_rate - config.end_learning_rate) * (
         1.0 - progress
     ) ** config.decay_power + config.end_learning_rate
 
 
-def learning_rates(config: ScheduleConfig, steps: np.ndarray) -> np.ndarray:
-    """The rate of each step, any shape. Warm-up: step t < n gives peak · t / n.
+def cosine(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+    """(peak - end) · (1 + cos(π · min(t, T) / T)) / 2 + end. Loshchilov and Hutter, https://arxiv.org/abs/1608.03983."""
+    progress = np.minimum(steps / horizon, 1.0)
+    half = 0.5 * (config.learning_rate - config.end_learning_rate)
+    return half * (1.0 + np.cos(np.pi * progress)) + config.end_learning_rate
 
-    Decay is anchored at step 0, as in google-research/bert: where warm-up ends after n of T steps, the rate is
-    (1 - n/T) · peak, so the peak itself is not reached.
+
+def exponential(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+    """peak · (end / peak)^(min(t, T) / T): the same factor every step. end is above 0."""
+    progress = np.minimum(steps / horizon, 1.0)
+    return config.learning_rate * (config.end_learning_rate / config.learning_rate) ** progress
+
+
+def inverse_sqrt(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+    """peak · √(n / t) from the end of warm-up; n is 1 where there is none. Vaswani et al., section 5.3,
+    https://arxiv.org/abs/1706.03762, in units of the peak. It has no horizon.
+    """
+    warmup = max(config.num_warmup_steps, 1)
+    return config.learning_rate * np.sqrt(warmup / np.maximum(steps, warmup))
+
+
+def piecewise(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+    """values[i], where i boundaries are below t, as tf.train.piecewise_constant. It has no horizon."""
+    return np.asarray(config.lr_values)[np.searchsorted(np.asarray(config.lr_boundaries), steps, side="left")]
+
+
+Schedule = Callable[[ScheduleConfig, np.ndarray, float], np.ndarray]
+
+SCHEDULES: Dict[str, Schedule] = {
+    "constant": constant,
+    "cosine": cosine,
+    "exponential": exponential,
+    "inverse_sqrt": inverse_sqrt,
+    "piecewise": piecewise,
+    "polynomial": polynomial,
+}
+WITH_HORIZON = ("cosine", "exponential", "polynomial")
+DECAY_BEGINS = ("zero", "warmup_end")
+
+
+def learning_rates(config: ScheduleConfig, steps: np.ndarray) -> np.ndarray:
+    """The rate of each step, any shape. Warm-up: step t < n gives peak · t / n, then the schedule.
+
+    With decay_begin "zero", the schedule is that of t and T, whatever the warm-up: after n of T steps a linear decay
+    stands at (1 - n/T) · peak. With "warmup_end" it is that of t - n and T - n.
     """
     steps = np.asarray(steps, dtype=np.float64)
+    begin = config.num_warmup_steps if config.decay_begin == "warmup_end" else 0
+    shifted = steps - begin if config.lr_schedule in WITH_HORIZON else steps
+    horizon = max(config.lr_decay_steps - begin, 1)
+    decayed = SCHEDULES[config.lr_schedule](config, np.maximum(shifted, 0.0), float(horizon))
     warmup = config.learning_rate * steps / max(config.num_warmup_steps, 1)
-    return np.where(steps < config.num_warmup_steps, warmup, SCHEDULES["polynomial"](config, steps))
-
-
-SCHEDULES: Dict[str, Callable[[ScheduleConfig, np.ndarray], np.ndarray]] = {"polynomial": polynomial}
+    return np.where(steps < config.num_warmup_steps, warmup, decayed)

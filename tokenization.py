@@ -42,7 +42,8 @@ def check_case_against_vocab(vocab: Iterable[str], do_lower_case: bool) -> Optio
     """What is wrong where the vocabulary's own letters contradict do_lower_case; None where nothing is.
 
     A cased vocabulary has thousands of pieces with upper-case letters, an uncased one none beside [UNK] and its like.
-    Between them, and where there are few letters at all, as in a Chinese vocabulary, nothing is said.
+    Between them, and where few pieces have letters that come in two cases, nothing is said: they are 18 % of the
+    published Chinese vocabulary, which is used in both ways, and 91 % of the English uncased one.
     """
     words = [piece for piece in vocab if not (piece.startswith("[") and piece.endswith("]"))]
     upper = sum(piece != piece.lower() for piece in words)
@@ -51,7 +52,7 @@ def check_case_against_vocab(vocab: Iterable[str], do_lower_case: bool) -> Optio
             upper, len(words)
         )
     letters = sum(piece != piece.upper() for piece in words)
-    if not do_lower_case and not upper and letters > 1000:
+    if not do_lower_case and not upper and letters > max(1000, 0.4 * len(words)):
         return "none of the vocabulary's {:,} pieces has an upper-case letter, so it is an uncased one.".format(
             len(words)
         )
@@ -134,7 +135,9 @@ class FullTokenizer:
         self._pieces_of_word: Dict[str, List[str]] = {}
 
         self.unk_id = self.vocab["[UNK]"]
-        self._fast = _FastPath.make(self.vocab, self.basic_tokenizer)
+        # A subclass may split in its own way, which encode then has to follow.
+        own_way = type(self).tokenize is not FullTokenizer.tokenize
+        self._fast = None if own_way else _FastPath.make(self.vocab, self.basic_tokenizer)
 
     def encode(self, texts: Sequence[str]) -> List[List[int]]:
         """The ids of each text's pieces, as tokenize and convert_tokens_to_ids give them; over all cores."""
@@ -171,7 +174,9 @@ class _FastPath:
     Both sides write each character for itself (nothing, a space, or some characters), then cut at white space and
     punctuation, character by character. So they agree on every text of characters that they treat alike between two
     letters. Two steps look at the neighbours, and what they can touch is never taken: str.lower writes a capital sigma
-    by its place in the word, and NFD sorts marks, which shows where a mark is not removed.
+    by its place in the word, and NFD sorts marks, which shows where a mark is not removed. Nor is a character that
+    Python's Unicode does not know yet: Rust's may know it as a mark. What both know is a mark in both, for ever
+    (https://www.unicode.org/policies/stability_policy.html).
     """
 
     @classmethod
@@ -214,8 +219,8 @@ class _FastPath:
         return True
 
     def _is_alike(self, character: str) -> bool:
-        if unicodedata.category(character) == "Cs" or character == "\u03a3":  # a lone surrogate; capital sigma
-            return False
+        if unicodedata.category(character) in ("Cs", "Cn") or character == "\u03a3":
+            return False  # a lone surrogate, unknown to Python, or capital sigma
         written = unicodedata.normalize("NFD", character) + unicodedata.normalize("NFD", character.lower())
         if any(unicodedata.combining(c) and unicodedata.category(c) != "Mn" for c in written):
             return False

@@ -68,6 +68,17 @@ def test_rates_follow_the_closed_form(examples, batch, epochs, proportion, extra
         (dict(num_train_steps=100, num_warmup_steps=100), "Warm-up of 100 steps"),
         (dict(end_learning_rate=1.0), "--end_learning_rate=1 is above"),
         (dict(do_eval=False, early_stopping_patience=2), "pass --do_eval too"),
+        (dict(lr_schedule="constant", lr_decay_steps=500), "--lr_decay_steps: --lr_schedule=constant does not read it"),
+        (dict(lr_schedule="inverse_sqrt", lr_decay_steps=500), "--lr_schedule=inverse_sqrt does not read it"),
+        (dict(lr_schedule="constant", end_learning_rate=1e-6), "--end_learning_rate: --lr_schedule=constant"),
+        (dict(lr_schedule="cosine", decay_power=2.0), "--decay_power: --lr_schedule=cosine"),
+        (dict(lr_schedule="cosine", num_train_steps=100, lr_decay_steps=50), "Raise --lr_decay_steps to 100"),
+        (dict(lr_schedule="constant", decay_begin="warmup_end"), "--decay_begin: --lr_schedule=constant"),
+        (dict(lr_boundaries=(10,)), "--lr_boundaries: --lr_schedule=polynomial does not read it"),
+        (dict(lr_schedule="piecewise", lr_boundaries=(10,), lr_values=(1.0,)), "one rate more"),
+        (dict(lr_schedule="piecewise", lr_boundaries=(10, 10), lr_values=(1.0, 0.5, 0.1)), "as rising steps"),
+        (dict(lr_schedule="piecewise", lr_boundaries=(10,), lr_values=(1.0, 0.0)), "a rate of 0 learns nothing"),
+        (dict(lr_schedule="exponential"), "give an --end_learning_rate above it"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_remedy(config, said):

@@ -180,6 +180,8 @@ def test_the_case_is_checked_against_the_vocabulary_itself():
     assert "uncased" in tokenization.check_case_against_vocab(["[UNK]"] + words, False)
     assert "cased" in tokenization.check_case_against_vocab(cased, True)
     assert tokenization.check_case_against_vocab(cased, False) is None
+    chinese = words + [chr(0x4E00 + n) for n in range(8000)]
+    assert tokenization.check_case_against_vocab(chinese, False) is None
 
 
 @pytest.mark.skipif(not os.path.isdir(VOCABULARIES), reason="STEADY_BERT_DATA has no folder vocabs")
@@ -264,6 +266,27 @@ def test_encode_gives_the_references_ids_on_a_hundred_thousand_strange_strings(l
     assert whole > 50000  # and unknown pieces did not hide the differences
 
 
+@pytest.mark.parametrize("lower", [True, False])
+def test_the_strange_strings_tell_when_every_character_is_trusted(lower, by_character, monkeypatch):
+    vocab_file, odd = by_character
+    tokenizer = tokenization.FullTokenizer(vocab_file, do_lower_case=lower)
+    monkeypatch.setattr(tokenizer._fast, "_is_alike", lambda c: unicodedata.category(c) != "Cs")  # no UTF-8 for it
+    rng = random.Random(2)
+    texts = [strange_text(rng, odd) for _ in range(2000)]
+    expected = [tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text)) for text in texts]
+    assert sum(ids != right for ids, right in zip(tokenizer.encode(texts), expected)) > 100
+
+
+def test_encode_follows_a_subclass_that_splits_in_its_own_way(by_character):
+    class Characters(tokenization.FullTokenizer):
+        def tokenize(self, text):
+            return list(text)
+
+    tokenizer = Characters(by_character[0])
+    assert tokenizer.encode(["abc"]) == [[tokenizer.vocab[c] for c in "abc"]]
+    assert tokenization.FullTokenizer(by_character[0]).encode(["abc"]) != tokenizer.encode(["abc"])
+
+
 def test_texts_of_common_languages_take_the_fast_path(restricted, monkeypatch):
     for lower in (True, False):
         tokenizer = tokenization.FullTokenizer(restricted, do_lower_case=lower)
@@ -292,7 +315,9 @@ def test_a_cased_chinese_vocabulary_keeps_case(tmp_path):
     assert cased.encode(["北京AI"]) == [[3, 4, 5, 6]]
 
 
-@pytest.mark.parametrize("name, lower_case_wrong, cased_wrong", [("chinese", False, False), ("cased", True, False)])
+@pytest.mark.parametrize(
+    "name, lower_case_wrong, cased_wrong", [("chinese", False, False), ("cased", True, False), ("uncased", False, True)]
+)
 def test_the_case_is_checked_against_published_vocabularies(name, lower_case_wrong, cased_wrong):
     path = os.path.join(VOCABULARIES, "bert-base-{}-vocab.txt".format(name))
     if not os.path.exists(path):

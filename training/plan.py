@@ -30,6 +30,11 @@ class PlanConfig:
     learning_rate: float = 5e-5
     end_learning_rate: float = 0.0
     decay_power: float = 1.0
+    lr_schedule: str = "polynomial"
+    decay_begin: str = "zero"
+    decay_cycle: bool = False
+    lr_boundaries: Tuple[int, ...] = ()
+    lr_values: Tuple[float, ...] = ()
     eval_every_steps: Optional[int] = None
     eval_every_epochs: Optional[float] = None
     do_eval: bool = True
@@ -60,6 +65,11 @@ class Plan:
     learning_rate: float
     end_learning_rate: float
     decay_power: float
+    lr_schedule: str
+    decay_begin: str
+    decay_cycle: bool
+    lr_boundaries: Tuple[int, ...]
+    lr_values: Tuple[float, ...]
     eval_every_steps: int
     save_checkpoints_steps: int
     early_stopping_patience: int
@@ -72,13 +82,8 @@ class Plan:
 
     @property
     def schedule(self) -> schedules.ScheduleConfig:
-        return schedules.ScheduleConfig(
-            learning_rate=self.learning_rate,
-            num_warmup_steps=self.num_warmup_steps,
-            lr_decay_steps=self.lr_decay_steps,
-            end_learning_rate=self.end_learning_rate,
-            decay_power=self.decay_power,
-        )
+        names = [numbers.name for numbers in dataclasses.fields(schedules.ScheduleConfig)]
+        return schedules.ScheduleConfig(**{name: getattr(self, name) for name in names})
 
     @property
     def epoch_steps(self) -> float:
@@ -148,29 +153,69 @@ def _eval_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
     return steps, "evaluation on dev: " + ("every {} steps".format(steps) if steps else "only at the end")
 
 
+# Numbers of a schedule that others do not read: {field of PlanConfig: (schedules, value that means "not given")}.
+_NUMBERS_OF: Dict[str, Tuple[Tuple[str, ...], Any]] = {
+    "end_learning_rate": (("cosine", "exponential", "polynomial"), 0.0),
+    "decay_power": (("polynomial",), 1.0),
+    "decay_cycle": (("polynomial",), False),
+    "decay_begin": (schedules.WITH_HORIZON, "zero"),
+    "lr_decay_steps": (schedules.WITH_HORIZON, None),
+    "lr_boundaries": (("piecewise",), ()),
+    "lr_values": (("piecewise",), ()),
+}
+
+
+def _check_schedule(config: PlanConfig) -> None:
+    """Raises UserError where the numbers of the schedule do not make one."""
+    for name, (readers, unset) in _NUMBERS_OF.items():
+        if getattr(config, name) != unset and config.lr_schedule not in readers:
+            raise UserError(
+                "--{}: --lr_schedule={} does not read it. Leave it out, or choose {}.".format(
+                    name, config.lr_schedule, " or ".join(readers)
+                )
+            )
+    if config.lr_schedule == "piecewise":
+        boundaries, values = config.lr_boundaries, config.lr_values
+        if len(values) != len(boundaries) + 1 or not boundaries or list(boundaries) != sorted(set(boundaries)):
+            raise UserError(
+                "--lr_schedule=piecewise: give --lr_boundaries as rising steps and --lr_values with one rate more, as "
+                "100,200 and 5e-5,2e-5,1e-5; there are {} and {}.".format(len(boundaries), len(values))
+            )
+        if min(values) <= 0:
+            raise UserError("--lr_values={}: a rate of 0 learns nothing.".format(",".join(map(_number, values))))
+    elif config.end_learning_rate > config.learning_rate:
+        raise UserError(
+            "--end_learning_rate={} is above --learning_rate={}. Lower it.".format(
+                _number(config.end_learning_rate), _number(config.learning_rate)
+            )
+        )
+    if config.lr_schedule == "exponential" and not config.end_learning_rate:
+        raise UserError("--lr_schedule=exponential never reaches 0: give an --end_learning_rate above it.")
+
+
+def _horizon_warnings(config: PlanConfig, horizon: int, steps: int) -> List[str]:
+    """Of a horizon within the run. Raises UserError where the rate would be 0 from there on."""
+    if horizon >= steps or config.lr_schedule not in schedules.WITH_HORIZON or config.decay_cycle:
+        return []
+    reached = "is {} from step {} to the end at step {}".format(_number(config.end_learning_rate), horizon, steps)
+    if not config.end_learning_rate:
+        raise UserError(
+            "--lr_decay_steps={} is shorter than the run: the learning rate {}, so nothing would be learned there. "
+            "Raise --lr_decay_steps to {}, lower --num_train_steps, or give --end_learning_rate.".format(
+                horizon, reached, steps
+            )
+        )
+    return ["The learning rate {}, because --lr_decay_steps={}.".format(reached, horizon)]
+
+
 def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes: Dict[str, Any]) -> Plan:
     """Computes the plan of a run over `examples` training examples. Raises UserError for what cannot be meant."""
     if examples < 1:
         raise UserError("The training file has no examples.")
     steps, steps_line = _train_steps(config, examples)
     horizon = steps if config.lr_decay_steps is None else config.lr_decay_steps
-    warnings = []
-    if config.end_learning_rate > config.learning_rate:
-        raise UserError(
-            "--end_learning_rate={} is above --learning_rate={}. Lower it.".format(
-                _number(config.end_learning_rate), _number(config.learning_rate)
-            )
-        )
-    if horizon < steps:
-        reached = "is {} from step {} to the end at step {}".format(_number(config.end_learning_rate), horizon, steps)
-        if not config.end_learning_rate:
-            raise UserError(
-                "--lr_decay_steps={} is shorter than the run: the learning rate {}, so nothing would be learned there. "
-                "Raise --lr_decay_steps to {}, lower --num_train_steps, or give --end_learning_rate.".format(
-                    horizon, reached, steps
-                )
-            )
-        warnings.append("The learning rate {}, because --lr_decay_steps={}.".format(reached, horizon))
+    _check_schedule(config)
+    warnings = _horizon_warnings(config, horizon, steps)
     warmup, warmup_line = _warmup_steps(config, horizon, steps)
     eval_steps, eval_line = _eval_steps(config, examples)
     if config.train_batch_size > examples:
@@ -184,9 +229,14 @@ def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes
         num_train_steps=steps,
         lr_decay_steps=horizon,
         num_warmup_steps=warmup,
-        learning_rate=config.learning_rate,
+        learning_rate=max(config.lr_values) if config.lr_schedule == "piecewise" else config.learning_rate,
         end_learning_rate=config.end_learning_rate,
         decay_power=config.decay_power,
+        lr_schedule=config.lr_schedule,
+        decay_begin=config.decay_begin,
+        decay_cycle=config.decay_cycle,
+        lr_boundaries=config.lr_boundaries,
+        lr_values=config.lr_values,
         eval_every_steps=eval_steps,
         save_checkpoints_steps=config.save_checkpoints_steps,
         early_stopping_patience=config.early_stopping_patience,
@@ -208,13 +258,16 @@ def rates(plan: Plan) -> np.ndarray:
 def _rate_line(plan: Plan) -> str:
     curve = rates(plan)
     top = int(np.argmax(curve))
-    line = "learning rate: {} at step 0, highest {} at step {}, {} in the last update; horizon {} steps".format(
+    line = "learning rate: {}, {} at step 0, highest {} at step {}, {} in the last update".format(
+        plan.lr_schedule,
         *[_number(float("{:.3g}".format(v))) for v in (curve[0], curve[top])],
         top,
         _number(float("{:.3g}".format(curve[-1]))),
-        plan.lr_decay_steps,
     )
-    if plan.num_warmup_steps and curve[top] < plan.learning_rate * (1 - 1e-9):
+    if plan.lr_schedule in schedules.WITH_HORIZON:
+        line += "; horizon {} steps".format(plan.lr_decay_steps)
+    anchored = plan.lr_schedule in schedules.WITH_HORIZON and plan.decay_begin == "zero"
+    if anchored and plan.num_warmup_steps and curve[top] < plan.learning_rate * (1 - 1e-9):
         line += " (decay is anchored at step 0 as upstream, so --learning_rate={} itself is not reached)".format(
             _number(plan.learning_rate)
         )
@@ -245,7 +298,8 @@ def from_json(value: Dict[str, Any], path: str) -> Plan:
                 path, sorted(names - set(value)), sorted(set(value) - names)
             )
         )
-    return Plan(**dict(value, derivation=tuple(value["derivation"]), warnings=tuple(value["warnings"])))
+    lists = ("derivation", "warnings", "lr_boundaries", "lr_values")
+    return Plan(**dict(value, **{name: tuple(value[name]) for name in lists}))
 
 
 # --- what changed between the plan of a run and the plan of a new command ---------------------------------------------
