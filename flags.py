@@ -328,6 +328,9 @@ class ClassifierConfig:
     engine: EngineConfig
 
 
+# The flags of a model's files, and what the files are called in its folder.
+MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
+
 # What config.json of a model's folder says of its input, unless the command does. A text that is read otherwise than
 # the training text gives noise, so of some the command may not say another thing.
 _SAVED = ("task_name", "language", "text_columns", "label_column", "label_type", "do_lower_case", "max_seq_length")
@@ -355,14 +358,11 @@ def _from_model(folder: Optional[str]) -> Dict[str, Any]:
                     name, _text(FLAGS[name].value), folder, _text(found.get(name))
                 ),
             )
+    tokenizer_given = given("vocab_file") or given("spm_model_file")
     for name, base in MODEL_FILES.items():
-        if os.path.exists(os.path.join(folder, base)):
+        if os.path.exists(os.path.join(folder, base)) and (name == "bert_config_file" or not tokenizer_given):
             found[name] = os.path.join(folder, base)
     return {name: value for name, value in found.items() if not given(name)}
-
-
-# The flags of a model's files, and what the files are called in its folder.
-MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
 
 
 def _devices() -> Tuple[str, ...]:
@@ -408,6 +408,10 @@ def classifier_config() -> ClassifierConfig:
         "Nothing to do: pass at least one of --do_train, --do_eval, --do_predict, --dry_run, --check_data.",
     )
     _require(not (f.dry_run and f.check_data), "--dry_run and --check_data were both given. Give one.")
+    _require(
+        f.predict_file != "-" or f.do_predict and not f.do_train,
+        "--predict_file=-: standard input is predicted by a command of its own: --do_predict and --model_dir.",
+    )
     _require(not f.use_tpu, "--use_tpu: this version does not train on TPUs. Run without it.")
     for flag in _TPU[1:]:
         _require(not given(flag.name) or f.use_tpu, "--{} is read only with --use_tpu. Leave it out.".format(flag.name))
@@ -434,6 +438,7 @@ def classifier_config() -> ClassifierConfig:
             "--from_scratch and --init_checkpoint were both given. Give one.",
         )
     else:
+        _require(not given("class_weights"), "--class_weights weighs what is learned: give it with --do_train.")
         _require(bool(f.model_dir or f.output_dir), "Pass --model_dir (or --output_dir): the folder of a trained run.")
         _require(not f.do_eval or f.data_dir is not None, "--data_dir is needed to evaluate.")
         _require(

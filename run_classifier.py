@@ -20,7 +20,7 @@ import flags
 import modeling
 import tokenization
 from errors import UserError
-from tasks import classification
+from tasks import classification, text_files
 from tasks.classification_data import (
     PROCESSORS,
     ColaProcessor,
@@ -80,10 +80,11 @@ LABELS_FILE = "labels.json"
 
 
 class Job(NamedTuple):
-    """A task with the reader that it is made from."""
+    """A task with the reader and the weights that it is made from."""
 
     task: Task
     processor: DataProcessor
+    class_weights: Optional[List[float]]
 
 
 def main() -> None:
@@ -107,10 +108,8 @@ def check_data(config: flags.ClassifierConfig) -> None:
         raise UserError("None of {} exists. Check --data_dir.".format(", ".join(job.task.files.values())))
     with cache_folder(config) as cache:
         records = {split: feature_cache.open_or_build(job.task, split, cache) for split in splits}
-        found = {split: data_report.report(job.task, split, records[split]) for split in splits}
-        for split_report in found.values():
-            print("\n".join(data_report.describe(split_report)))
-        problems = data_report.all_problems(job.task, records, found)
+        details, problems = data_report.look_at(job.task, records)
+    print("\n".join(details))
     print("\n".join(["Worth a look:"] + ["  " + line for line in problems] if problems else ["Nothing stands out."]))
 
 
@@ -121,12 +120,12 @@ def train(config: flags.ClassifierConfig) -> None:
     job = make_job(config, model_dir=None)
     if config.dry_run:
         examples = len(feature_cache.example_ids(job.task, "train", config.data.max_train_examples, config.plan.seed))
-        print(plans.describe(make_plan(config, job.task, examples, saved_plan(folder))))
+        print(plans.describe(make_plan(config, job, examples, saved_plan(folder))))
         return
-    with locked(folder):
-        records = open_records(config, job, config.data.cache_dir or os.path.join(folder, "cache"))
+    with locked(folder), cache_folder(config) as cache:
+        records, data_lines = open_records(config, job, cache)
         saved = saved_plan(folder)
-        plan = make_plan(config, job.task, len(records["train"]), saved)
+        plan = make_plan(config, job, len(records["train"]), saved)
         say(plans.describe(plan))
         checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
@@ -135,7 +134,8 @@ def train(config: flags.ClassifierConfig) -> None:
         if decision.action != "finished":
             load_for_training(engine, config, plan, prefix)
             write_run_files(config, plan, job, folder)
-            write_data_report(job.task, records, folder)
+            with files.atomic_write(os.path.join(folder, "data_report.txt")) as file:
+                file.write("\n".join(data_lines) + "\n")
             session_engine.train(engine, plan, records["train"], records.get("dev"), folder)
         if config.do_eval or config.do_predict:
             session_engine.load_trained(engine, checkpoint.resolve(folder, config.weights.checkpoint))
@@ -151,8 +151,9 @@ def use_trained_model(config: flags.ClassifierConfig) -> None:
     prefix = checkpoint.resolve(source, config.weights.checkpoint)
     job = make_job(config, model_dir)
     folder = config.weights.output_dir or os.curdir
+    files.require_writable(folder, "--output_dir")
     with cache_folder(config) as cache:
-        records = open_records(config, job, cache)
+        records, _ = open_records(config, job, cache)
         engine = session_engine.build(job.task, config.engine, config.plan.seed)
         step = session_engine.load_trained(engine, prefix)
         say("Model: {} (step {})".format(prefix, step))
@@ -233,11 +234,11 @@ def standard_input_as_file(config: flags.ClassifierConfig) -> Iterator[flags.Cla
         yield config
         return
     with tempfile.TemporaryDirectory() as folder:
-        first = sys.stdin.buffer.read(1)
-        path = os.path.join(folder, "standard-input.jsonl" if first == b"{" else "standard-input.txt")
-        with open(path, "wb") as file:
-            file.write(first)
+        copy = os.path.join(folder, "standard-input")
+        with open(copy, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
+        path = copy + text_files.ending_for(copy, config.data.text_columns)
+        os.rename(copy, path)
         yield dataclasses.replace(config, data=dataclasses.replace(config.data, predict_file=path))
 
 
@@ -256,6 +257,7 @@ def make_job(config: flags.ClassifierConfig, model_dir: Optional[str]) -> Job:
     labels = choose_labels(data, processor, paths, model_dir, config.check_data)
     if labels is not None:
         processor = make_processor(data, labels)
+    weights = class_weights(data, processor, paths) if data.class_weights else None
     task = classification.classification_task(
         classification.TaskInputs(
             processor=processor,
@@ -266,11 +268,11 @@ def make_job(config: flags.ClassifierConfig, model_dir: Optional[str]) -> Job:
             source_fingerprint=files.sha256_of_file,
             bert_config=bert_config,
             max_seq_length=data.max_seq_length,
-            class_weights=class_weights(data, processor, paths) if config.do_train else None,
+            class_weights=weights,
             skip_bad_lines=data.skip_bad_lines,
         )
     )
-    return Job(choose_best_metric(task, config.best_metric, processor.metrics), processor)
+    return Job(choose_best_metric(task, config.best_metric, processor.metrics), processor, weights)
 
 
 def make_tokenizer(data: flags.DataConfig, model_dir: Optional[str]) -> Tuple[Any, str]:
@@ -278,9 +280,10 @@ def make_tokenizer(data: flags.DataConfig, model_dir: Optional[str]) -> Tuple[An
     given = data.vocab_file or data.spm_model_file
     assert given is not None
     flag = "vocab_file" if data.vocab_file else "spm_model_file"
-    own = os.path.join(model_dir or "", flags.MODEL_FILES[flag])
-    if model_dir and os.path.exists(own) and files.sha256_of_file(own) != files.sha256_of_file(given):
-        raise UserError("--{}={}: the model was trained with {}. Leave the flag out.".format(flag, given, own))
+    for name in ("vocab_file", "spm_model_file") if model_dir else ():
+        own = os.path.join(model_dir or "", flags.MODEL_FILES[name])
+        if os.path.exists(own) and files.sha256_of_file(own) != files.sha256_of_file(given):
+            raise UserError("--{}={}: the model was trained with {}. Leave the flag out.".format(flag, given, own))
     tokenizer: Any
     if data.spm_model_file:
         tokenizer = tokenization.SentencePieceTokenizer(data.spm_model_file, do_lower_case=data.do_lower_case)
@@ -327,20 +330,22 @@ def choose_labels(
         return given or []
     if model_dir:
         raise UserError("{}: lacks {}. Pass --labels, in the order of its training.".format(model_dir, LABELS_FILE))
-    if "train" in paths and (os.path.exists(paths["train"]) or not check_only):
-        assert isinstance(processor, TextProcessor)
-        return processor.find_labels(paths["train"], BadLines(data.skip_bad_lines))
+    assert isinstance(processor, TextProcessor)
+    for split in ("train", "dev") if check_only else ("train",):
+        if split in paths and (os.path.exists(paths[split]) or not check_only):
+            return processor.find_labels(paths[split], BadLines(data.skip_bad_lines))
     return None
 
 
-def class_weights(data: flags.DataConfig, processor: DataProcessor, paths: Dict[str, str]) -> Optional[List[float]]:
-    """In label order; None where all classes weigh the same."""
+def class_weights(data: flags.DataConfig, processor: DataProcessor, paths: Dict[str, str]) -> List[float]:
+    """In label order."""
     labels = processor.get_labels()
     if data.class_weights == ("balanced",):
         counts, examples = processor.count_labels(paths["train"], BadLines(data.skip_bad_lines))
-        absent = [label for label in labels if not counts[label]]
-        if absent:
-            raise UserError("--class_weights=balanced: no training example is {}.".format(", ".join(absent)))
+        for label in labels:
+            if counts[label] in (0, examples):
+                which = "every" if counts[label] else "no"
+                raise UserError("--class_weights=balanced: {} training example is {}.".format(which, label))
         return classification.balanced_weights(processor.label_type, labels, counts, examples)
     weights = {}
     for part in data.class_weights:
@@ -351,32 +356,30 @@ def class_weights(data: flags.DataConfig, processor: DataProcessor, paths: Dict[
                 "Or write balanced.".format(part, ", ".join(labels))
             )
         weights[label] = float(weight)
-    return [weights.get(label, 1.0) for label in labels] if weights else None
+    return [weights.get(label, 1.0) for label in labels]
 
 
-def open_records(config: flags.ClassifierConfig, job: Job, cache: str) -> Dict[str, RecordFile]:
-    """The records of every split that the command needs, so that a bad file is found before the first step."""
+def open_records(config: flags.ClassifierConfig, job: Job, cache: str) -> Tuple[Dict[str, RecordFile], List[str]]:
+    """(the records of every split that the command needs, the report of what they are like).
+
+    All are opened before the first step, so that a bad file is found there.
+    """
     limits = {"train": config.data.max_train_examples, "dev": config.data.max_eval_examples}
     wanted = {"train": config.do_train, "dev": config.do_eval, "test": config.do_predict}
-    files.require_writable(cache, "--cache_dir")
-    if config.do_predict and config.data.predict_output:
-        files.require_writable(os.path.dirname(config.data.predict_output) or os.curdir, "--predict_output")
+    output = config.data.predict_output
+    if config.do_predict and output:
+        if os.path.isdir(output):
+            raise UserError("--predict_output={}: is a folder. Name a file in it.".format(output))
+        files.require_writable(os.path.dirname(output) or os.curdir, "--predict_output")
     records = {}
     for split in job.task.files:
         kind = split.split("_")[0]
         if wanted[kind]:
             records[split] = feature_cache.open_or_build(job.task, split, cache, limits.get(kind), config.plan.seed)
-    for line in data_report.all_problems(job.task, records):
+    details, problems = data_report.look_at(job.task, records)
+    for line in problems:
         say("Data: " + line)
-    return records
-
-
-def write_data_report(task: Task, records: Dict[str, RecordFile], folder: str) -> None:
-    found = {split: data_report.report(task, split, records[split]) for split in records}
-    lines = [line for split_report in found.values() for line in data_report.describe(split_report)]
-    lines += data_report.all_problems(task, records, found)
-    with files.atomic_write(os.path.join(folder, "data_report.txt")) as file:
-        file.write("\n".join(lines) + "\n")
+    return records, details + problems
 
 
 def choose_best_metric(task: Task, name: Optional[str], metrics: Tuple[str, ...]) -> Task:
@@ -403,7 +406,7 @@ def check_sizes(data: flags.DataConfig, bert_config: modeling.BertConfig, vocab_
     if vocab_size > bert_config.vocab_size:
         raise UserError(
             "{}: {} pieces, but {} has vocab_size={}. Use the two files that belong together.".format(
-                data.vocab_file, vocab_size, data.bert_config_file, bert_config.vocab_size
+                data.vocab_file or data.spm_model_file, vocab_size, data.bert_config_file, bert_config.vocab_size
             )
         )
 
@@ -432,7 +435,7 @@ def saved_labels(folder: Optional[str]) -> Optional[List[str]]:
         raise UserError("{}: not a list of labels. Restore it from a copy.".format(path)) from None
 
 
-def make_plan(config: flags.ClassifierConfig, task: Task, examples: int, saved: Optional[plans.Plan]) -> plans.Plan:
+def make_plan(config: flags.ClassifierConfig, job: Job, examples: int, saved: Optional[plans.Plan]) -> plans.Plan:
     """The plan, with everything that decides this run's numbers under its own name.
 
     saved: the plan of the run in the folder. It says what the initial weights were where the command does not.
@@ -441,11 +444,11 @@ def make_plan(config: flags.ClassifierConfig, task: Task, examples: int, saved: 
     identity = {
         "task": config.data.task_name,
         "max_train_examples": config.data.max_train_examples,
-        "data": task.fingerprint("train"),
+        "data": job.task.fingerprint("train"),
         "bert_config": modeling.BertConfig.from_json_file(config.data.bert_config_file).to_dict(),
         "optimizer": json.loads(json.dumps(dataclasses.asdict(config.optimizer))),  # as plan.json gives it back
-        "best_metric": task.best_metric,
-        "class_weights": list(config.data.class_weights),
+        "best_metric": job.task.best_metric,
+        "class_weights": job.class_weights,
         "init_checkpoint": initial_weights_identity(config) or (saved and saved.identity.get("init_checkpoint")),
     }
     notes = {"padding": config.engine.padding, "distribution": config.engine.distribution}
@@ -545,8 +548,10 @@ def locked(folder: str) -> Iterator[None]:
 def cache_folder(config: flags.ClassifierConfig) -> Iterator[str]:
     """The record cache; a temporary one where no folder was given to write to."""
     if config.data.cache_dir:
+        files.require_writable(config.data.cache_dir, "--cache_dir")
         yield config.data.cache_dir
     elif config.weights.output_dir:
+        files.require_writable(config.weights.output_dir, "--output_dir")
         yield os.path.join(config.weights.output_dir, "cache")
     else:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Dev scores of MRPC and of SST-2's first 3200 rows: mean ± sd over seeds, as a Markdown table. 2 cores: 2 minutes for
-# SST-2 and 5 for MRPC, a seed. A finished run is not repeated.
+# Dev scores of MRPC and of SST-2's first 3200 rows: mean ± sd over seeds, as a Markdown table. A finished run is not
+# repeated.
 #
 #   benchmarks/accuracy.sh GLUE_FOLDER MODEL_FOLDER OUTPUT_FOLDER [SEEDS] [PYTHON…]
 #
+# Hardware: 2 cores (AVX-512), no GPU
+# Minutes:  2 for SST-2 and 5 for MRPC, a seed
+# Scores:   accuracy of SST-2 .825 ± .006, MRPC .801 ± .014 (TensorFlow 2.21, all-MiniLM-L6-v2, seeds 1 2 3)
+#
 # MODEL_FOLDER holds bert_model.ckpt.*, bert_config.json, vocab.txt. PYTHON: interpreters of other environments.
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 3 ] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/../scripts/environment.sh"
 data=$(cd "$1" && pwd) model=$(cd "$2" && pwd)
 mkdir -p "$3"

@@ -2,6 +2,9 @@
 
     python benchmarks/ten_million_rows.py FOLDER [ROWS]
 
+Hardware: 2 cores (AVX-512), other jobs running. Minutes: 17. Result: 10,996 rows/s; 609 MB after imports, 942 at most;
+seek 4.2 ms, 8.2 at most; p = 0.92.
+
 FOLDER takes about 180 bytes a row: 1.8 GB for 10,000,000 rows, the default. Prints JSON:
 
     featurize_rows_per_sec       from the text file to the closed record file
@@ -96,7 +99,7 @@ def main() -> None:
     started = time.time()
     records = feature_cache.open_or_build(task, "train", os.path.join(folder, "cache"))
     found["featurize_rows_per_sec"] = len(records) / (time.time() - started)
-    data_report.all_problems(task, {"train": records})
+    data_report.look_at(task, {"train": records})
     found["resident_mb_peak_featurizing"] = peak_mb()
 
     rng = np.random.RandomState(SEED)

@@ -135,8 +135,7 @@ def convert_to_tf1(source: str, output: str) -> Report:
     """Raises UserError for a tensor of an unknown name or a wrong shape, and where no encoder is found."""
     path = os.path.join(source, "model.safetensors") if os.path.isdir(source) else source
     folder = os.path.dirname(path)
-    config_file = os.path.join(folder, "config.json")
-    config = _read_config(config_file)
+    config = _read_config(os.path.join(folder, "config.json"))
     try:
         tensors = safetensors.numpy.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
@@ -177,8 +176,7 @@ def convert_to_safetensors(source: str, output: str, config_file: Optional[str] 
     folder = os.path.dirname(prefix)
     if os.path.basename(folder) == checkpoint.BEST_FOLDER:
         folder = os.path.dirname(folder)
-    config_file = config_file or os.path.join(folder, "bert_config.json")
-    config = modeling.BertConfig.from_json_file(config_file)
+    config = modeling.BertConfig.from_json_file(config_file or os.path.join(folder, "bert_config.json"))
     reader = tf.train.load_checkpoint(prefix)
     back = {target: (name, transposed) for name, (target, transposed) in name_table(config.num_hidden_layers).items()}
     tensors, left_out = {}, []

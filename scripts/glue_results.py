@@ -45,8 +45,8 @@ def table(runs: List[Tuple[str, int, str]]) -> str:
             found = json.load(file)
         for metric in official_metrics(task):
             scores[task, metric].append(found[metric])
-        with open(os.path.join(path, "done"), encoding="utf-8") as file:
-            minutes[task].append(int(file.read().split("\n")[1]) / 60)
+        with open(os.path.join(path, "seconds"), encoding="utf-8") as file:
+            minutes[task].append(int(file.read()) / 60)
     lines = ["| task | dev metric | score | seeds | minutes a run |", "|---|---|---|---|---|"]
     for (task, metric), values in scores.items():
         spread = " ± {:.3f}".format(statistics.stdev(values)) if len(values) > 1 else ""

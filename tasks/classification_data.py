@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from errors import UserError
@@ -118,23 +119,22 @@ class DataProcessor:
         if first is None:
             raise UserError("{}: the file is empty. Put data into it.".format(path))
         columns = self._columns_of(first, path, split)
-        found = number = 0
+        examples = number = 0
         for number, row in enumerate(rows if columns.header else itertools.chain([first], rows), 1):
             try:
                 if isinstance(row.cells, list) and len(row.cells) != columns.width:
-                    found_columns = "has {} columns, not {}.".format(len(row.cells), columns.width)
-                    raise UserError(found_columns + " A text must not contain a tab.")
+                    raise UserError(_wrong_width(len(row.cells), columns.width, path))
                 if not self._wanted(split, row):
                     continue
                 example = self._example(split, row, columns, number - 1)
             except UserError as error:
                 bad_lines.add(UserError("{}: {}".format(row.place, error)))
                 continue
-            found += 1
+            examples += 1
             yield example
         if not number:
             raise UserError("{}: has no rows below its header. Put data into it.".format(path))
-        if not found:
+        if not examples:
             raise UserError("{}: none of its {:,} rows is an example of this task.".format(path, number))
 
     def _columns_of(self, first: Row, path: str, split: str) -> Columns:
@@ -222,6 +222,16 @@ class DataProcessor:
         return list(csv.reader(texts, delimiter="\t", quotechar=quotechar))
 
 
+def _wrong_width(found: int, expected: int, path: str) -> str:
+    if found < expected:
+        remedy = "Fill in what is missing."
+    elif text_files.ending_of(path) == ".csv":
+        remedy = "Quote a field that has a comma."
+    else:
+        remedy = "A text must not contain a tab."
+    return "columns: {}, not {}. {}".format(found, expected, remedy)
+
+
 def _cell(row: Row, key: Union[int, str]) -> Any:
     if isinstance(row.cells, dict) and key not in row.cells:
         raise UserError("has no {!r}, only {}. Mend the line.".format(key, _listed(row.cells)))
@@ -260,7 +270,7 @@ def _layout(first: Any, layouts: Dict[int, Columns], what: str) -> Columns:
     """The layout with as many columns as the first row."""
     if len(first) not in layouts:
         raise UserError(
-            "has {} columns, but a file of {} has {}. Is it the right file for the task?".format(
+            "columns: {}, but a file of {} has {}. Is it the right file for the task?".format(
                 len(first), what, " or ".join(str(width) for width in sorted(layouts))
             )
         )
@@ -516,34 +526,39 @@ class TextProcessor(DataProcessor):
                 "--label_type=regression, or list the classes with --labels.".format(path, len(counts), examples)
             )
         self._refuse_header(path, counts)
-        whole = all(label.lstrip("-").isdigit() for label in counts)
+        whole = all(re.fullmatch("-?[0-9]+", label) for label in counts)
         return sorted(counts, key=lambda label: (int(label) if whole else 0, label))
 
     def _refuse_header(self, path: str, counts: "collections.Counter[str]") -> None:
         """Where columns are numbered, a header would be read as an example, whose label no other has."""
         if self._numbered():
             first = next(self.read_examples(path, "train", BadLines(1 << 30)))
-            if not isinstance(first.label, tuple) and counts[first.label] == 1 and " " not in first.text_a.strip():
+            labels = first.label if isinstance(first.label, tuple) else (first.label,)
+            if labels and all(counts[label] == 1 for label in labels):
                 raise UserError(
-                    "{}:{}: looks like a header: no other row has the label {!r}. Name the columns instead of "
-                    "numbering them, or declare the label with --labels.".format(path, first.line, first.label)
+                    "{}:{}: looks like a header: no other row has the label {}. Name the columns instead of "
+                    "numbering them, or declare the label with --labels.".format(path, first.line, _listed(labels))
                 )
 
     def _numbered(self) -> bool:
-        return bool(self._text_columns) and all(
-            name.isdigit() for name in self._text_columns + ((self._label_column,) if self._label_column else ())
-        )
+        names = self._text_columns + ((self._label_column,) if self._label_column else ())
+        return bool(self._text_columns) and all(re.fullmatch("[0-9]+", name) for name in names)
 
     def columns(self, first: Any, path: str) -> Columns:
         if isinstance(first, dict):
             return self._named(list(first), {name: name for name in first}, "the keys are", header=False)
-        plain = text_files.ending_of(path) == ".txt" and len(first) <= 2
-        if self._numbered() and not (plain and len(first) <= max(int(name) for name in self._text_columns)):
-            return self._at_numbers(len(first))
-        if plain and not set(self._text_names(first)) <= set(first):
+        if text_files.ending_of(path) == ".txt" and self._is_plain(first):
             width = len(self._text_columns) or len(first)
             return Columns(width, text_a=0, text_b=1 if width == 2 else None, header=False)
+        if self._numbered():
+            return self._at_numbers(len(first))
         return self._named(first, {name: number for number, name in enumerate(first)}, "the header is", header=True)
+
+    def _is_plain(self, first: Sequence[str]) -> bool:
+        """Whether a .txt file holds texts alone: no header, and not the columns that the training file has."""
+        if self._numbered():
+            return len(first) <= max(int(name) for name in self._text_columns)
+        return len(first) <= 2 and not set(self._text_names(first)) <= set(first)
 
     def _text_names(self, names: Sequence[str]) -> Tuple[str, ...]:
         if self._text_columns:
@@ -579,12 +594,10 @@ class TextProcessor(DataProcessor):
     def _at_numbers(self, width: int) -> Columns:
         numbers = [int(name) for name in self._text_columns]
         label = int(self._label_column) if self._label_column else None
-        for flag, number in [("text_columns", number) for number in numbers] + [("label_column", label)]:
-            if number is not None and number >= width:
-                if flag == "label_column":  # an unlabelled file may end before it
-                    label = None
-                else:
-                    raise UserError("has {} columns; --{}={} counts from 0.".format(width, flag, number))
+        if max(numbers) >= width:
+            raise UserError("columns: {}; --text_columns={} counts from 0.".format(width, max(numbers)))
+        if label is not None and label >= width:
+            label = None  # an unlabelled file may end before it
         return Columns(width, numbers[0], numbers[1] if len(numbers) > 1 else None, label, header=False)
 
     def _label(self, found: Any) -> Any:

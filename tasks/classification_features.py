@@ -12,8 +12,9 @@ class EncodedPair(NamedTuple):
 
     input_ids: List[int]
     segment_ids: List[int]
-    tokens: int  # before anything was cut
-    unknown: int  # of them, pieces that the vocabulary lacks
+    tokens: int  # special ones included, before anything was cut
+    pieces: int  # special ones left out
+    unknown: int  # of the pieces, those that the vocabulary lacks
 
 
 def encode_pairs(tokenizer: Any, pairs: Sequence[Any], max_seq_length: int) -> List[EncodedPair]:
@@ -27,8 +28,9 @@ def encode_pairs(tokenizer: Any, pairs: Sequence[Any], max_seq_length: int) -> L
     encoded = []
     for a, b in zip(first, second):
         input_ids, segment_ids = _joined(a, b, cls, sep, max_seq_length)
-        tokens = len(a) + len(b) + (3 if b else 2)
-        encoded.append(EncodedPair(input_ids, segment_ids, tokens, a.count(unk) + b.count(unk)))
+        pieces = len(a) + len(b)
+        tokens = pieces + (3 if b else 2)
+        encoded.append(EncodedPair(input_ids, segment_ids, tokens, pieces, a.count(unk) + b.count(unk)))
     return encoded
 
 

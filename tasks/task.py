@@ -45,9 +45,10 @@ class Facts(NamedTuple):
 
     line: int  # in its file, from 1
     text: int  # equal for equal texts: a hash
-    label: int  # its id, a hash from 2³¹ where it has no id, NO_LABEL where it has none
+    label: int  # its id, a hash from 2³¹ on where it is more or other than one class, NO_LABEL where there is none
     tokens: int  # special tokens included, before anything is cut
-    unknown: int  # pieces that the vocabulary lacks
+    pieces: int  # special tokens left out
+    unknown: int  # of the pieces, those that the vocabulary lacks
 
 
 class Column(NamedTuple):

@@ -10,7 +10,7 @@ import gzip
 import json
 import os
 import zlib
-from typing import IO, Any, Iterator, NamedTuple, Optional, Tuple
+from typing import IO, Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from errors import UserError
 from tasks.task import BadLines
@@ -47,26 +47,26 @@ def rows(path: str, bad_lines: Optional[BadLines] = None) -> Iterator[Row]:
     return _tab_rows(path, bad_lines)
 
 
-def lines(path: str, bad_lines: BadLines, keep_blank: bool = False) -> Iterator[Tuple[int, str]]:
-    """(line number from 1, text with its line end). Blank lines at the end are dropped, others are bad lines.
-
-    keep_blank: yields blank lines like others, for formats in which they may be part of a row.
-    """
+def lines(path: str, bad_lines: BadLines) -> Iterator[Tuple[int, str]]:
+    """(line number from 1, text with its line end). Blank lines at the end are dropped, others are bad lines."""
     blank_from = blanks = 0
-    with _opened(path) as file:
-        for number, raw in _raw_lines(file, path):
-            try:
-                text = _decoded(raw, path, number)
-            except UserError as error:
-                bad_lines.add(error)
-                continue
-            if not text.strip() and not keep_blank:
-                blank_from, blanks = (blank_from if blanks else number), blanks + 1
-                continue
-            for blank in range(blank_from, blank_from + blanks):
-                bad_lines.add(UserError("{}:{}: a blank line within the data. Remove it.".format(path, blank)))
-            blanks = 0
-            yield number, text
+    for number, raw in _raw_lines(path):
+        try:
+            text = _decoded(raw, path, number)
+        except UserError as error:
+            bad_lines.add(error)
+            continue
+        if not text.strip(" \r\n"):
+            blank_from, blanks = (blank_from if blanks else number), blanks + 1
+            continue
+        for blank in range(blank_from, blank_from + blanks):
+            bad_lines.add(_blank(path, blank))
+        blanks = 0
+        yield number, text
+
+
+def _blank(path: str, line: int) -> UserError:
+    return UserError("{}:{}: a blank line within the data. Remove it.".format(path, line))
 
 
 @contextlib.contextmanager
@@ -75,28 +75,29 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
             yield file  # type: ignore[misc]
     except (EOFError, zlib.error) as error:
-        raise UserError("{}: the gzip file is damaged ({}). Make it again.".format(path, error)) from None
+        raise UserError("{}: no whole gzip file ({}). Make it again.".format(path, error)) from None
     except OSError as error:
-        if path.endswith(".gz") and error.errno is None:
-            raise UserError("{}: not a gzip file. Rename it, or compress it.".format(path)) from None
+        if path.endswith(".gz") and error.errno is None:  # gzip's own: a wrong magic number or checksum
+            raise UserError("{}: no whole gzip file ({}). Make it again.".format(path, error)) from None
         raise UserError(
             "{}: cannot be read ({}). Check --data_dir or --predict_file.".format(path, error.strerror)
         ) from None
 
 
-def _raw_lines(file: IO[bytes], path: str) -> Iterator[Tuple[int, bytes]]:
+def _raw_lines(path: str) -> Iterator[Tuple[int, bytes]]:
     """(number, bytes); of a line that is too long, one byte more than the limit, which _decoded refuses."""
     number = 0
-    while True:
-        raw = file.readline(LONGEST_LINE_BYTES + 1)
-        if not raw:
-            return
-        number += 1
-        if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise UserError("{}: is in UTF-16. Convert it: iconv -f utf-16 -t utf-8.".format(path))
-        yield number, raw
-        while len(raw) > LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
+    with _opened(path) as file:
+        while True:
             raw = file.readline(LONGEST_LINE_BYTES + 1)
+            if not raw:
+                return
+            number += 1
+            if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise UserError("{}: is in UTF-16. Convert it: iconv -f utf-16 -t utf-8.".format(path))
+            yield number, raw
+            while len(raw) > LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
+                raw = file.readline(LONGEST_LINE_BYTES + 1)
 
 
 def _decoded(raw: bytes, path: str, number: int) -> str:
@@ -143,36 +144,51 @@ def _json_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
 class _CsvFeed:
     """The lines that csv.reader takes, with the place of the row that it is in."""
 
-    def __init__(self, path: str, bad_lines: BadLines) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._lines = lines(path, bad_lines, keep_blank=True)
+        self._lines = _raw_lines(path)
         self.first = 0  # the line in which the row starts; 0 before it does
+        self.error: Optional[UserError] = None  # what is wrong with a line of the row
+        self.ended = False
         self._characters = 0
 
     def next_row(self) -> None:
         self.first = self._characters = 0
+        self.error = None
 
     def __iter__(self) -> "_CsvFeed":
         return self
 
     def __next__(self) -> str:
-        number, text = next(self._lines)
+        line = next(self._lines, None)
+        if line is None:
+            self.ended = True
+            raise StopIteration
+        number, raw = line
         self.first = self.first or number
+        try:
+            text = _decoded(raw, self._path, number)
+        except UserError as error:  # the row ends where it would have ended without the mistake
+            self.error = self.error or error
+            text = raw.decode("utf-8", "replace").replace("\0", "")
         self._characters += len(text)
         if self._characters > LONGEST_LINE_BYTES:
-            raise UserError(
-                "{}:{}: a quoted field of this row is not closed within {:,} characters. Close the quote.".format(
-                    self._path, self.first, LONGEST_LINE_BYTES
-                )
-            )
+            raise self.unclosed()
         return text
+
+    def unclosed(self) -> UserError:
+        return UserError(
+            "{}:{}: a quoted field of this row is not closed within {:,} characters. Close the quote.".format(
+                self._path, self.first, self._characters
+            )
+        )
 
 
 def _csv_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_LINE_BYTES)
-    feed = _CsvFeed(path, bad_lines)
+    feed = _CsvFeed(path)
     reader = csv.reader(feed, strict=True)
-    blank_at = 0
+    blanks: List[int] = []
     while True:
         feed.next_row()
         try:
@@ -180,12 +196,37 @@ def _csv_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
+            if feed.ended:  # the quote swallowed what follows, so nothing can be left out in its stead
+                raise feed.unclosed() from None
             bad_lines.add(UserError("{}:{}: not CSV ({}). Quote the field.".format(path, feed.first, error)))
             continue
-        if not any(cell.strip() for cell in cells):
-            blank_at = blank_at or feed.first
+        if feed.error is not None:
+            bad_lines.add(feed.error)
             continue
-        if blank_at:
-            bad_lines.add(UserError("{}:{}: a blank line within the data. Remove it.".format(path, blank_at)))
-            blank_at = 0
+        if not cells:
+            blanks.append(feed.first)
+            continue
+        for blank in blanks:
+            bad_lines.add(_blank(path, blank))
+        blanks = []
         yield Row(feed.first, "{}:{}".format(path, feed.first), cells)
+
+
+def ending_for(path: str, text_columns: Sequence[str]) -> str:
+    """The ending that says what standard input, copied to `path`, holds.
+
+    JSON lines start with {; CSV names the text columns in its first line; else a line is a text, as in .txt.
+    """
+    with open(path, "rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    try:
+        with (gzip.open if gzipped else open)(path, "rb") as file:
+            first = file.readline(LONGEST_LINE_BYTES).decode("utf-8-sig", "replace").strip()
+    except (OSError, EOFError, zlib.error):
+        first = ""  # reading says what is wrong
+    names = next(csv.reader([first]), [])
+    if first.startswith("{"):
+        ending = ".jsonl"
+    else:
+        ending = ".csv" if len(names) > 1 and set(text_columns or ("text", "text_a")) & set(names) else ".txt"
+    return ending + ".gz" * gzipped

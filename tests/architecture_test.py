@@ -113,3 +113,13 @@ def test_tracked_text_names_no_machine():
                 found += ["{}:{}".format(name, n) for n, line in enumerate(file, 1) if forbidden.search(line)]
     allowed = (".ci/run:", "tests/architecture_test.py:")
     assert [place for place in found if not place.startswith(allowed)] == []
+
+
+def test_no_placeholder_is_left():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, stdout=subprocess.PIPE, universal_newlines=True)
+    found = []
+    for name in listed.stdout.split():
+        if name.endswith((".md", ".sh", ".py")) and os.path.exists(os.path.join(ROOT, name)):
+            with open(os.path.join(ROOT, name), encoding="utf-8") as file:
+                found += ["{}:{}".format(name, n) for n, line in enumerate(file, 1) if re.search("@[A-Z]{2,}@", line)]
+    assert found == []

@@ -15,6 +15,8 @@ ROWS = "good one\tyes\nbad one\tno\n"
 TRAIN, VOCAB, CONFIG = "data/train.tsv", "vocab.txt", "bert_config.json"
 MNLI = "index\tsentence1\tsentence2\tlabel\n"
 
+QUOTE_OPEN = 'text,label\na,x\n"b,y\n' + "c,x\n" * 500
+LATIN_1_INSIDE = b'text,label\na,x\n"one\n\xe9\nthree",y\n'
 PREDICT_JSON = dict(task_name="sst-2", do_predict="true", predict_file="{}/new.jsonl")
 
 # What is put in place (a path → content; None removes it) · flags that differ · what the message must say (a pattern).
@@ -27,8 +29,8 @@ BAD_FILES = [
     ({TRAIN: ""}, {}, r"train.tsv: the file is empty"),
     ({TRAIN: "\n\n"}, {}, r"train.tsv: the file is empty"),
     ({TRAIN: H}, {}, r"train.tsv: has no rows below its header"),
-    ({TRAIN: H + ROWS + "three\n"}, {}, r"train.tsv:4: has 1 columns, not 2"),
-    ({TRAIN: H + ROWS + "a\tb\tc\n"}, {}, r"train.tsv:4: has 3 columns, not 2"),
+    ({TRAIN: H + ROWS + "three\n"}, {}, r"train.tsv:4: columns: 1, not 2"),
+    ({TRAIN: H + ROWS + "a\tb\tc\n"}, {}, r"train.tsv:4: columns: 3, not 2"),
     ({TRAIN: H + ROWS + "a\t\n"}, {}, r"train.tsv:4: the label is empty"),
     ({TRAIN: H + ROWS + "\nx\tyes\n"}, {}, r"train.tsv:4: a blank line within the data"),
     ({TRAIN: H + ROWS + "\n\nx\tyes\n"}, {"skip_bad_lines": 1}, r"train.tsv:5: a blank.*\n--skip_bad_lines=1 are used"),
@@ -46,7 +48,21 @@ BAD_FILES = [
     ({"data/dev.tsv": H + "a\tmaybe\n"}, {"do_eval": "true"}, r"dev.tsv:2: label 'maybe' is not one of blame, praise"),
     ({TRAIN: H + ROWS}, {"labels": "yes,perhaps"}, r"train.tsv:3: label 'no' is not one of yes, perhaps"),
     ({"data/train.csv": "text,label\na,yes\n"}, {}, r"data: has both train.tsv and train.csv"),
-    ({TRAIN: None, "data/train.csv": 'text,label\na,yes\n"b,no\n'}, {}, r"train.csv:3: not CSV"),
+    ({TRAIN: None, "data/train.csv": 'text,label\na,yes\n"b,no\n'}, {}, r"train.csv:3: a quoted field.*not closed"),
+    ({TRAIN: None, "data/train.csv": "text,label\na,b,yes\n"}, {}, r"train.csv:2: columns: 3, not 2. Quote a field"),
+    ({TRAIN: None, "data/train.csv": QUOTE_OPEN}, {"skip_bad_lines": 1}, r"train.csv:3: a quoted field .* not closed"),
+    ({TRAIN: None, "data/train.csv": LATIN_1_INSIDE}, {}, r"train.csv:4: byte 1 is not UTF-8"),
+    (
+        {TRAIN: None, "data/train.csv": "text,label\na,x\n\n\nb,y\n"},
+        {"skip_bad_lines": 1},
+        r"csv:4: a blank line",
+    ),
+    ({TRAIN: "a\tx\nb\ty\nc\tx\n"}, {"text_columns": "\u00b2", "label_column": "1"}, r"--text_columns names"),
+    (
+        {TRAIN: "review text\tverdict\na\tx\nb\ty\n"},
+        {"text_columns": "0", "label_column": "1"},
+        r":1: looks like a header",
+    ),
     ({TRAIN: None, "data/train.csv": 'text,label\na,yes\n"b"c,no\n'}, {}, r"train.csv:3: not CSV"),
     ({TRAIN: None, "data/train.csv": 'text,label\n"' + "a\n" * 600000}, {}, r"train.csv:2: a quoted field.*not closed"),
     ({TRAIN: None, "data/train.csv": "text;label\na;yes\n"}, {}, r"train.csv:1: the header is 'text;label'"),
@@ -68,30 +84,35 @@ BAD_FILES = [
         r"train.jsonl:2: has no 'text', only 'txt', 'label'",
     ),
     ({TRAIN: None, "data/train.jsonl": "[" * 200000 + "\n"}, {}, r"train.jsonl:1: not JSON"),
-    ({TRAIN: None, "data/train.tsv.gz": H.encode()}, {}, r"train.tsv.gz: not a gzip file"),
+    ({TRAIN: None, "data/train.tsv.gz": H.encode()}, {}, r"train.tsv.gz: no whole gzip file .*Make it again"),
     (
         {TRAIN: None, "data/train.tsv.gz": gzip.compress((H + ROWS * 999).encode())[:-30]},
         {},
-        r"the gzip file is damaged",
+        r"train.tsv.gz: no whole gzip file",
     ),
     ({TRAIN: 'text\tlabel\tid\na\tyes\t1\nb\tno\t"2\r3"\n'}, {}, r"train.tsv:3: the id .* has a tab or a line end"),
     ({TRAIN: "text\tlabel\n" + ROWS + "x\tx,x\n"}, {"label_type": "multi"}, r"train.tsv:4: names a label twice"),
+    (
+        {TRAIN: H + "a\tx,y\nb\tx\n"},
+        {"label_type": "multi", "class_weights": "balanced"},
+        r"--class_weights=balanced: every training example is x",
+    ),
     ({TRAIN: H + "a\t1.5\nb\thigh\n"}, {"label_type": "regression"}, r"train.tsv:3: score 'high' is not a number"),
     ({TRAIN: H + "a\t1.5\nb\tinf\n"}, {"label_type": "regression"}, r"train.tsv:3: score 'inf' is not a number"),
     ({TRAIN: H + ROWS}, {"text_columns": "body"}, r"the header is 'text', 'label'; --text_columns names 'body'"),
     ({TRAIN: H + ROWS}, {"label_column": "class"}, r"train.tsv:1: has no column of labels"),
-    ({TRAIN: ROWS}, {"text_columns": "5", "label_column": "1"}, r"train.tsv:1: has 2 columns; --text_columns=5"),
+    ({TRAIN: ROWS}, {"text_columns": "5", "label_column": "1"}, r"train.tsv:1: columns: 2; --text_columns=5"),
     ({TRAIN: H + ROWS}, {"text_columns": "0", "label_column": "1"}, r"train.tsv:1: looks like a header"),
     # the layouts of GLUE
-    ({}, {"task_name": "cola"}, r"train.tsv:1: has 3 columns, but a file of CoLA has 2 or 4"),
+    ({}, {"task_name": "cola"}, r"train.tsv:1: columns: 3, but a file of CoLA has 2 or 4"),
     (
         {"data/train.tsv": MNLI + "0\ta\tb\tneutral\n"},
         {"task_name": "rte"},
         r":2: label 'neutral' is not one of",
     ),
     ({"data/train.tsv": "0\ta\tb\tentailment\n"}, {"task_name": "rte"}, r":1: looks like data, not like a header"),
-    ({"data/train.tsv": MNLI + "0\ta\tentailment\n"}, {"task_name": "qnli"}, r"train.tsv:2: has 3 columns, not 4"),
-    ({"data/train.tsv": MNLI}, {"task_name": "mnli"}, r"has 4 columns, but a file of MNLI has 10 or 12 or 16"),
+    ({"data/train.tsv": MNLI + "0\ta\tentailment\n"}, {"task_name": "qnli"}, r"train.tsv:2: columns: 3, not 4"),
+    ({"data/train.tsv": MNLI}, {"task_name": "mnli"}, r"columns: 4, but a file of MNLI has 10 or 12 or 16"),
     ({}, {"task_name": "xnli"}, r"multinli.train.zh.tsv: cannot be read"),
     ({}, {"task_name": "ax"}, r"--task_name=ax has no training data: train mnli"),
     ({TRAIN: "sentence\tlabel\na\t0\n", "new.jsonl": "{}\n"}, PREDICT_JSON, r"new.jsonl:1: is JSON; "),
@@ -244,7 +265,7 @@ def test_skipped_lines_are_listed_and_a_stricter_command_does_not_use_them(place
     spoil(str(tmp_path), {TRAIN: (H + ROWS).encode() + b"caf\xe9\tyes\nshort\n" + ROWS.encode()})
     output = succeed(place(num_train_steps=1, train_batch_size=2, skip_bad_lines=2), capsys)
     assert "train.tsv: bad lines left out: 2" in output
-    assert "train.tsv:4: byte 4 is not UTF-8" in output and "train.tsv:5: has 1 columns" in output
+    assert "train.tsv:4: byte 4 is not UTF-8" in output and "train.tsv:5: columns: 1, not 2" in output
     assert "steps: 1 (--num_train_steps) = 0.50 epochs of 4 examples" in output
     for allowed in (1, 0):
         assert "train.tsv:" in mistake(place(num_train_steps=1, train_batch_size=2, skip_bad_lines=allowed), capsys)
@@ -281,6 +302,15 @@ BAD_WITH_A_MODEL = [
     ({}, {"max_seq_length": 64}, r"--max_seq_length=64: .*max_position_embeddings=32"),
     ({"other.json": config(hidden_size=16, vocab_size=40)}, {"bert_config_file": "{}/other.json"}, r"shapes differ"),
     ({"other.json": config(num_hidden_layers=3)}, {"bert_config_file": "{}/other.json"}, r"lacks bert/encoder/layer_2"),
+    ({"spm.model": "x"}, {"spm_model_file": "{}/spm.model"}, r"spm.model: the model was trained with"),
+    ({}, {"class_weights": "praise=2"}, r"--class_weights weighs what is learned"),
+    ({}, {"output_dir": "{}/model/vocab.txt"}, r"--output_dir=.*vocab.txt: cannot be written"),
+    ({}, {"predict_output": "{}/data"}, r"--predict_output=.*data: is a folder"),
+    (
+        {},
+        {"predict_file": "-", "do_train": "true", "from_scratch": "true"},
+        r"--predict_file=-: standard input is",
+    ),
     ({"model/labels.json": None}, {}, r"model: lacks labels.json. Pass --labels"),
     ({"model/labels.json": "[]"}, {}, r"labels.json: not a list of labels"),
     ({"model/labels.json": '{"labels": ["a", "b", "c"]}'}, {}, r"shapes differ .*\n.*output_bias: model \(3,\)"),
@@ -293,7 +323,7 @@ BAD_WITH_A_MODEL = [
     ({}, {"predict_file": None}, r"--predict_file \(or --data_dir\) is needed to predict"),
     ({"new.tsv": "body\nx\n"}, {"predict_file": "{}/new.tsv"}, r"new.tsv:1: the header is 'body'"),
     ({"new.txt": "a\tb\tc\n"}, {"predict_file": "{}/new.txt"}, r"new.txt:1: the header is 'a', 'b', 'c'"),
-    ({"new.txt": "a\nb\tc\n"}, {"predict_file": "{}/new.txt"}, r"new.txt:2: has 2 columns, not 1"),
+    ({"new.txt": "a\nb\tc\n"}, {"predict_file": "{}/new.txt"}, r"new.txt:2: columns: 2, not 1"),
     (
         {"new.jsonl": '{"text": "a", "id": "1\\t2"}\n'},
         {"predict_file": "{}/new.jsonl"},

@@ -128,19 +128,19 @@ BAD = [
     ("text", "train", "sentence\tlabel\na\tx\n", "it needs a column text"),
     ("text", "train", "text\ttext\na\tx\n", ":1: the header names 'text' twice"),
     ("text", "train", "text\tid\na\tx\n", ":1: has no column of labels"),
-    ("text", "train", H + "a\tx\nb\n", ":3: has 1 columns, not 2"),
-    ("text", "train", H + "a\tx\nb\ty\tz\n", ":3: has 3 columns, not 2"),
+    ("text", "train", H + "a\tx\nb\n", ":3: columns: 1, not 2"),
+    ("text", "train", H + "a\tx\nb\ty\tz\n", ":3: columns: 3, not 2"),
     ("text", "train", H + "a\tx\nb\tz\n", ":3: label 'z' is not one of x, y"),
     ("text", "train", H + "a\tx\n\nb\ty\n", ":3: a blank line within the data"),
     ("text", "train", H.encode() + b"caf\xe9\tx\n", ":2: byte 4 is not UTF-8"),
     ("text", "train", "text\tlabel\na\tx\n".encode("utf-16"), ": is in UTF-16"),
     ("text", "train", H + "a\0b\tx\n", ":2: has a NUL character"),
-    ("cola", "train", "gj04\t1\tsentence\n", ":1: has 3 columns, but a file of CoLA has 2 or 4"),
+    ("cola", "train", "gj04\t1\tsentence\n", ":1: columns: 3, but a file of CoLA has 2 or 4"),
     ("cola", "train", "", "the file is empty"),
     ("cola", "train", "gj04\t1\t\ta\ngj04\t*\t\tb\n", ":2: label '*' is not one of 0, 1"),
-    ("cola", "test", "index\tsentence\n0\ta\tb\n", ":2: has 3 columns, not 2"),
+    ("cola", "test", "index\tsentence\n0\ta\tb\n", ":2: columns: 3, not 2"),
     ("sst-2", "dev", "sentence\tlabel\nfine\t2\n", ":2: label '2' is not one of 0, 1"),
-    ("mrpc", "train", "Quality\ta\n1\tb\n", ":1: has 2 columns, but a file of MRPC has 5"),
+    ("mrpc", "train", "Quality\ta\n1\tb\n", ":1: columns: 2, but a file of MRPC has 5"),
     ("mrpc", "train", "1\t7\t8\ta\tb\n0\t7\t8\ta\tb\n", ":1: looks like data, not like a header"),
     ("sst-2", "test", "fine\t1\nbad\t0\n", ":1: looks like data, not like a header"),
     ("sts-b", "train", "\t".join("abcdefghij") + "\n" + "\t".join(["x"] * 9 + ["five"]) + "\n", ":2: score 'five'"),
@@ -241,3 +241,9 @@ def test_labels_of_json_and_of_several_classes(tmp_path):
         "false",
         "true",
     ]
+
+
+def test_rows_of_empty_cells_at_the_end_are_examples(tmp_path):
+    for name, content in (("new.tsv", "id\ttext\n1\tone\n\t\n"), ("new.csv", 'id,text\n1,one\n"",""\n\n')):
+        examples = list(TextProcessor(["x", "y"]).read_examples(written(tmp_path, content, name), "test"))
+        assert [e.text_a for e in examples] == ["one", ""]

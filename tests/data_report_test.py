@@ -1,6 +1,7 @@
 """The data report against counts made the slow way."""
 
 import collections
+import math
 
 import hypothesis
 import hypothesis.strategies as st
@@ -32,12 +33,17 @@ class Task:
 
 
 def facts_of(draws):
-    return [Facts(number + 2, text, label, tokens, 0) for number, (text, label, tokens) in enumerate(draws)]
+    return [
+        Facts(number + 2, text, label, tokens, tokens - 2, tokens % 3)
+        for number, (text, label, tokens) in enumerate(draws)
+    ]
 
 
 # Few texts and labels, so that they repeat; text keys over the whole range of a uint64.
 DRAWS = st.lists(
-    st.tuples(st.sampled_from([0, 5, 2**63, 2**64 - 1]), st.sampled_from([0, 1, NO_LABEL]), st.integers(2, 70)),
+    st.tuples(
+        st.sampled_from([0, 5, 2**63, 2**64 - 1]), st.sampled_from([0, 1, 1 << 31, NO_LABEL]), st.integers(2, 70)
+    ),
     min_size=1,
     max_size=30,
 )
@@ -61,9 +67,12 @@ def test_a_split_is_counted_as_the_slow_way_counts(draws):
     assert found.truncated == (len(cut), cut[:5])
     assert found.empty == (sum(f.tokens == 2 for f in facts), [f.line for f in facts if f.tokens == 2][:5])
     counts = collections.Counter(fact.label for fact in facts)
-    assert found.label_counts in ({"a": counts[0], "b": counts[1]}, {})
+    assert found.label_counts == ({"a": counts[0], "b": counts[1]} if counts[0] + counts[1] else {})
+    assert found.unknown_pieces == sum(fact.tokens % 3 for fact in facts)
+    assert found.pieces == sum(fact.tokens - 2 for fact in facts)
     lengths = sorted(fact.tokens for fact in facts)
     assert found.tokens["median"] == lengths[(len(facts) - 1) // 2] and found.tokens["longest"] == lengths[-1]
+    assert found.tokens["95 %"] == lengths[math.ceil(0.95 * len(facts)) - 1]
     low = 0
     for edge, count in found.histogram:
         assert count == sum(low < fact.tokens <= edge for fact in facts)

@@ -31,7 +31,7 @@ def task_of(count=300, fingerprint=None, columns=None, calls=None):
         featurize=lambda examples: [
             (
                 {"input_ids": [e.number] * (1 + e.number % 7), "label_ids": [int(e.number >= count // 2)]},
-                Facts(e.number + 1, e.number, int(e.number >= count // 2), 1 + e.number % 7, 0),
+                Facts(e.number + 1, e.number, int(e.number >= count // 2), 1 + e.number % 7, 1 + e.number % 7, 0),
             )
             for e in examples
         ],
@@ -132,7 +132,7 @@ def test_a_limit_takes_a_seeded_sample_in_file_order(tmp_path):
 def test_an_empty_split_and_a_feature_that_does_not_fit_are_errors(tmp_path):
     with pytest.raises(UserError, match="The train file has no examples"):
         feature_cache.open_or_build(task_of(count=0), "train", str(tmp_path))
-    task = task_of()._replace(featurize=lambda e: [({"input_ids": [1], "label_ids": [1, 2]}, Facts(1, 1, 1, 1, 0))])
+    task = task_of()._replace(featurize=lambda e: [({"input_ids": [1], "label_ids": [1, 2]}, Facts(1, 1, 1, 1, 1, 0))])
     with pytest.raises(ValueError, match="label_ids has 2 values"):
         feature_cache.open_or_build(task, "train", str(tmp_path))
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".building")]

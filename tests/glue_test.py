@@ -216,7 +216,8 @@ def test_results_are_a_table_and_one_zip(tmp_path, capsys, monkeypatch):
         (folder / "submission" / (name + ".tsv")).write_text("seed {}".format(seed))
         (folder / "eval_results.json").write_text(json.dumps(scores))
         if task != "rte":  # not finished
-            (folder / "done").write_text("--flags\n90\n")
+            (folder / "done").write_text("--flags\n")
+            (folder / "seconds").write_text("90\n")
     monkeypatch.setattr(sys, "argv", ["glue_results.py", str(tmp_path)])
     glue_results.main()
     table = (tmp_path / "results.md").read_text()

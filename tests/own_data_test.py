@@ -65,6 +65,10 @@ def test_csv_with_names_of_ones_own_and_balanced_weights(tiny, tmp_path, capsys)
     write_csv(str(tmp_path))
     flags = dict(text_columns="what was said", label_column="verdict", class_weights="balanced")
     output, scores = train(tiny, str(tmp_path), capsys, **flags)
+    fine = sum(praises for _, praises, _ in examples(400, 1))
+    with open(os.path.join(output, "plan.json")) as file:
+        weights = json.load(file)["identity"]["class_weights"]
+    assert weights == [400 / (2 * fine), 400 / (2 * (400 - fine))]
     assert scores["accuracy"] > 0.9 and scores["labels"] == ["fine", 'it\'s bad, "really"']
     rows = read_rows(os.path.join(output, "predictions.tsv"))
     assert rows[0] == ["id", "prediction", "fine", 'it\'s bad, "really"'] and len(rows) == 21
@@ -113,6 +117,9 @@ class Bytes:
         (b"good alpha\nbad beta\n", ["0", "1"]),
         (b"id\ttext\nx7\tgood alpha\nx8\tbad beta", ["x7", "x8"]),
         (b'{"text": "good alpha"}\n{"text": "bad beta"}\n', ["0", "1"]),
+        (b'\xef\xbb\xbf {"text": "good alpha"}\n{"text": "bad beta"}\n', ["0", "1"]),
+        (b'id,text\n7,"good, alpha"\n8,"bad\nbeta"\n', ["7", "8"]),
+        (gzip.compress(b"good alpha\nbad beta\n"), ["0", "1"]),
         (b'{"text": "good alpha", "id": "first"}\n{"text": "bad beta", "id": 2}\n', ["first", "2"]),
     ],
 )
@@ -170,3 +177,32 @@ def test_a_bert_on_a_sentencepiece_vocabulary_is_trained_and_predicts_from_its_f
     test = os.path.join(tiny.data_dir, "test.tsv")
     succeed(["--do_predict", "--model_dir=" + output, "--predict_file=" + test, "--output_dir=" + predicted], capsys)
     assert len(read_rows(os.path.join(predicted, "predictions.tsv"))) == 31
+
+
+def test_check_data_finds_labels_in_dev_where_there_is_no_train(tiny, tmp_path, capsys):
+    (tmp_path / "dev.tsv").write_text("text\tlabel\nbad beta\tno\ngood alpha\tyes\n")
+    arguments = ["--check_data", "--task_name=text", "--data_dir=" + str(tmp_path), "--vocab_file=" + tiny.vocab_file]
+    assert "  labels: no 1, yes 1" in succeed(arguments, capsys)
+    os.unlink(str(tmp_path / "dev.tsv"))
+    assert "None of " in mistake(arguments, capsys)
+
+
+def test_the_same_bytes_in_another_format_are_other_examples(model, tmp_path, capsys):
+    for name in ("new.txt", "new.tsv"):
+        (tmp_path / name).write_text("text\nbad\n")
+    counts = []
+    for name in ("new.txt", "new.tsv"):
+        arguments = ["--do_predict", "--predict_file=" + str(tmp_path / name), "--model_dir=" + model]
+        arguments += ["--cache_dir=" + str(tmp_path / "cache"), "--output_dir=" + str(tmp_path / "out")]
+        succeed(arguments, capsys)
+        counts.append(len([n for n in os.listdir(str(tmp_path / "cache")) if n.endswith(".tfrecord")]))
+    assert counts == [1, 2]
+
+
+def test_the_order_of_several_labels_and_the_form_of_a_number_make_no_contradiction(tiny, tmp_path, capsys):
+    arguments = ["--check_data", "--task_name=text", "--data_dir=" + str(tmp_path), "--vocab_file=" + tiny.vocab_file]
+    (tmp_path / "train.tsv").write_text("text\tlabel\ngood\ta,b\ngood\tb,a\ngood\ta\n")
+    printed = succeed(arguments + ["--label_type=multi"], capsys)
+    assert "train.tsv: repeat an earlier one: 1 (" in printed and "and another label: 1 (" in printed
+    (tmp_path / "train.tsv").write_text("text\tlabel\ngood\t1\ngood\t1.0\n")
+    assert "another label" not in succeed(arguments + ["--label_type=regression"], capsys)

@@ -135,7 +135,8 @@ def require_space(folder: str, checkpoint_bytes: int, best_bytes: int, saves: in
     That is `saves` checkpoints, of which `keep` stay (0: all), one while it is written, and the best likewise.
     """
     held = min(saves, keep + 1) if keep else saves
-    present = sum(os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder) if ".data-" in name)
+    replaced = [name for name in os.listdir(folder) if keep and ".data-" in name]
+    present = sum(os.path.getsize(os.path.join(folder, name)) for name in replaced)
     needed = max(checkpoint_bytes, held * checkpoint_bytes + 2 * best_bytes - present)
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -5,7 +5,7 @@ told apart by a 64-bit hash of their exact characters.
 """
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Overlap(NamedTuple):
 def report(task: Task, split: str, records: RecordFile) -> SplitReport:
     lengths = np.zeros(0, np.int64)  # how many examples have so many tokens
     labels = np.zeros(len(task.labels), np.int64)
-    unknown = 0
+    pieces = unknown = 0
     truncated, empty = _Finder(), _Finder()
     for facts in records.fact_chunks():
         tokens = facts["tokens"]
@@ -62,9 +62,10 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         lengths = counts
         known = facts["label"][facts["label"] < len(labels)]
         labels += np.bincount(known, minlength=len(labels))[: len(labels)]
+        pieces += int(np.sum(facts["pieces"], dtype=np.int64))
         unknown += int(np.sum(facts["unknown"], dtype=np.int64))
         truncated.add(facts["line"][tokens > (task.max_tokens or tokens.max())])
-        empty.add(facts["line"][tokens <= 2])
+        empty.add(facts["line"][facts["pieces"] == 0])
     up_to = np.cumsum(lengths)
     examples = len(records)
     duplicates, conflicts = _repeated(records)
@@ -83,7 +84,7 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         truncated=truncated.places(),
         empty=empty.places(),
         unknown_pieces=unknown,
-        pieces=int(np.dot(lengths, np.arange(len(lengths)))) - 2 * examples,
+        pieces=pieces,
         duplicates=duplicates,
         conflicts=conflicts,
         skipped=records.skipped,
@@ -116,7 +117,7 @@ def _histogram(lengths: np.ndarray) -> List[Tuple[int, int]]:
 
 
 def _texts(records: RecordFile) -> np.ndarray:
-    return np.concatenate([facts["text"] for facts in records.fact_chunks()])
+    return np.concatenate([facts["text"].copy() for facts in records.fact_chunks()])  # a view would hold its chunk
 
 
 def _with_texts(records: RecordFile, texts: np.ndarray) -> np.ndarray:
@@ -132,7 +133,8 @@ def _places(pairs: np.ndarray, lines: np.ndarray, other_lines: np.ndarray) -> Pl
 
 def _repeated(records: RecordFile) -> Tuple[Places, Places]:
     """(duplicates, conflicts): examples whose text an earlier example has, each with the line of the first such."""
-    texts = np.sort(_texts(records))
+    texts = _texts(records)
+    texts.sort()
     texts = np.unique(texts[1:][texts[1:] == texts[:-1]])
     facts = _with_texts(records, texts)  # few, in most data
     _, first, which = np.unique(facts["text"], return_index=True, return_inverse=True)
@@ -218,13 +220,13 @@ def _named(places: Places, *file_names: str) -> str:
     return ", ".join(named + ["…"] * (places.total > len(pairs)))
 
 
-def all_problems(
-    task: Task, records: Dict[str, RecordFile], reports: Optional[Dict[str, SplitReport]] = None
-) -> List[str]:
-    """Of every split, and of each against the training split."""
-    reports = reports or {split: report(task, split, found) for split, found in records.items()}
-    lines = [line for found in reports.values() for line in problems(found)]
-    for split, found in records.items():
+def look_at(task: Task, records: Dict[str, RecordFile]) -> Tuple[List[str], List[str]]:
+    """(the whole report, a line for each kind of problem) of the splits, and of each against the training split."""
+    found = [report(task, split, records[split]) for split in records]
+    details = [line for split_report in found for line in describe(split_report)]
+    lines = [line for split_report in found for line in problems(split_report)]
+    for split in records:
         if split != "train" and "train" in records:
-            lines += overlap_problems(overlap(split, found, records["train"]), task.files[split], task.files["train"])
-    return lines
+            shared = overlap(split, records[split], records["train"])
+            lines += overlap_problems(shared, task.files[split], task.files["train"])
+    return details, lines

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from errors import UserError
-from tasks.task import BadLines, Column, Feature, Task
+from tasks.task import BadLines, Column, Facts, Feature, Task
 from training import files
 from training.permutation import Permutation
 
@@ -30,7 +30,7 @@ FORMAT = 2  # raise when the bytes of a record change for the same inputs
 _HEADER_BYTES = 12  # a TFRecord frame: uint64 length, uint32 checksum, data, uint32 checksum
 _FRAME_BYTES = 16
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")])  # of the data, without its frame
-FACTS_DTYPE = np.dtype([("line", "<u4"), ("text", "<u8"), ("label", "<u4"), ("tokens", "<u4"), ("unknown", "<u4")])
+FACTS_DTYPE = np.dtype([(name, "<u8" if name == "text" else "<u4") for name in Facts._fields])
 _ENDINGS = (".tfrecord", ".index", ".facts")
 _FACTS_CHUNK = 1 << 18
 _CHUNK = 4096  # examples featurized at once, so that a tokenizer can use all cores
