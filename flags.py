@@ -8,6 +8,7 @@ not the same as different from the default.
 import dataclasses
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
@@ -15,7 +16,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Se
 from absl import flags as absl_flags
 
 from errors import UserError
-from optimization import OptimizerConfig
+from optimization import OptimizerConfig, rule_of
+from optimizers import RULES
 from schedules import DECAY_BEGINS, SCHEDULES
 from tasks.classification_data import LABEL_TYPES, PROCESSORS
 from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
@@ -124,6 +126,15 @@ _LENGTH = [
     Flag("train_batch_size", "integer", 32, "Examples an update, over all replicas.", 1),
 ]
 _UPDATE = [
+    Flag("optimizer", tuple(sorted(RULES)), "adamw", "The rule; see optimizers.py for their equations."),
+    Flag(
+        "lookahead_steps",
+        "integer",
+        0,
+        "Updates between synchronisations with slow weights; 0: off, ranger's own: 6.",
+        0,
+    ),
+    Flag("lookahead_alpha", "float", 0.5, "How far the slow weights then move.", 0.0, 1.0),
     Flag("weight_decay_rate", "float", 0.01, "Decoupled weight decay, scaled by the rate; 0: off.", 0.0),
     Flag(
         "no_decay_patterns",
@@ -131,10 +142,21 @@ _UPDATE = [
         "LayerNorm,layer_norm,bias",
         "Regular expressions; a variable whose name one matches is not decayed.",
     ),
-    Flag("adam_beta1", "float", 0.9, "Decay of the gradient's average.", 0.0, 1.0),
-    Flag("adam_beta2", "float", 0.999, "Decay of the squared gradient's average.", 0.0, 1.0),
-    Flag("adam_epsilon", "float", 1e-6, "Added to the root of the squared gradient's average.", 0.0),
-    Flag("bias_correction", "boolean", False, "Correct both averages for their start at 0, as Adam's paper does."),
+    Flag("momentum", "float", None, "Of momentum and nag; 0.9 if not given.", 0.0, 1.0),
+    Flag("adam_beta1", "float", None, "Decay of the gradient's average; the rule's own if not given.", 0.0, 1.0),
+    Flag(
+        "adam_beta2", "float", None, "Decay of the squared gradient's average; the rule's own if not given.", 0.0, 1.0
+    ),
+    Flag("adam_epsilon", "float", None, "The rule's epsilon; its own if not given.", 0.0),
+    Flag(
+        "bias_correction",
+        "boolean",
+        None,
+        "Of adamw and lamb: correct both averages for their start at 0, as Adam's paper does; false if not given.",
+    ),
+    Flag("lr_multipliers", "list", "", "pattern=factor of the rate, by variable name; the first match counts."),
+    Flag("layerwise_lr_decay", "float", 1.0, "Factor of the rate from each layer to the one below; 1: off.", 0.0, 1.0),
+    Flag("freeze", "list", "", "Regular expressions; a variable whose name one matches is not trained."),
     Flag("clip_norm", "float", 1.0, "Global gradient norm above which gradients are scaled down; 0: off.", 0.0),
 ]
 _WEIGHTS = [
@@ -395,6 +417,38 @@ def _numbers(name: str, kind: Callable[[str], Any]) -> Tuple[Any, ...]:
     return found
 
 
+def _patterns(name: str) -> Tuple[str, ...]:
+    """Of a flag that is a list of regular expressions. Raises UserError for what is none."""
+    for part in _parts(name):
+        _require_pattern(name, part)
+    return _parts(name)
+
+
+def _require_pattern(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError("--{}: {!r} is not a regular expression ({}).".format(name, pattern, error)) from None
+
+
+def _multipliers() -> Tuple[Tuple[str, float], ...]:
+    found = []
+    for part in _parts("lr_multipliers"):
+        pattern, _, factor = part.rpartition("=")
+        try:
+            number = float(factor)
+        except ValueError:
+            number = -1.0
+        _require(
+            bool(pattern) and 0 < number < float("inf"),
+            "--lr_multipliers: {!r} is not pattern=factor with a factor above 0. To leave variables as they are, name "
+            "them in --freeze.".format(part),
+        )
+        _require_pattern("lr_multipliers", pattern)
+        found.append((pattern, number))
+    return tuple(found)
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise UserError(message)
@@ -449,6 +503,18 @@ def classifier_config() -> ClassifierConfig:
     lists = {name: _parts(name) for name in ("text_columns", "labels", "class_weights")}
     data = _filled(DataConfig, **dict(lists, **model))
     _check_task(data)
+    _require(
+        not given("lookahead_alpha") or bool(f.lookahead_steps) or f.optimizer == "ranger",
+        "--lookahead_alpha is read with --lookahead_steps, or ranger. Leave it out.",
+    )
+    optimizer = _filled(
+        OptimizerConfig,
+        no_decay_patterns=_patterns("no_decay_patterns"),
+        no_decay_patterns_given=given("no_decay_patterns"),
+        lr_multipliers=_multipliers(),
+        freeze=_patterns("freeze"),
+    )
+    rule_of(optimizer)  # finds numbers that the rule does not read
     return ClassifierConfig(
         do_train=f.do_train,
         do_eval=f.do_eval,
@@ -465,11 +531,7 @@ def classifier_config() -> ClassifierConfig:
             lr_boundaries=_numbers("lr_boundaries", int),
             lr_values=_numbers("lr_values", float),
         ),
-        optimizer=_filled(
-            OptimizerConfig,
-            no_decay_patterns=tuple(f.no_decay_patterns),
-            no_decay_patterns_given=given("no_decay_patterns"),
-        ),
+        optimizer=optimizer,
         weights=_filled(WeightsConfig),
         engine=_filled(EngineConfig, devices=_devices(), max_seq_length=model.get("max_seq_length", f.max_seq_length)),
     )

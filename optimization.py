@@ -1,11 +1,12 @@
-"""loss → train op: assembles schedule, rule, decay groups and clipping.
+"""loss → train op: assembles schedule, rule, decay groups, rate multipliers and clipping.
 
 create_optimizer and AdamWeightDecayOptimizer have the arguments and numbers of google-research/bert.
 """
 
+import inspect
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -19,16 +20,83 @@ NO_DECAY = ("LayerNorm", "layer_norm", "bias")
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The numbers of the update; the defaults are google-research/bert's."""
+    """The numbers of the update; the defaults are google-research/bert's.
 
+    momentum, adam_* and bias_correction are the optimizer's own where they are None; its rule says which it reads.
+    lookahead_steps: 0 is off (of ranger: its own). lr_multipliers: (pattern, factor); the first that matches a
+    variable's name counts. layerwise_lr_decay: factor of the rate from each layer to the one below. freeze: patterns of
+    variables that stay as they are.
+    """
+
+    optimizer: str = "adamw"
+    lookahead_steps: int = 0
+    lookahead_alpha: float = 0.5
     weight_decay_rate: float = 0.01
     no_decay_patterns: Tuple[str, ...] = NO_DECAY
     no_decay_patterns_given: bool = False  # by the user: then each must match a variable
-    adam_beta1: float = 0.9
-    adam_beta2: float = 0.999
-    adam_epsilon: float = 1e-6
+    momentum: Optional[float] = None
+    adam_beta1: Optional[float] = None
+    adam_beta2: Optional[float] = None
+    adam_epsilon: Optional[float] = None
+    bias_correction: Optional[bool] = None
     clip_norm: float = 1.0  # 0: off
-    bias_correction: bool = False
+    lr_multipliers: Tuple[Tuple[str, float], ...] = ()
+    layerwise_lr_decay: float = 1.0
+    freeze: Tuple[str, ...] = ()
+
+
+# Fields of OptimizerConfig, which are flags, and the arguments of a rule that they fill.
+_ARGUMENTS = {
+    "momentum": "momentum",
+    "adam_beta1": "beta_1",
+    "adam_beta2": "beta_2",
+    "adam_epsilon": "epsilon",
+    "bias_correction": "bias_correction",
+}
+
+
+def rule_of(config: OptimizerConfig) -> optimizers.Rule:
+    """The rule that the configuration names. Raises UserError for a number that it does not read."""
+    make = optimizers.RULES[config.optimizer]
+    read = inspect.signature(make).parameters
+    values = {}
+    for name, argument in _ARGUMENTS.items():
+        value = getattr(config, name)
+        if value is not None and argument not in read:
+            raise UserError("--{}: --optimizer={} does not read it. Leave it out.".format(name, config.optimizer))
+        if value is not None:
+            values[argument] = value
+    rule = make(**values)
+    if config.lookahead_steps:
+        return optimizers.lookahead(rule, config.lookahead_steps, config.lookahead_alpha)
+    if rule.lookahead:
+        return optimizers.lookahead(rule, rule.lookahead[0], config.lookahead_alpha)
+    return rule
+
+
+_LAYER = re.compile(r"/layer_(\d+)/")
+
+
+def rate_multipliers(config: OptimizerConfig, names: Sequence[str]) -> Dict[str, float]:
+    """Variable name → factor of the rate.
+
+    With layerwise_lr_decay d and L layers: 1 for the head and the pooler, d^(L-l) for layer l from 0, d^(L+1) for the
+    embeddings (Clark et al., https://arxiv.org/abs/2003.10555, section 3, counting the head's distance as 0).
+    """
+    layers = 1 + max([int(found.group(1)) for found in map(_LAYER.search, names) if found] or [-1])
+    multipliers = {}
+    for name in names:
+        layer = _LAYER.search(name)
+        depth = layers - int(layer.group(1)) if layer else layers + 1 if "/embeddings/" in name else 0
+        factor = next((factor for pattern, factor in config.lr_multipliers if re.search(pattern, name)), 1.0)
+        multipliers[name] = factor * config.layerwise_lr_decay**depth
+    return multipliers
+
+
+def _require_matches(flag: str, patterns: Sequence[str], names: Sequence[str]) -> None:
+    for pattern in patterns:
+        if not any(re.search(pattern, name) for name in names):
+            raise UserError("--{}: {!r} matches no variable. Mend or remove it.".format(flag, pattern))
 
 
 class Update(NamedTuple):
@@ -100,13 +168,18 @@ def create_update(
       global_step: read for the rate before it is incremented.
       variables: those to train; all trainable ones if None.
 
-    Raises UserError where a no_decay pattern that the user gave matches no variable.
+    Raises UserError where a pattern that the user gave matches no variable, or where everything is frozen.
     """
     variables = tf.trainable_variables() if variables is None else list(variables)
+    names = [variable.op.name for variable in variables]
+    _require_matches("freeze", config.freeze, names)
+    _require_matches("lr_multipliers", [pattern for pattern, _ in config.lr_multipliers], names)
     if config.no_decay_patterns_given:
-        for pattern in config.no_decay_patterns:
-            if not any(re.search(pattern, variable.op.name) for variable in variables):
-                raise UserError("--no_decay_patterns: {!r} matches no variable. Mend or remove it.".format(pattern))
+        _require_matches("no_decay_patterns", config.no_decay_patterns, names)
+    variables = [v for v in variables if not any(re.search(pattern, v.op.name) for pattern in config.freeze)]
+    if not variables:
+        raise UserError("--freeze={}: nothing is left to train.".format(",".join(config.freeze)))
+    multipliers = rate_multipliers(config, names)
     table = tf.constant(rates, tf.float32)
     position = tf.minimum(tf.cast(global_step, tf.int64), len(rates) - 1)
     learning_rate = tf.gather(table, position, name="learning_rate")
@@ -115,10 +188,11 @@ def create_update(
         gradients = _average_over_tpu(gradients)
     optimizer = optimizers.RuleOptimizer(
         learning_rate,
-        optimizers.adamw(config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.bias_correction),
+        rule_of(config),
         weight_decay_rate=config.weight_decay_rate,
         exclude_from_weight_decay=config.no_decay_patterns,
         clip_norm=config.clip_norm,
+        rate_multiplier=multipliers.__getitem__,
         name="AdamWeightDecayOptimizer",
     )
     with tf.control_dependencies([learning_rate]):  # read before the step moves

@@ -6,22 +6,110 @@ gradients. Letters: w weight, g gradient, η learning rate, m and v averages, λ
 """
 
 import re
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 
 class Rule(NamedTuple):
     """How one variable moves.
 
-    slots: names of the variables kept beside each weight, all 0 at first; a checkpoint has them as `<weight>/<slot>`.
-    counts: whether `direction` reads t, the optimizer's own count of updates, which is then saved with the slots.
-    direction(g, slots, t) gives (u, new slots): the weight moves by -η · (u + λ · w).
+    slots: name → initial value of the variables kept beside each weight; a checkpoint has them as `<weight>/<slot>`.
+    direction(g, slots, t) gives (u, new slots): the weight moves by -η · (u + λ · w). t is the optimizer's own count
+        of updates, float64, saved with the slots; None where `counts` is False.
+    trust_ratio: u + λ · w is scaled to the norm of the weight, where the name is decayed.
+    centralizes: a kernel's gradient loses its mean over all axes but the last (Yong et al.,
+        https://arxiv.org/abs/2004.01461).
+    lazy: of a sparse gradient, only the rows that it has are moved, and only their slots.
+    lookahead: (k, α): every k updates the slow copy of a weight moves by α towards it, and the weight takes its place.
     """
 
-    slots: Tuple[str, ...]
-    counts: bool
+    slots: Dict[str, float]
     direction: Callable[[tf.Tensor, Sequence[tf.Tensor], Any], Tuple[tf.Tensor, Sequence[tf.Tensor]]]
+    counts: bool = False
+    trust_ratio: bool = False
+    centralizes: bool = False
+    lazy: bool = False
+    lookahead: Optional[Tuple[int, float]] = None
+
+
+def sgd() -> Rule:
+    """u = g"""
+    return Rule({}, lambda g, slots, t: (g, ()))
+
+
+def momentum(momentum: float = 0.9) -> Rule:
+    """a = μ a + g;  u = a. Polyak, 1964; as tf.train.MomentumOptimizer."""
+
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        a = momentum * slots[0] + g
+        return a, (a,)
+
+    return Rule({"momentum": 0.0}, direction)
+
+
+def nag(momentum: float = 0.9) -> Rule:
+    """a = μ a + g;  u = g + μ a. Nesterov, 1983; as tf.train.MomentumOptimizer with use_nesterov."""
+
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        a = momentum * slots[0] + g
+        return g + momentum * a, (a,)
+
+    return Rule({"momentum": 0.0}, direction)
+
+
+def adagrad(initial_accumulator: float = 0.1) -> Rule:
+    """s = s + g², from s₀;  u = g / √s. Duchi et al., https://jmlr.org/papers/v12/duchi11a.html
+
+    Default from: tf.train.AdagradOptimizer.
+    """
+
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        s = slots[0] + tf.square(g)
+        return g / tf.sqrt(s), (s,)
+
+    return Rule({"accumulator": initial_accumulator}, direction)
+
+
+def adadelta(rho: float = 0.95, epsilon: float = 1e-8) -> Rule:
+    """s = ρ s + (1-ρ) g²;  u = √(d + ε) / √(s + ε) · g;  d = ρ d + (1-ρ) u². Zeiler, https://arxiv.org/abs/1212.5701
+
+    The paper's η is 1.
+    """
+
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        s, d = slots
+        s = rho * s + (1.0 - rho) * tf.square(g)
+        u = tf.sqrt(d + epsilon) / tf.sqrt(s + epsilon) * g
+        return u, (s, rho * d + (1.0 - rho) * tf.square(u))
+
+    return Rule({"square_average": 0.0, "delta_average": 0.0}, direction)
+
+
+def rmsprop(rho: float = 0.9, epsilon: float = 1e-10) -> Rule:
+    """s = ρ s + (1-ρ) g², from 1;  u = g / √(s + ε). Tieleman and Hinton, 2012; as tf.train.RMSPropOptimizer."""
+
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        s = rho * slots[0] + (1.0 - rho) * tf.square(g)
+        return g / tf.sqrt(s + epsilon), (s,)
+
+    return Rule({"square_average": 1.0}, direction)
+
+
+_ADAM_SLOTS = {"adam_m": 0.0, "adam_v": 0.0}
+
+
+def _averages(g: Any, slots: Sequence[Any], beta_1: float, beta_2: float) -> Tuple[Any, Any]:
+    """m = β1 m + (1-β1) g;  v = β2 v + (1-β2) g²"""
+    m, v = slots[:2]
+    return beta_1 * m + (1.0 - beta_1) * g, beta_2 * v + (1.0 - beta_2) * tf.square(g)
+
+
+def _correction(t: Any, beta_1: float, beta_2: float) -> Any:
+    """√(1-β2^t) / (1-β1^t), for averages that start at 0. In float64: 1-β2^t loses four digits in float32."""
+    one = tf.ones([], tf.float64)
+    return tf.cast(tf.sqrt(one - beta_2**t) / (one - beta_1**t), tf.float32)
 
 
 def adamw(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-6, bias_correction: bool = False) -> Rule:
@@ -35,17 +123,118 @@ def adamw(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-6, bia
     Default from: google-research/bert.
     """
 
-    def direction(g: tf.Tensor, slots: Sequence[tf.Tensor], t: Any) -> Tuple[tf.Tensor, Sequence[tf.Tensor]]:
-        m, v = slots
-        m = beta_1 * m + (1.0 - beta_1) * g
-        v = beta_2 * v + (1.0 - beta_2) * tf.square(g)
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        m, v = _averages(g, slots, beta_1, beta_2)
         u = m / (tf.sqrt(v) + epsilon)
-        if bias_correction:
-            t = tf.cast(t, tf.float32)
-            u *= tf.sqrt(1.0 - tf.pow(beta_2, t)) / (1.0 - tf.pow(beta_1, t))
+        return u * _correction(t, beta_1, beta_2) if bias_correction else u, (m, v)
+
+    return Rule(_ADAM_SLOTS, direction, counts=bias_correction)
+
+
+def adam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> Rule:
+    """u = √(1-β2^t) / (1-β1^t) · m / (√v + ε). Kingma and Ba, https://arxiv.org/abs/1412.6980
+
+    Differs from the paper: ε is added before the correction (the ε̂ of its section 2), as in tf.train.AdamOptimizer.
+    """
+    return adamw(beta_1, beta_2, epsilon, bias_correction=True)
+
+
+def lazyadam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> Rule:
+    """adam, but of a sparse gradient only the rows that it has are moved, decayed and averaged."""
+    return adam(beta_1, beta_2, epsilon)._replace(lazy=True)
+
+
+def amsgrad(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> Rule:
+    """h = max(h, v);  u = √(1-β2^t) / (1-β1^t) · m / (√h + ε). Reddi et al., https://arxiv.org/abs/1904.09237
+
+    Differs from the paper: corrected for the start at 0, as adam.
+    """
+
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        m, v = _averages(g, slots, beta_1, beta_2)
+        h = tf.maximum(slots[2], v)
+        return m / (tf.sqrt(h) + epsilon) * _correction(t, beta_1, beta_2), (m, v, h)
+
+    return Rule(dict(_ADAM_SLOTS, adam_vmax=0.0), direction, counts=True)
+
+
+def nadam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7) -> Rule:
+    """μ_t = β1 (1 - 0.5 · 0.96^(0.004 t));  ĝ = g / (1 - Πμ_1…t);  m̂ = m / (1 - Πμ_1…t+1);  v̂ = v / (1-β2^t);
+    u = [(1-μ_t) ĝ + μ_t+1 m̂] / (√v̂ + ε). Dozat, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ
+
+    Default from: Keras.
+    """
+    times = np.arange(1, 402, dtype=np.float64)
+    mus = beta_1 * (1.0 - 0.5 * 0.96 ** (0.004 * times))
+    # Each μ is below 0.9 or so and starts at half of β1: after 400 updates the product is 0 in float32.
+    products = np.cumprod(mus)
+
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        m, v = _averages(g, slots, beta_1, beta_2)
+        at = tf.minimum(tf.cast(t, tf.int64) - 1, 399)
+        mu, next_mu = (beta_1 * (1.0 - 0.5 * tf.constant(0.96, tf.float64) ** (0.004 * (t + n))) for n in (0, 1))
+        one = tf.ones([], tf.float64)
+        of_g = (one - mu) / (one - tf.gather(products, at))
+        of_m = next_mu / (one - tf.gather(products, at + 1))
+        v_hat = v * tf.cast(one / (one - beta_2**t), tf.float32)
+        u = (tf.cast(of_g, tf.float32) * g + tf.cast(of_m, tf.float32) * m) / (tf.sqrt(v_hat) + epsilon)
         return u, (m, v)
 
-    return Rule(slots=("adam_m", "adam_v"), counts=bias_correction, direction=direction)
+    return Rule(_ADAM_SLOTS, direction, counts=True)
+
+
+def radam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, early_steps: bool = False) -> Rule:
+    """ρ∞ = 2 / (1-β2) - 1;  ρ_t = ρ∞ - 2 t β2^t / (1-β2^t);
+    r = √[(ρ_t-4)(ρ_t-2) ρ∞ / ((ρ∞-4)(ρ∞-2) ρ_t)];  u = r · (adam's u) where ρ_t ≥ 5.
+    Liu et al., https://arxiv.org/abs/1908.03265
+
+    Its rectification is a warm-up of its own: under a warm-up of the schedule too, it moves less than adam, several
+    times less in a short run. Where ρ_t < 5 (the first five updates at β2 = 0.999) it does not move; with early_steps
+    it moves by u = m / (1-β1^t).
+    Differs from the paper: the threshold is 5, as in its authors' code, not 4.
+    """
+    rho_inf = 2.0 / (1.0 - beta_2) - 1.0
+
+    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+        m, v = _averages(g, slots, beta_1, beta_2)
+        one = tf.ones([], tf.float64)
+        power = beta_2**t
+        rho = rho_inf - 2.0 * t * power / (one - power)
+        rectified = rho >= 5.0
+        rho = tf.maximum(rho, 5.0)  # so that the root is real where it is not used
+        r = tf.sqrt((rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho))
+        r = tf.cast(tf.where(rectified, r, tf.zeros_like(r)), tf.float32)
+        u = r * _correction(t, beta_1, beta_2) * m / (tf.sqrt(v) + epsilon)
+        if early_steps:
+            early = tf.cast(tf.where(rectified, tf.zeros_like(one), one / (one - beta_1**t)), tf.float32)
+            u += early * m
+        return u, (m, v)
+
+    return Rule(_ADAM_SLOTS, direction, counts=True)
+
+
+def lamb(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-6, bias_correction: bool = False) -> Rule:
+    """adamw's u;  w moves by -η · ‖w‖ / ‖u + λ w‖ · (u + λ w). You et al., https://arxiv.org/abs/1904.00962
+
+    The ratio is 1 where either norm is 0, and for names that are not decayed.
+    """
+    return adamw(beta_1, beta_2, epsilon, bias_correction)._replace(trust_ratio=True)
+
+
+def lookahead(rule: Rule, steps: int = 5, alpha: float = 0.5) -> Rule:
+    """Every k updates: φ = φ + α (w - φ);  w = φ. Zhang et al., https://arxiv.org/abs/1907.08610
+
+    The slow weights φ are taken from w in the first update, so they are right whatever initialised w.
+    """
+    return rule._replace(lookahead=(steps, alpha), counts=True)
+
+
+def ranger(beta_1: float = 0.95, beta_2: float = 0.999, epsilon: float = 1e-5) -> Rule:
+    """lookahead(radam) with k = 6, α = 0.5, and centralised gradients of kernels.
+
+    Default from: https://github.com/lessw2020/Ranger-Deep-Learning-Optimizer
+    """
+    return lookahead(radam(beta_1, beta_2, epsilon)._replace(centralizes=True), steps=6)
 
 
 class RuleOptimizer(tf.train.Optimizer):
@@ -57,6 +246,7 @@ class RuleOptimizer(tf.train.Optimizer):
       weight_decay_rate: λ.
       exclude_from_weight_decay: regular expressions searched in the variable name; a match is not decayed.
       clip_norm: the global norm above which the summed gradients are scaled down; 0 is off.
+      rate_multiplier: variable name → factor of η.
     """
 
     def __init__(
@@ -66,6 +256,7 @@ class RuleOptimizer(tf.train.Optimizer):
         weight_decay_rate: float = 0.0,
         exclude_from_weight_decay: Optional[Sequence[str]] = None,
         clip_norm: float = 0.0,
+        rate_multiplier: Callable[[str], float] = lambda name: 1.0,
         name: str = "RuleOptimizer",
     ) -> None:
         super().__init__(use_locking=False, name=name)
@@ -74,6 +265,7 @@ class RuleOptimizer(tf.train.Optimizer):
         self.weight_decay_rate = weight_decay_rate
         self.exclude_from_weight_decay = exclude_from_weight_decay
         self.clip_norm = clip_norm
+        self.rate_multiplier = rate_multiplier
         self.grad_norm: Optional[tf.Tensor] = None  # of the last apply_gradients, before clipping
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
@@ -82,7 +274,8 @@ class RuleOptimizer(tf.train.Optimizer):
         In a replica context, gradients are summed over the replicas and then clipped. Raises ValueError where no
         variable has a gradient.
         """
-        pairs = [(_dense(gradient), variable) for gradient, variable in grads_and_vars if gradient is not None]
+        combined = _unique_rows if self.rule.lazy else _dense
+        pairs = [(combined(gradient), variable) for gradient, variable in grads_and_vars if gradient is not None]
         if not pairs:
             raise ValueError("No gradient reaches any of the variables.")
         gradients, variables = zip(*pairs)
@@ -129,20 +322,73 @@ class RuleOptimizer(tf.train.Optimizer):
         self, strategy: tf.distribute.Strategy, variable: Any, gradient: Any, rate: Any, scale: Any, count: Any
     ) -> Any:
         name = variable.op.name
-        slots = [self._zeros_slot(variable, slot, slot) for slot in self.rule.slots]
-        decay = self.weight_decay_rate if self._do_use_weight_decay(name) else 0.0
+        slots = [self._slot(variable, slot, initial) for slot, initial in self.rule.slots.items()]
+        if self.rule.lookahead:
+            slots.append(self._slot(variable, "slow", 0.0))
+        rate = rate * self.rate_multiplier(name)
 
-        def move(weight: Any, gradient: tf.Tensor, *slots: Any) -> tf.Operation:
-            dtype = weight.dtype.base_dtype
-            gradient = tf.cast(gradient, dtype) if scale is None else tf.cast(gradient, dtype) * tf.cast(scale, dtype)
-            u, new_slots = self.rule.direction(gradient, slots, count)
-            if decay:
-                u += decay * weight
-            moves = [tf.assign_sub(weight, tf.cast(rate, dtype) * u)]
-            moves += [tf.assign(slot, new) for slot, new in zip(slots, new_slots)]
-            return tf.group(*moves)
+        def move(weight: Any, gradient: Any, *slots: Any) -> tf.Operation:
+            if isinstance(gradient, tf.IndexedSlices):
+                return self._move_rows(name, weight, gradient, slots, rate, scale, count)
+            own = slots[: len(self.rule.slots)]
+            new_weight, *new_slots = self._moved(name, weight, gradient, own, rate, scale, count)
+            if self.rule.lookahead:
+                new_weight, slow = self._looked_ahead(weight, new_weight, slots[-1], count)
+                new_slots.append(slow)
+            return tf.group(*[tf.assign(v, new) for v, new in zip((weight,) + slots, [new_weight] + new_slots)])
 
         return strategy.extended.update(variable, move, args=[gradient] + slots, group=True)
+
+    def _move_rows(
+        self, name: str, weight: Any, gradient: Any, slots: Sequence[Any], rate: Any, scale: Any, count: Any
+    ) -> tf.Operation:
+        """Moves the rows that the gradient has. Lookahead is of all rows: its slow weights are those of all."""
+        rows = gradient.indices
+        own = (weight,) + tuple(slots[: len(self.rule.slots)])
+        before = tf.identity(weight)
+        gathered = [tf.gather(v, rows) for v in own]
+        moved = self._moved(name, gathered[0], gradient.values, gathered[1:], rate, scale, count)
+        with tf.control_dependencies([before] + moved):
+            scattered = tf.group(*[tf.scatter_update(v, rows, new) for v, new in zip(own, moved)])
+        if not self.rule.lookahead:
+            return scattered
+        with tf.control_dependencies([scattered]):
+            after = weight.read_value() if hasattr(weight, "read_value") else tf.identity(weight)
+            new_weight, slow = self._looked_ahead(before, after, slots[-1], count)
+            return tf.group(tf.assign(weight, new_weight), tf.assign(slots[-1], slow))
+
+    def _moved(
+        self, name: str, weight: Any, gradient: Any, slots: Sequence[Any], rate: Any, scale: Any, count: Any
+    ) -> List[tf.Tensor]:
+        """The new weight and the new slots of the rule."""
+        dtype = weight.dtype.base_dtype
+        gradient = tf.cast(gradient, dtype) if scale is None else tf.cast(gradient, dtype) * tf.cast(scale, dtype)
+        if self.rule.centralizes and _KERNEL.search(name):
+            gradient -= tf.reduce_mean(gradient, axis=list(range(len(gradient.shape) - 1)), keepdims=True)
+        u, new_slots = self.rule.direction(gradient, slots, count)
+        if self._do_use_weight_decay(name):
+            u += self.weight_decay_rate * weight
+        if self.rule.trust_ratio and not self._is_excluded(name):
+            u *= _trust_ratio(weight, u)
+        return [weight - tf.cast(rate, dtype) * u] + list(new_slots)
+
+    def _looked_ahead(self, before: Any, after: Any, slow: Any, count: Any) -> Tuple[tf.Tensor, tf.Tensor]:
+        """(weight, slow weight) after Lookahead; `before` and `after` are the weight around the inner update."""
+        assert self.rule.lookahead is not None
+        steps, alpha = self.rule.lookahead
+        # Slow weights are taken in the first update. By arithmetic on 0 and 1 the branch not taken leaves no trace.
+        slow = tf.where(tf.fill(tf.shape(after), tf.equal(count, 1.0)), before, slow)
+        due = tf.cast(tf.equal(tf.floormod(count, tf.cast(steps, count.dtype)), 0.0), after.dtype)
+        slow += due * alpha * (after - slow)
+        return after + due * (slow - after), slow
+
+    def _slot(self, variable: Any, slot: str, initial: float) -> Any:
+        if not initial:
+            return self._zeros_slot(variable, slot, slot)
+        shape, dtype = variable.shape, variable.dtype.base_dtype
+        return self._get_or_make_slot_with_initializer(
+            variable, tf.constant_initializer(initial), shape, dtype, slot, slot
+        )
 
     def _count_updates(self, strategy: tf.distribute.Strategy, variable: Any) -> Any:
         """t of this update: the count before it plus one. The new count is stored once t has been read."""
@@ -154,12 +400,26 @@ class RuleOptimizer(tf.train.Optimizer):
         with tf.control_dependencies([t]):
             stored = strategy.extended.update(counter, _add_one, group=True)
         with tf.control_dependencies([stored]):
-            return tf.identity(t)
+            return tf.cast(t, tf.float64)
+
+    def _is_excluded(self, param_name: str) -> bool:
+        return any(re.search(pattern, param_name) for pattern in self.exclude_from_weight_decay or ())
 
     def _do_use_weight_decay(self, param_name: str) -> bool:
         """Whether the variable of this name is decayed."""
-        patterns = self.exclude_from_weight_decay or ()
-        return bool(self.weight_decay_rate) and not any(re.search(pattern, param_name) for pattern in patterns)
+        return bool(self.weight_decay_rate) and not self._is_excluded(param_name)
+
+
+_KERNEL = re.compile("kernel$")
+
+
+def _trust_ratio(weight: Any, update: tf.Tensor) -> tf.Tensor:
+    """‖w‖ / ‖u‖; 1 where either is 0."""
+    weight_norm, update_norm = tf.norm(weight), tf.norm(update)
+    usable = tf.logical_and(weight_norm > 0, update_norm > 0)
+    return tf.where(
+        usable, weight_norm / tf.where(usable, update_norm, tf.ones_like(update_norm)), tf.ones_like(weight_norm)
+    )
 
 
 def _add_one(variable: Any) -> Any:
@@ -178,9 +438,33 @@ def _container(variable: Any) -> Any:
     return variable if found is None else found
 
 
+def _unique_rows(gradient: Any) -> Any:
+    """Duplicate rows of a sparse gradient summed; a dense one as it is."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    rows, place = tf.unique(gradient.indices)
+    summed = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+    return tf.IndexedSlices(summed, rows, gradient.dense_shape)
+
+
 def _dense(gradient: Any) -> tf.Tensor:
     """Duplicate rows of a sparse gradient are summed, by a segment sum: a scatter-add's result varies with threads."""
     return tf.convert_to_tensor(gradient)
 
 
-RULES: Dict[str, Callable[..., Rule]] = {"adamw": adamw}
+RULES: Dict[str, Callable[..., Rule]] = {
+    "adadelta": adadelta,
+    "adagrad": adagrad,
+    "adam": adam,
+    "adamw": adamw,
+    "amsgrad": amsgrad,
+    "lamb": lamb,
+    "lazyadam": lazyadam,
+    "momentum": momentum,
+    "nadam": nadam,
+    "nag": nag,
+    "radam": radam,
+    "ranger": ranger,
+    "rmsprop": rmsprop,
+    "sgd": sgd,
+}

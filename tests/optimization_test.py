@@ -228,7 +228,7 @@ if hasattr(tf.config, "set_logical_device_configuration"):
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
-def trained(strategy, clip, correct):
+def trained(strategy, clip, options):
     with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
         step = tf.get_variable("global_step", [], tf.int64, initializer=tf.zeros_initializer(), trainable=False,
                                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
@@ -240,7 +240,7 @@ def trained(strategy, clip, correct):
             x = tf.slice(tf.constant(data), tf.stack([start, 0]), [n, 3])
             w = tf.get_variable("w", initializer=np.eye(3, dtype=np.float32))
             loss = tf.reduce_sum(tf.square(tf.matmul(x, w) - 1.0)) / 8
-            config = optimization.OptimizerConfig(clip_norm=clip, bias_correction=correct)
+            config = optimization.OptimizerConfig(clip_norm=clip, **options)
             update = optimization.create_update(loss, np.linspace(.1, .01, 10), config, step)
             with tf.control_dependencies([update.train_op]):
                 return tf.identity(update.grad_norm)
@@ -253,15 +253,16 @@ def trained(strategy, clip, correct):
         assert session.run(step) == 5
         return session.run(w), norms
 
-for clip in (0.0, 1.0):
-    for correct in (False, True):
-        results = []
-        for make in (lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
-                     lambda: tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])):
-            with tf.Graph().as_default():
-                results.append(trained(make(), clip, correct))
-        np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-5)
+cases = [(0.0, {{}}), (1.0, {{}})] + [(1.0, dict(optimizer=name)) for name in optimizers.RULES]
+cases += [(1.0, dict(optimizer=name, lookahead_steps=2)) for name in ("adamw", "lazyadam", "sgd")]
+for clip, options in cases:
+    results = []
+    for make in (lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
+                 lambda: tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])):
+        with tf.Graph().as_default():
+            results.append(trained(make(), clip, options))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5, atol=1e-6, err_msg=str(options))
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-5, err_msg=str(options))
 print("equal")
 """
 

@@ -9,7 +9,7 @@ and the next older one taken.
 import os
 import re
 import shutil
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -185,8 +185,9 @@ class LoadReport(NamedTuple):
         return "\n".join(lines)
 
 
-# What a training checkpoint holds besides weights.
-_TRAINING_ONLY = re.compile(r"(/adam_[mv](_\d+)?$)|(^global_step$)|(^training_state/)")
+def _is_weight(name: str, names: Container[str]) -> bool:
+    """Whether a variable of a training checkpoint is a weight: not a slot (`<weight>/<slot>`), step or counter."""
+    return name.rpartition("/")[0] not in names and name != "global_step" and not name.startswith("training_state/")
 
 
 def match_weights(
@@ -196,7 +197,8 @@ def match_weights(
 
     Raises UserError where nothing matches, or where a shape differs; a head's shape may differ with reset_head.
     """
-    found = {name: shape for name, shape in shapes_in(prefix).items() if not _TRAINING_ONLY.search(name)}
+    everything = shapes_in(prefix)
+    found = {name: shape for name, shape in everything.items() if _is_weight(name, everything)}
     head = [name for name in model if name.startswith(tuple(head_variables))]
     wanted = {name: shape for name, shape in model.items() if not (reset_head and name in head)}
     report = LoadReport(

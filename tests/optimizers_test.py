@@ -1,0 +1,317 @@
+"""Every rule against a float64 twin, dense and sparse; what holds of all; TensorFlow's own classes."""
+
+import inspect
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import optimization
+from errors import UserError
+from optimizers import RULES, RuleOptimizer, lookahead
+
+STEPS, SHAPE = 30, (7, 4)
+ROWS = [[0, 2, 2, 5], [1, 1, 6], [3]]  # of a sparse gradient, by step; duplicates are summed
+
+
+def adam_factor(t, beta_1, beta_2):
+    return np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+
+
+def averages(s, g, beta_1, beta_2):
+    s["m"] = beta_1 * s.get("m", 0) + (1 - beta_1) * g
+    s["v"] = beta_2 * s.get("v", 0) + (1 - beta_2) * g**2
+    return s["m"], s["v"]
+
+
+def twin_momentum(s, g, t, momentum=0.9):
+    s["a"] = momentum * s.get("a", 0) + g
+    return s["a"]
+
+
+def twin_nag(s, g, t, momentum=0.9):
+    return g + momentum * twin_momentum(s, g, t, momentum)
+
+
+def twin_adagrad(s, g, t):
+    s["s"] = s.get("s", 0.1) + g**2
+    return g / np.sqrt(s["s"])
+
+
+def twin_adadelta(s, g, t, rho=0.95, epsilon=1e-8):
+    s["s"] = rho * s.get("s", 0) + (1 - rho) * g**2
+    u = np.sqrt(s.get("d", 0) + epsilon) / np.sqrt(s["s"] + epsilon) * g
+    s["d"] = rho * s.get("d", 0) + (1 - rho) * u**2
+    return u
+
+
+def twin_rmsprop(s, g, t, rho=0.9, epsilon=1e-10):
+    s["s"] = rho * s.get("s", 1.0) + (1 - rho) * g**2
+    return g / np.sqrt(s["s"] + epsilon)
+
+
+def twin_adamw(s, g, t, beta_1=0.9, beta_2=0.999, epsilon=1e-6, bias_correction=False):
+    m, v = averages(s, g, beta_1, beta_2)
+    return m / (np.sqrt(v) + epsilon) * (adam_factor(t, beta_1, beta_2) if bias_correction else 1)
+
+
+def twin_adam(s, g, t, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    return twin_adamw(s, g, t, beta_1, beta_2, epsilon, True)
+
+
+def twin_amsgrad(s, g, t, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    m, v = averages(s, g, beta_1, beta_2)
+    s["h"] = np.maximum(s.get("h", 0), v)
+    return m / (np.sqrt(s["h"]) + epsilon) * adam_factor(t, beta_1, beta_2)
+
+
+def twin_nadam(s, g, t, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+    def mu(i):
+        return beta_1 * (1 - 0.5 * 0.96 ** (0.004 * i))
+
+    m, v = averages(s, g, beta_1, beta_2)
+    product = np.prod([mu(i) for i in range(1, t + 1)])
+    g_hat, m_hat = g / (1 - product), m / (1 - product * mu(t + 1))
+    return ((1 - mu(t)) * g_hat + mu(t + 1) * m_hat) / (np.sqrt(v / (1 - beta_2**t)) + epsilon)
+
+
+def twin_radam(s, g, t, beta_1=0.9, beta_2=0.999, epsilon=1e-8, early_steps=False):
+    m, v = averages(s, g, beta_1, beta_2)
+    rho_inf = 2 / (1 - beta_2) - 1
+    rho = rho_inf - 2 * t * beta_2**t / (1 - beta_2**t)
+    if rho < 5:
+        return m / (1 - beta_1**t) if early_steps else np.zeros_like(g)
+    r = np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+    return r * adam_factor(t, beta_1, beta_2) * m / (np.sqrt(v) + epsilon)
+
+
+def twin_ranger(s, g, t):
+    return twin_radam(s, g - g.mean(axis=0, keepdims=True), t, 0.95, 0.999, 1e-5)
+
+
+TWINS = dict(sgd=lambda s, g, t: g, momentum=twin_momentum, nag=twin_nag, adagrad=twin_adagrad, adadelta=twin_adadelta)
+TWINS.update(rmsprop=twin_rmsprop, adamw=twin_adamw, lamb=twin_adamw, adam=twin_adam, lazyadam=twin_adam)
+TWINS.update(amsgrad=twin_amsgrad, nadam=twin_nadam, radam=twin_radam, ranger=twin_ranger)
+
+
+def gradients_of(sparse):
+    """[STEPS] dense gradients, and for sparse ones their (rows, values)."""
+    rng = np.random.RandomState(3)
+    dense, parts = [], []
+    for step in range(STEPS):
+        if not sparse:
+            dense.append(rng.randn(*SHAPE))
+            continue
+        rows = ROWS[step % len(ROWS)]
+        values = rng.randn(len(rows), SHAPE[1])
+        gradient = np.zeros(SHAPE)
+        np.add.at(gradient, rows, values)
+        dense.append(gradient)
+        parts.append((rows, values))
+    return dense, parts
+
+
+def train(rule, rates, decay=0.0, sparse=False, name="dense/kernel", use_resource=True, initial=None, **options):
+    """The weight after every update by the graph; starts from ones by halves, or `initial`."""
+    dense, parts = gradients_of(sparse)
+    with tf.Graph().as_default(), tf.variable_scope("", use_resource=use_resource), tf.Session() as session:
+        weight = tf.get_variable(name, initializer=start() if initial is None else initial)
+        rate = tf.placeholder(tf.float32, [])
+        optimizer = RuleOptimizer(rate, rule, weight_decay_rate=decay, exclude_from_weight_decay=["bias"], **options)
+        if sparse:
+            feeds = [tf.placeholder(tf.int32, [None]), tf.placeholder(tf.float32, [None, SHAPE[1]])]
+            gradient = tf.IndexedSlices(feeds[1], feeds[0], tf.constant(SHAPE))
+        else:
+            feeds = [tf.placeholder(tf.float32, SHAPE)]
+            gradient = feeds[0]
+        step = tf.train.get_or_create_global_step()
+        train_op = optimizer.apply_gradients(zip([gradient], [weight]), global_step=step)  # zip: can be read only once
+        session.run(tf.global_variables_initializer())
+        found = []
+        for number, value in enumerate(rates):
+            fed = parts[number % STEPS] if sparse else (dense[number % STEPS],)
+            session.run(train_op, dict(zip([rate] + feeds, (value,) + tuple(fed))))
+            found.append(session.run(weight))
+        assert session.run(step) == len(rates)
+        return np.array(found)
+
+
+def start():
+    return (1.0 + np.arange(np.prod(SHAPE)).reshape(SHAPE) / 8).astype(np.float32)
+
+
+def train_twin(name, rates, decay=0.0, sparse=False, look=None):
+    dense, parts = gradients_of(sparse)
+    weight, slots = start().astype(np.float64), {}
+    lazy = name == "lazyadam" and sparse
+    by_row = [{} for _ in range(SHAPE[0])]
+    if name == "ranger":
+        look = (6, 0.5)
+    slow, found = weight.copy(), []
+    for t, rate in enumerate(rates, 1):
+        gradient = dense[t - 1]
+        if lazy:
+            for row in set(parts[t - 1][0]):
+                u = TWINS[name](by_row[row], gradient[row], t)
+                weight[row] -= rate * (u + decay * weight[row])
+        else:
+            u = TWINS[name](slots, gradient, t) + decay * weight
+            if name == "lamb":
+                u *= np.linalg.norm(weight) / np.linalg.norm(u) if np.linalg.norm(u) else 1.0
+            weight = weight - rate * u
+        if look and t % look[0] == 0:
+            slow += look[1] * (weight - slow)
+            weight = slow.copy()
+        found.append(weight.copy())
+    return np.array(found)
+
+
+def assert_close(found, expected, tolerance=2e-6):
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+
+
+RATES = 0.05 * (1.0 - np.arange(STEPS) / 40.0)
+
+
+def test_every_rule_has_a_twin():
+    assert set(TWINS) == set(RULES)
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_rule_follows_its_float64_twin(name, sparse, use_resource):
+    rates = 20 * RATES if name == "adadelta" else RATES  # whose paper has a rate of 1
+    for decay in (0.0, 0.01):
+        found = train(RULES[name](), rates, decay, sparse, use_resource=use_resource)
+        assert_close(found, train_twin(name, rates, decay, sparse))
+        assert np.abs(found[-1] - start()).max() > 1e-3  # it moved
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_rate_0_and_decay_0_change_nothing(name, wrapped, sparse):
+    rule = lookahead(RULES[name](), 3) if wrapped else RULES[name]()
+    found = train(rule, np.zeros(20), sparse=sparse)
+    assert np.array_equal(found, np.broadcast_to(start(), found.shape))
+
+
+@pytest.mark.parametrize("steps, alpha", [(5, 0.3), (10, 0.7), (25, 0.5)])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lazyadam", "radam"])
+def test_lookahead_moves_slow_weights_towards_fast_ones(name, steps, alpha):
+    found = train(lookahead(RULES[name](), steps, alpha), RATES, 0.01)
+    assert_close(found, train_twin(name, RATES, 0.01, look=(steps, alpha)))
+    fast = train(RULES[name](), RATES, 0.01)
+    assert np.array_equal(found[: steps - 1], fast[: steps - 1])
+    slow = start() + alpha * (fast[steps - 1].astype(np.float64) - start())  # from the weights that were loaded
+    assert_close(found[steps - 1], slow)
+
+
+def test_radam_has_the_numbers_of_the_literature():
+    for decay, expected in (
+        (0.0, ([0.985769, 1.985269], [2.986119, 3.986068])),
+        (0.01, ([0.984775, 1.983276], [2.983125, 3.982076])),
+    ):
+        with tf.Graph().as_default(), tf.Session() as session:
+            weights = [
+                tf.get_variable("w{}".format(n), initializer=np.float32(v)) for n, v in ((0, [1, 2]), (1, [3, 4]))
+            ]
+            gradients = [tf.constant([0.1, 0.2]), tf.constant([0.03, 0.04])]
+            optimizer = RuleOptimizer(1e-3, RULES["radam"](epsilon=1e-7, early_steps=True), weight_decay_rate=decay)
+            train_op = optimizer.apply_gradients(zip(gradients, weights))
+            session.run(tf.global_variables_initializer())
+            for _ in range(100):
+                session.run(train_op)
+            np.testing.assert_allclose(session.run(weights), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "name, stock",
+    [
+        ("sgd", lambda rate: tf.train.GradientDescentOptimizer(rate)),
+        ("momentum", lambda rate: tf.train.MomentumOptimizer(rate, 0.9)),
+        ("nag", lambda rate: tf.train.MomentumOptimizer(rate, 0.9, use_nesterov=True)),
+        ("adagrad", lambda rate: tf.train.AdagradOptimizer(rate)),
+        ("adadelta", lambda rate: tf.train.AdadeltaOptimizer(rate, 0.95, 1e-8)),
+        ("rmsprop", lambda rate: tf.train.RMSPropOptimizer(rate, 0.9, 0.0, 1e-10)),
+        ("adam", lambda rate: tf.train.AdamOptimizer(rate)),
+    ],
+)
+def test_tensorflows_own_optimizers_agree(name, stock):
+    dense, _ = gradients_of(False)
+    with tf.Graph().as_default(), tf.Session() as session:
+        weight = tf.get_variable("w", initializer=start(), use_resource=True)
+        rate, gradient = tf.placeholder(tf.float32, []), tf.placeholder(tf.float32, SHAPE)
+        train_op = stock(rate).apply_gradients([(gradient, weight)])
+        session.run(tf.global_variables_initializer())
+        expected = []
+        for value, fed in zip(RATES, dense):
+            session.run(train_op, {rate: value, gradient: fed})
+            expected.append(session.run(weight))
+    assert_close(train(RULES[name](), RATES), np.array(expected))
+
+
+def test_lamb_takes_ratio_1_for_names_that_are_not_decayed_and_for_weights_of_0():
+    for name, initial in (("dense/bias", None), ("dense/kernel", np.zeros(SHAPE, np.float32))):
+        plain = train(RULES["adamw"](), RATES[:1], name=name, initial=initial)
+        assert_close(train(RULES["lamb"](), RATES[:1], name=name, initial=initial), plain)
+
+
+def test_ranger_centralizes_kernels_alone():
+    for name, expected in (("dense/kernel", False), ("bert/embeddings/word_embeddings", True)):
+        rule = RULES["ranger"]()
+        found = train(rule, RATES, name=name)
+        plain = train(rule._replace(centralizes=False), RATES, name=name)
+        assert np.array_equal(found, plain) == expected
+
+
+def test_lazyadam_leaves_rows_without_a_gradient_alone():
+    found = train(RULES["lazyadam"](), RATES, decay=0.01, sparse=True)
+    assert np.array_equal(found[-1][4], start()[4])  # no step has row 4
+    assert not np.array_equal(train(RULES["adam"](), RATES, decay=0.01, sparse=True)[-1][4], start()[4])
+
+
+def test_multipliers_scale_the_rate_and_layers_are_counted_from_the_top():
+    names = ["bert/embeddings/word_embeddings", "bert/pooler/dense/kernel", "output_weights"]
+    names += ["bert/encoder/layer_{}/output/dense/kernel".format(n) for n in range(3)]
+    config = optimization.OptimizerConfig(layerwise_lr_decay=0.5, lr_multipliers=(("output_", 10.0), ("layer_1", 3.0)))
+    found = optimization.rate_multipliers(config, names)
+    assert [found[name] for name in names] == [0.5**4, 1.0, 10.0, 0.5**3, 3.0 * 0.5**2, 0.5]
+    doubled = train(RULES["adamw"](), RATES, rate_multiplier=lambda name: 2.0)
+    assert_close(doubled, train(RULES["adamw"](), 2 * RATES))
+
+
+def test_frozen_variables_have_no_slots_and_stay_and_patterns_must_match():
+    def built(**config):
+        a, b = (tf.get_variable(name, initializer=np.ones(3, np.float32)) for name in ("encoder/a", "head/b"))
+        loss = tf.reduce_sum(tf.square(a) + b)
+        step = tf.train.get_or_create_global_step()
+        return a, b, optimization.create_update(loss, np.full(5, 0.1), optimization.OptimizerConfig(**config), step)
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        a, b, update = built(freeze=("^encoder/",))
+        session.run(tf.global_variables_initializer())
+        session.run(update.train_op)
+        assert session.run(a).tolist() == [1.0] * 3 and session.run(b)[0] < 1.0
+        assert not [v for v in tf.global_variables() if v.op.name.startswith("encoder/a/")]
+    for config, said in (
+        (dict(freeze=("nothing",)), "--freeze: 'nothing' matches no variable"),
+        (dict(freeze=(".",)), "--freeze=.: nothing is left to train"),
+        (dict(lr_multipliers=(("nothing", 2.0),)), "--lr_multipliers: 'nothing' matches no variable"),
+    ):
+        with tf.Graph().as_default(), pytest.raises(UserError) as error:
+            built(**config)
+        assert said in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_number_that_the_rule_does_not_read_is_refused(name):
+    read = inspect.signature(RULES[name]).parameters
+    for flag, argument in optimization._ARGUMENTS.items():
+        config = optimization.OptimizerConfig(optimizer=name, **{flag: 0.5})
+        if argument in read:
+            optimization.rule_of(config)
+        else:
+            with pytest.raises(UserError, match="--{}: --optimizer={} does not read it".format(flag, name)):
+                optimization.rule_of(config)
