@@ -219,13 +219,14 @@ def test_a_second_run_in_the_same_folder_is_refused(tiny, tmp_path, capsys):
     assert "another run is writing there" in message
 
 
-def test_interrupt_before_training_exits_130(tiny, tmp_path):
+@pytest.mark.parametrize("seconds", [1.5, 2.0, 3.0])
+def test_interrupt_before_training_exits_130(tiny, tmp_path, seconds):
     process = subprocess.Popen(
         command(tiny.flags(output_dir=str(tmp_path / "out"), do_train="true")),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(2.0)  # in the import of TensorFlow, mostly
+    time.sleep(seconds)  # in the import of TensorFlow, mostly
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
