@@ -21,7 +21,7 @@ from optimization import OptimizerConfig, rule_of
 from optimizers import RULES
 from schedules import DECAY_BEGINS, SCHEDULES
 from tasks.classification_data import LABEL_TYPES, PROCESSORS
-from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
+from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES, PlanConfig
 from training.session_engine import EngineConfig
 
 FLAGS = absl_flags.FLAGS
@@ -173,7 +173,13 @@ _WEIGHTS = [
         None,
         "Which checkpoint of a folder; the best where there is one, else the last.",
     ),
-    Flag("resume_mode", ("auto",), "auto", "auto: continue exactly what output_dir holds, else start."),
+    Flag(
+        "resume_mode",
+        RESUME_MODES,
+        "auto",
+        "auto: continue exactly what output_dir holds, else start; exact: continue or fail; weights: a further stage "
+        "from the weights of a fine-tuned init_checkpoint, with step, slots and plan of its own; fresh: start or fail.",
+    ),
     Flag("allow_plan_change", "boolean", False, "Continue although the plan differs from the run's."),
     Flag("reset_head", "boolean", False, "Start a new head where init_checkpoint has one for other labels."),
 ]
@@ -492,6 +498,10 @@ def classifier_config() -> ClassifierConfig:
         _require(
             not (f.from_scratch and f.init_checkpoint),
             "--from_scratch and --init_checkpoint were both given. Give one.",
+        )
+        _require(
+            f.resume_mode != "weights" or bool(f.init_checkpoint),
+            "--resume_mode=weights needs --init_checkpoint: the run, or checkpoint, whose weights it starts from.",
         )
     else:
         _require(not given("class_weights"), "--class_weights weighs what is learned: give it with --do_train.")

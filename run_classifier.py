@@ -126,6 +126,8 @@ def train(config: flags.ClassifierConfig) -> None:
         records, data_lines = open_records(config, job, cache)
         saved = saved_plan(folder)
         plan = make_plan(config, job, len(records["train"]), saved)
+        if config.weights.resume_mode == "weights":
+            plan = with_lineage(config, plan, saved)
         say(plans.describe(plan))
         checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
@@ -485,7 +487,28 @@ def decide(
             evaluated=state.evaluated_step == step or saved is None or not (saved.eval_every_steps and config.do_eval),
         )
     has_weights = bool(config.weights.init_checkpoint or config.weights.from_scratch)
-    return prefix, plans.decide(folder_state, plan, has_weights, config.weights.allow_plan_change)
+    weights = config.weights
+    return prefix, plans.decide(folder_state, plan, has_weights, weights.allow_plan_change, weights.resume_mode)
+
+
+def with_lineage(config: flags.ClassifierConfig, plan: plans.Plan, saved: Optional[plans.Plan]) -> plans.Plan:
+    """The plan of a further stage, which says whose weights it starts from; prints what differs from that run's."""
+    assert config.weights.init_checkpoint is not None and config.weights.output_dir is not None
+    if saved is not None and "stage" in saved.notes:
+        lineage = {name: saved.notes[name] for name in ("stage", "weights from")}
+        return dataclasses.replace(plan, notes=dict(plan.notes, **lineage))
+    prefix = checkpoint.resolve(config.weights.init_checkpoint, config.weights.checkpoint)
+    source = os.path.dirname(prefix)
+    if os.path.basename(source) == checkpoint.BEST_FOLDER:
+        source = os.path.dirname(source)
+    if os.path.abspath(source) == os.path.abspath(config.weights.output_dir):
+        raise UserError(
+            "--resume_mode=weights: --init_checkpoint is in --output_dir. Write the stage to another folder."
+        )
+    corrected = config.optimizer.optimizer not in ("adamw", "lamb") or bool(config.optimizer.bias_correction)
+    plan, lines = plans.next_stage(plan, saved_plan(source), prefix, corrected)
+    say("Stage {} beside the stage before:\n  {}".format(plan.notes["stage"], "\n  ".join(lines) or "the same"))
+    return plan
 
 
 def saved_plan(folder: str) -> Optional[plans.Plan]:
@@ -507,6 +530,12 @@ def load_for_training(engine: Engine, config: flags.ClassifierConfig, plan: plan
     elif config.weights.init_checkpoint is not None:
         initial = checkpoint.resolve(config.weights.init_checkpoint, config.weights.checkpoint)
         report = session_engine.load_weights(engine, initial, config.weights.reset_head)
+        head = [name for name in report.missing if name.startswith(engine.task.head_variables)]
+        if config.weights.resume_mode == "weights" and head and not config.weights.reset_head:
+            raise UserError(
+                "--resume_mode=weights: {} has no trained head, so it is not a stage to go on from. Use "
+                "--resume_mode=auto, or --reset_head.".format(initial)
+            )
         say("Initial weights from {}: {}".format(initial, report))
     else:
         say("Initial weights: random (--from_scratch)")

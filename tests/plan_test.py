@@ -184,3 +184,43 @@ def test_decisions(state, config, weights, allow, action):
 def test_undecidable_folders_are_refused(state, weights, said):
     with pytest.raises(UserError, match=said):
         decide(state, plan_of(), weights, False)
+
+
+RUN, DONE, NO_RUN = FolderState(100, plan_of()), FolderState(343, plan_of()), FolderState(None, None)
+
+
+@pytest.mark.parametrize(
+    "mode, state, found",
+    [
+        ("auto", NO_RUN, "start"),
+        ("auto", RUN, "continue"),
+        ("auto", DONE, "finished"),
+        ("exact", NO_RUN, "--resume_mode=exact: --output_dir holds no run"),
+        ("exact", RUN, "continue"),
+        ("exact", DONE, "finished"),
+        ("weights", NO_RUN, "start"),
+        ("weights", RUN, "continue"),
+        ("weights", DONE, "finished"),
+        ("fresh", NO_RUN, "start"),
+        ("fresh", RUN, "--resume_mode=fresh: --output_dir holds a run at step 100"),
+        ("fresh", DONE, "--resume_mode=fresh: --output_dir holds a run at step 343"),
+    ],
+)
+def test_every_cell_of_the_table_of_resume_modes(mode, state, found):
+    if found.startswith("--"):
+        with pytest.raises(UserError, match=found):
+            decide(state, plan_of(), True, False, mode)
+    else:
+        assert decide(state, plan_of(), True, False, mode).action == found
+
+
+def test_a_stage_knows_its_number_and_warns_of_a_start_at_full_rate():
+    first = plan_of()
+    second, lines = plans.next_stage(plan_of(learning_rate=1e-5, num_warmup_steps=0), first, "a/model.ckpt-343", False)
+    assert second.notes["stage"] == 2 and second.notes["weights from"] == "a/model.ckpt-343"
+    assert "learning_rate: 5e-05 → 1e-05" in lines and "starts at full rate" in second.warnings[-1]
+    third, _ = plans.next_stage(plan_of(), second, "b/model.ckpt-9", False)
+    assert third.notes["stage"] == 3 and not third.warnings
+    for corrected, source in ((True, first), (True, None)):
+        plan, lines = plans.next_stage(plan_of(num_warmup_steps=0), source, "x", corrected)
+        assert not plan.warnings and plan.notes["stage"] == 2

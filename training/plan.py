@@ -361,6 +361,24 @@ def _rate_change(old: Plan, new: Plan, step: int) -> str:
     return "at step {}: lr {} → {}".format(step, rate(old), rate(new))
 
 
+def next_stage(new: Plan, source: Optional[Plan], weights_from: str, corrected: bool) -> Tuple[Plan, List[str]]:
+    """(the plan of a further stage with its lineage in the notes, what differs from the stage before).
+
+    source: the plan of the run that the weights are of; None where it has none. corrected: whether the optimizer
+    corrects its averages for their start at 0.
+    """
+    stage = (source.notes.get("stage", 1) if source else 1) + 1
+    warnings = new.warnings
+    if not new.num_warmup_steps and not corrected:
+        warnings += (
+            "The stage starts at full rate with empty averages: without warm-up or --bias_correction the first updates "
+            "are several times larger than the rate says.",
+        )
+    lines = [str(d) for d in compare(source, new)] if source else ["the source has no plan.json: nothing to compare"]
+    notes = dict(new.notes, stage=stage, **{"weights from": weights_from})
+    return dataclasses.replace(new, notes=notes, warnings=warnings), lines
+
+
 # --- what to restore --------------------------------------------------------------------------------------------------
 
 
@@ -386,14 +404,34 @@ class FolderState(NamedTuple):
     evaluated: bool = True
 
 
-def decide(folder: FolderState, new: Plan, has_initial_weights: bool, allow_plan_change: bool) -> Decision:
-    """`--resume_mode=auto`: continue exactly what the folder holds, else start. Raises UserError with the remedy."""
+RESUME_MODES = ("auto", "exact", "weights", "fresh")
+
+
+def decide(
+    folder: FolderState, new: Plan, has_initial_weights: bool, allow_plan_change: bool, resume_mode: str = "auto"
+) -> Decision:
+    """What to do with a folder. Raises UserError with the remedy.
+
+    auto: continue exactly what the folder holds, else start. exact: continue, never start. weights: start a further
+    stage from a fine-tuned model's weights, or continue that stage. fresh: start, never continue.
+    """
+    if resume_mode == "fresh" and folder.step is not None:
+        raise UserError(
+            "--resume_mode=fresh: --output_dir holds a run at step {}. Use an empty folder, or --resume_mode=auto to "
+            "continue it.".format(folder.step)
+        )
     if folder.step is None:
+        if resume_mode == "exact":
+            raise UserError(
+                "--resume_mode=exact: --output_dir holds no run to continue. Check the path, or use --resume_mode=auto."
+            )
         if not has_initial_weights:
             raise UserError(
                 "--output_dir holds no run to continue and no weights were given. Pass --init_checkpoint, or "
                 "--from_scratch to start from random weights."
             )
+        if resume_mode == "weights":
+            return Decision("start", "a further stage: weights alone, step 0, empty slots")
         return Decision("start", "the folder holds no checkpoint")
     if folder.plan is None:
         if not allow_plan_change:
