@@ -120,7 +120,9 @@ def train(config: flags.ClassifierConfig) -> None:
     job = make_job(config, model_dir=None)
     if config.dry_run:
         examples = len(feature_cache.example_ids(job.task, "train", config.data.max_train_examples, config.plan.seed))
-        print(plans.describe(make_plan(config, job, examples, saved_plan(folder))))
+        plan = make_plan(config, job, examples, saved_plan(folder))
+        print(plans.describe(plan))
+        draw(plan, folder)
         return
     with locked(folder), cache_folder(config) as cache:
         records, data_lines = open_records(config, job, cache)
@@ -143,6 +145,16 @@ def train(config: flags.ClassifierConfig) -> None:
             session_engine.load_trained(engine, checkpoint.resolve(folder, config.weights.checkpoint))
         evaluate_and_predict(engine, config, job, records, folder)
         session_engine.close(engine)
+
+
+def draw(plan: plans.Plan, folder: str) -> None:
+    """The learning rate of every step, on the terminal and as learning_rate.png."""
+    print("\n" + reports.sketch_curve(plans.rates(plan)))
+    path = os.path.join(folder, "learning_rate.png")
+    if reports.plot_curves(path, {plan.lr_schedule: plans.rates(plan)}):
+        print("Wrote " + path)
+    else:
+        print("No figure was written: matplotlib is not installed.")
 
 
 def use_trained_model(config: flags.ClassifierConfig) -> None:

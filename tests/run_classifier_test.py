@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import filelock
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import command, mistake
+from conftest import ROOT, command, mistake, succeed
 
 
 def tensors(folder, step):
@@ -174,12 +175,12 @@ def test_two_replicas_equal_one(tiny, run_command, tmp_path):
             assert np.abs(value - second[name]).max() <= 1e-3 * scale, name
 
 
-def test_dry_run_prints_the_plan_and_writes_nothing(tiny, run_command, tmp_path):
+def test_dry_run_prints_the_plan_and_starts_no_run(tiny, run_command, tmp_path):
     folder = tmp_path / "out"
     process = run_command(tiny.flags(output_dir=str(folder), num_train_steps=None, dry_run="true"))
     assert process.returncode == 0, process.stderr
     assert "200 examples / 16 = 12.5 an epoch × 3 epochs → 37" in process.stdout
-    assert not folder.exists()
+    assert not folder.exists() or os.listdir(str(folder)) == ["learning_rate.png"]
 
 
 @pytest.mark.parametrize(
@@ -231,3 +232,32 @@ def test_interrupt_before_training_exits_130(tiny, tmp_path, seconds):
     _, errors = process.communicate()
     assert process.returncode == 130
     assert b"Traceback" not in errors
+
+
+def test_a_dry_run_draws_the_rates_and_trains_nothing(tiny, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    folder = str(tmp_path / "out")
+    printed = succeed(
+        tiny.flags(output_dir=folder, dry_run="true", num_warmup_steps=30, lr_schedule="constant"), capsys
+    )
+    assert "learning rate: constant, 0 at step 0, highest 0.001 at step 30" in printed
+    rows = [line.split("│")[1] for line in printed.split("\n") if "│" in line]
+    assert len(rows) == 10
+    for level, row in zip(range(10, 0, -1), rows):  # column c stands for step c; the rate is a ramp, then flat
+        assert row == "".join("█" if min(c / 30, 1.0) * 10 > level - 1 + 1e-9 else " " for c in range(60)).rstrip()
+    with open(os.path.join(folder, "learning_rate.png"), "rb") as file:
+        assert file.read(4) == b"\x89PNG"
+    assert os.listdir(folder) == ["learning_rate.png"]
+
+
+def test_schedules_are_drawn_in_one_figure_and_a_wrong_one_is_named(tmp_path):
+    pytest.importorskip("matplotlib")
+    script = os.path.join(ROOT, "scripts", "plot_schedule.py")
+    figure = str(tmp_path / "figure.png")
+    schedule = "cosine:num_warmup_steps=10,decay_begin=warmup_end"
+    subprocess.run([sys.executable, script, figure, "polynomial", schedule, "--steps=50"], check=True)
+    assert os.path.getsize(figure) > 1000
+    for wrong, said in (("cosin", "'cosin' is not one of"), ("cosine:power=2", "'power=2' is not a number")):
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        process = subprocess.run([sys.executable, script, figure, wrong], **pipes)
+        assert process.returncode == 2 and said in process.stderr and "Traceback" not in process.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -104,3 +105,28 @@ def test_what_is_no_stage_is_refused(first_stage, tiny, tmp_path, capsys):
     assert "--resume_mode=fresh: --output_dir holds a run at step 30" in said(
         resume_mode="fresh", output_dir=str(tmp_path / "copy")
     )
+
+
+def test_upstreams_trap_is_refused_and_the_printed_remedy_trains_on(tiny, tmp_path, capsys):
+    """Three epochs, then twice the batch: upstream goes on at rate 0, and no weight changes."""
+    folder = str(tmp_path / "run")
+    flags = dict(output_dir=folder, do_train="true", num_train_steps=None, num_train_epochs=3, log_every_steps=1)
+    succeed(tiny.flags(**flags), capsys)  # 200 examples / 16 = 12.5 an epoch → 37 steps
+    before = tensors(folder, 37)
+    doubled = dict(flags, train_batch_size=32)
+    message = mistake(tiny.flags(**doubled), capsys)
+    assert (
+        "train_batch_size: 16 → 32" in message and "at step 37: lr finished (the run ends at step 37) → fin" in message
+    )
+    remedy = re.search(
+        r"2.9 epochs of batch 32 end at step 18; this run is at step 37: pass --num_train_epochs=(\d+)", message
+    )
+    assert remedy, message
+    after = tensors(folder, 37)
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    epochs = int(remedy.group(1)) + 3
+    succeed(tiny.flags(**dict(doubled, num_train_epochs=epochs, allow_plan_change="true")), capsys)
+    found = losses(folder)
+    assert len(found) == int(200 / 32 * epochs) and np.mean(found[-5:]) < np.mean(found[30:37])
+    changed = tensors(folder, len(found))
+    assert not np.array_equal(changed["output_weights"], before["output_weights"])

@@ -136,6 +136,41 @@ def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[str]])
             file.write("\t".join(row) + "\n")
 
 
+def sketch_curve(values: np.ndarray, width: int = 64, height: int = 10) -> str:
+    """A curve from step 0 on, drawn with characters; the top line is its highest value, the bottom one 0."""
+    at = np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)
+    top = float(np.max(values)) or 1.0
+    filled = np.ceil(values[at] / top * height - 1e-9)
+    rows = ["".join("█" if cell >= level else " " for cell in filled).rstrip() for level in range(height, 0, -1)]
+    labels = ["{:.3g}".format(top)] + [""] * (height - 1)
+    lines = ["{:>9} │{}".format(label, row) for label, row in zip(labels, rows)]
+    lines += ["        0 └" + "─" * len(at), " " * 10 + "0" + str(len(values)).rjust(len(at))]
+    return "\n".join(lines)
+
+
+def plot_curves(path: str, curves: Dict[str, np.ndarray]) -> bool:
+    """Writes a figure of learning rates by step (PNG, or what the ending says); False where matplotlib is absent."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name, values in curves.items():
+        axes.plot(np.arange(len(values)), values, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel("learning rate")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    figure.tight_layout()
+    with files.atomic_write(path, "wb") as file:
+        figure.savefig(file, format=os.path.splitext(path)[1].lstrip(".") or "png", dpi=100)
+    pyplot.close(figure)
+    return True
+
+
 def format_confusion_table(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
     """Rows are true labels, columns predicted ones."""
     cells = [["true \\ predicted"] + list(labels)]
