@@ -107,7 +107,13 @@ _LENGTH = [
     ),
     Flag("learning_rate", "float", 5e-5, "The peak of the schedule.", 0.0),
     Flag("lr_schedule", tuple(sorted(SCHEDULES)), "polynomial", "How the rate falls after warm-up."),
-    Flag("end_learning_rate", "float", 0.0, "Where polynomial, cosine and exponential decay end.", 0.0),
+    Flag(
+        "end_learning_rate",
+        "float",
+        0.0,
+        "Where polynomial, cosine and exponential decay end; plateau's least rate.",
+        0.0,
+    ),
     Flag("decay_power", "float", 1.0, "Power of polynomial decay; 1: linear.", 0.0),
     Flag("decay_cycle", "boolean", False, "Polynomial decay begins again after the horizon, which doubles, triples, …"),
     Flag(
@@ -124,6 +130,9 @@ _LENGTH = [
         "",
         "Of piecewise: the rates, one more than boundaries; instead of learning_rate.",
     ),
+    Flag("plateau_factor", "float", 0.1, "Of plateau: what the rate is multiplied by when dev stalls.", 0.0, 1.0),
+    Flag("plateau_patience", "integer", 2, "Of plateau: evaluations without a better best_metric before that.", 1),
+    Flag("plateau_min_delta", "float", 4e-4, "Of plateau: how much better counts as better.", 0.0),
     Flag("train_batch_size", "integer", 32, "Examples an update, over all replicas.", 1),
 ]
 _UPDATE = [

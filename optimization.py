@@ -159,6 +159,8 @@ def create_update(
     global_step: Any,
     variables: Optional[Sequence[Any]] = None,
     average_over_tpu: bool = False,
+    rate_scale: Any = None,
+    least_rate: float = 0.0,
 ) -> Update:
     """Differentiates, sums over replicas, clips, updates, then counts; in that order, by control dependencies.
 
@@ -167,6 +169,7 @@ def create_update(
       rates: [steps] float64; the update from step t to t+1 uses rates[t], beyond the end the last one.
       global_step: read for the rate before it is incremented.
       variables: those to train; all trainable ones if None.
+      rate_scale: scalar tensor that the rates are multiplied by, down to least_rate; None: 1.
 
     Raises UserError where a pattern that the user gave matches no variable, or where everything is frozen.
     """
@@ -182,7 +185,11 @@ def create_update(
     multipliers = rate_multipliers(config, names)
     table = tf.constant(rates, tf.float32)
     position = tf.minimum(tf.cast(global_step, tf.int64), len(rates) - 1)
-    learning_rate = tf.gather(table, position, name="learning_rate")
+    if rate_scale is None:
+        learning_rate = tf.gather(table, position, name="learning_rate")
+    else:
+        planned = tf.gather(table, position)
+        learning_rate = tf.maximum(planned * tf.cast(rate_scale, tf.float32), tf.minimum(planned, least_rate))
     gradients = tf.gradients(loss, variables)
     if average_over_tpu:
         gradients = _average_over_tpu(gradients)

@@ -1,11 +1,12 @@
 """step → learning rate, in NumPy float64, the same on every TensorFlow.
 
-The update from step t to t+1 uses the rate of step t. A graph looks rates up in a table made here.
+The update from step t to t+1 uses the rate of step t. A graph looks rates up in a table made here; plateau alone is
+multiplied besides, by a factor that depends on dev scores (`reduced`).
 t step · n warm-up · T horizon, all in updates.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, NamedTuple, Tuple
 
 import numpy as np
 
@@ -85,6 +86,7 @@ SCHEDULES: Dict[str, Schedule] = {
     "exponential": exponential,
     "inverse_sqrt": inverse_sqrt,
     "piecewise": piecewise,
+    "plateau": constant,  # until dev says otherwise
     "polynomial": polynomial,
 }
 WITH_HORIZON = ("cosine", "exponential", "polynomial")
@@ -104,3 +106,22 @@ def learning_rates(config: ScheduleConfig, steps: np.ndarray) -> np.ndarray:
     decayed = SCHEDULES[config.lr_schedule](config, np.maximum(shifted, 0.0), float(horizon))
     warmup = config.learning_rate * steps / max(config.num_warmup_steps, 1)
     return np.where(steps < config.num_warmup_steps, warmup, decayed)
+
+
+class Plateau(NamedTuple):
+    """Where reduce-on-plateau stands after some evaluations; a larger score is better."""
+
+    scale: float = 1.0  # of the rate
+    best: float = float("-inf")
+    evaluations: int = 0  # since the best, or since the last reduction
+
+
+def reduced(state: Plateau, score: float, factor: float, patience: int, min_delta: float) -> Plateau:
+    """After an evaluation: a score that is not better than the best by min_delta counts, and the patience-th such in a
+    row multiplies the rate by the factor. As keras.callbacks.ReduceLROnPlateau.
+    """
+    if score > state.best + min_delta:
+        return state._replace(best=score, evaluations=0)
+    if state.evaluations + 1 < patience:
+        return state._replace(evaluations=state.evaluations + 1)
+    return state._replace(scale=state.scale * factor, evaluations=0)

@@ -78,6 +78,9 @@ def test_rates_follow_the_closed_form(examples, batch, epochs, proportion, extra
         (dict(lr_schedule="piecewise", lr_boundaries=(10,), lr_values=(1.0,)), "one rate more"),
         (dict(lr_schedule="piecewise", lr_boundaries=(10, 10), lr_values=(1.0, 0.5, 0.1)), "as rising steps"),
         (dict(lr_schedule="piecewise", lr_boundaries=(10,), lr_values=(1.0, 0.0)), "a rate of 0 learns nothing"),
+        (dict(lr_schedule="plateau", do_eval=False), "pass --do_eval, and --eval_every_steps above 0"),
+        (dict(lr_schedule="plateau", eval_every_steps=0), "follows the scores on dev"),
+        (dict(plateau_patience=3), "--plateau_patience: --lr_schedule=polynomial does not read it"),
         (dict(lr_schedule="exponential"), "give an --end_learning_rate above it"),
     ],
 )

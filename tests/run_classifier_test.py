@@ -12,7 +12,7 @@ import filelock
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import ROOT, command, mistake, succeed
+from conftest import ROOT, command, mistake, run_main, succeed
 
 
 def tensors(folder, step):
@@ -261,3 +261,28 @@ def test_schedules_are_drawn_in_one_figure_and_a_wrong_one_is_named(tmp_path):
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
         process = subprocess.run([sys.executable, script, figure, wrong], **pipes)
         assert process.returncode == 2 and said in process.stderr and "Traceback" not in process.stderr
+
+
+def test_plateau_lowers_the_rate_when_dev_stalls_and_its_state_survives_a_kill(tiny, tmp_path):
+    """A rate so small that no score improves: each second evaluation halves it, down to the least rate."""
+    flags = dict(do_train="true", do_eval="true", lr_schedule="plateau", learning_rate=1e-9, plateau_factor=0.5)
+    flags.update(end_learning_rate=2e-10, eval_every_steps=4, num_train_steps=40, log_every_steps=1)
+    flags.update(save_checkpoints_steps=3, num_warmup_steps=2)
+    whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
+    assert run_main(tiny.flags(output_dir=whole, **flags)) == 0
+    rates = [line["learning_rate"] for line in metrics_lines(whole, "train")]
+    expected = [0.0, 0.5e-9]  # the first evaluation, after step 4, is the best; two later ones make a plateau
+    for step in range(2, 40):
+        expected.append(max(1e-9 * 0.5 ** max(0, (step // 4 - 1) // 2), 2e-10))
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+    process = subprocess.Popen(
+        command(tiny.flags(output_dir=killed, **flags)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    for line in process.stdout:
+        if line.startswith(b"step 22/40"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert run_main(tiny.flags(output_dir=killed, **flags)) == 0
+    assert [line["learning_rate"] for line in metrics_lines(killed, "train")] == rates
+    assert_bitwise_equal(tensors(whole, 40), tensors(killed, 40))

@@ -54,7 +54,7 @@ def rate_by_hand(config, step):
         return config.learning_rate if step < max(warmup, 1) else config.learning_rate * (max(warmup, 1) / step) ** 0.5
     if config.lr_schedule == "piecewise":
         return config.lr_values[sum(boundary < step for boundary in config.lr_boundaries)]
-    if config.decay_begin == "warmup_end" and config.lr_schedule != "constant":
+    if config.decay_begin == "warmup_end" and config.lr_schedule not in ("constant", "plateau"):
         return decay_by_hand(config, step - warmup, max(config.lr_decay_steps - warmup, 1))
     return decay_by_hand(config, step, config.lr_decay_steps)
 
@@ -118,3 +118,13 @@ def test_decay_from_the_end_of_warmup_reaches_the_peak_and_ends_at_the_horizon()
         assert (
             rates[10] == rates.max() == 1.0 and rates[50] == pytest.approx(0.01) and np.all(np.diff(rates[10:51]) < 0)
         )
+
+
+def test_plateau_reduces_after_so_many_evaluations_that_are_not_better_enough():
+    scores = [0.5, 0.6, 0.6003, 0.6001, 0.59, 0.7, 0.7, 0.7, 0.7, 0.7, 0.71]
+    scales, state = [], schedules.Plateau()
+    for score in scores:
+        state = schedules.reduced(state, score, factor=0.5, patience=2, min_delta=4e-4)
+        scales.append(state.scale)
+    assert scales == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+    assert state.best == 0.71 and state.evaluations == 0

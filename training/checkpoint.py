@@ -232,6 +232,9 @@ class TrainingState(NamedTuple):
     best_score: float = float("-inf")
     best_step: int = 0
     evaluations_without_improvement: int = 0
+    plateau_scale: float = 1.0  # schedules.Plateau
+    plateau_best: float = float("-inf")
+    plateau_evaluations: int = 0
 
 
 def state_in(prefix: str) -> TrainingState:

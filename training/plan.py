@@ -35,6 +35,9 @@ class PlanConfig:
     decay_cycle: bool = False
     lr_boundaries: Tuple[int, ...] = ()
     lr_values: Tuple[float, ...] = ()
+    plateau_factor: float = 0.1
+    plateau_patience: int = 2
+    plateau_min_delta: float = 4e-4
     eval_every_steps: Optional[int] = None
     eval_every_epochs: Optional[float] = None
     do_eval: bool = True
@@ -70,6 +73,9 @@ class Plan:
     decay_cycle: bool
     lr_boundaries: Tuple[int, ...]
     lr_values: Tuple[float, ...]
+    plateau_factor: float
+    plateau_patience: int
+    plateau_min_delta: float
     eval_every_steps: int
     save_checkpoints_steps: int
     early_stopping_patience: int
@@ -155,13 +161,16 @@ def _eval_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
 
 # Numbers of a schedule that others do not read: {field of PlanConfig: (schedules, value that means "not given")}.
 _NUMBERS_OF: Dict[str, Tuple[Tuple[str, ...], Any]] = {
-    "end_learning_rate": (("cosine", "exponential", "polynomial"), 0.0),
+    "end_learning_rate": (("cosine", "exponential", "plateau", "polynomial"), 0.0),
     "decay_power": (("polynomial",), 1.0),
     "decay_cycle": (("polynomial",), False),
     "decay_begin": (schedules.WITH_HORIZON, "zero"),
     "lr_decay_steps": (schedules.WITH_HORIZON, None),
     "lr_boundaries": (("piecewise",), ()),
     "lr_values": (("piecewise",), ()),
+    "plateau_factor": (("plateau",), 0.1),
+    "plateau_patience": (("plateau",), 2),
+    "plateau_min_delta": (("plateau",), 4e-4),
 }
 
 
@@ -218,6 +227,11 @@ def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes
     warnings = _horizon_warnings(config, horizon, steps)
     warmup, warmup_line = _warmup_steps(config, horizon, steps)
     eval_steps, eval_line = _eval_steps(config, examples)
+    if config.lr_schedule == "plateau" and not eval_steps:
+        raise UserError(
+            "--lr_schedule=plateau follows the scores on dev during training: pass --do_eval, and --eval_every_steps "
+            "above 0."
+        )
     if config.train_batch_size > examples:
         warnings.append(
             "--train_batch_size={} is larger than the data ({} examples): a batch holds some examples twice. "
@@ -237,6 +251,9 @@ def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes
         decay_cycle=config.decay_cycle,
         lr_boundaries=config.lr_boundaries,
         lr_values=config.lr_values,
+        plateau_factor=config.plateau_factor,
+        plateau_patience=config.plateau_patience,
+        plateau_min_delta=config.plateau_min_delta,
         eval_every_steps=eval_steps,
         save_checkpoints_steps=config.save_checkpoints_steps,
         early_stopping_patience=config.early_stopping_patience,
@@ -264,6 +281,13 @@ def _rate_line(plan: Plan) -> str:
         top,
         _number(float("{:.3g}".format(curve[-1]))),
     )
+    if plan.lr_schedule == "plateau":
+        line += "; × {} after {} evaluations without a score better by {}, down to {}".format(
+            _number(plan.plateau_factor),
+            plan.plateau_patience,
+            _number(plan.plateau_min_delta),
+            _number(plan.end_learning_rate),
+        )
     if plan.lr_schedule in schedules.WITH_HORIZON:
         line += "; horizon {} steps".format(plan.lr_decay_steps)
     anchored = plan.lr_schedule in schedules.WITH_HORIZON and plan.decay_begin == "zero"

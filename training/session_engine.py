@@ -20,6 +20,7 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 import optimization
+import schedules
 from errors import UserError
 from tasks.task import Outputs, Predictions, Task
 from training import checkpoint, input_pipeline
@@ -178,7 +179,11 @@ def _build_in(
         with modeling.keyed_randomness(seed, tf.identity(global_step), replica):
             outputs = task.build(_replica_batch(records, task, padded_length), True)
         loss = tf.reduce_sum(outputs.loss) / _sum_over_replicas(tf.reduce_sum(outputs.weight))
-        update = optimization.create_update(loss, plans.rates(plan), optimizer, global_step)
+        plateau = plan.lr_schedule == "plateau"
+        scale = tf.identity(state["plateau_scale"]) if plateau else None
+        update = optimization.create_update(
+            loss, plans.rates(plan), optimizer, global_step, rate_scale=scale, least_rate=plan.end_learning_rate
+        )
         with tf.control_dependencies([update.train_op]):
             return tf.identity(loss), tf.identity(update.learning_rate), tf.identity(update.grad_norm)
 
@@ -187,13 +192,13 @@ def _build_in(
     training = None
     state: Dict[str, Any] = {}
     if plan is not None:
+        state = checkpoint.training_state_variables()
         loss, learning_rate, grad_norm = _on_replicas(strategy, training_tower)
         training = {
             "loss": tf.add_n(list(strategy.experimental_local_results(loss))),
             "learning_rate": strategy.experimental_local_results(learning_rate)[0],
             "grad_norm": strategy.experimental_local_results(grad_norm)[0],
         }
-        state = checkpoint.training_state_variables()
     state_feeds = {name: tf.placeholder(variable.dtype.base_dtype, []) for name, variable in state.items()}
     assignments = [
         strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(state_feeds[name],))
@@ -374,7 +379,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             last = step >= plan.num_train_steps
             evaluation_due = due(step, plan.eval_every_steps) or (last and plan.eval_every_steps > 0)
             if dev is not None and evaluation_due and state.evaluated_step < step and not stop:
-                state = _evaluate_and_keep_best(engine, dev, step, state, folder, report, stop)
+                state = _evaluate_and_keep_best(engine, plan, dev, step, state, folder, report, stop)
             last = last or (dev is not None and stopped_early(state, plan.early_stopping_patience))
             if saved != (step, state) and (last or stop or due(step, plan.save_checkpoints_steps)):
                 _set_state(engine, state)
@@ -423,6 +428,7 @@ def _require_finite(result: Dict[str, Any], step: int, numbers: np.ndarray) -> N
 
 def _evaluate_and_keep_best(
     engine: Engine,
+    plan: Plan,
     dev: RecordFile,
     step: int,
     state: TrainingState,
@@ -443,6 +449,15 @@ def _evaluate_and_keep_best(
     else:
         state = state._replace(evaluations_without_improvement=state.evaluations_without_improvement + 1)
         note = "  (best {:.4f} at step {})".format(state.best_score, state.best_step)
+    if plan.lr_schedule == "plateau":
+        before = schedules.Plateau(state.plateau_scale, state.plateau_best, state.plateau_evaluations)
+        after = schedules.reduced(
+            before, float(score), plan.plateau_factor, plan.plateau_patience, plan.plateau_min_delta
+        )
+        state = state._replace(**{"plateau_" + name: value for name, value in after._asdict().items()})
+        if after.scale != before.scale:
+            _set_state(engine, state)  # the training tower reads it
+            note += "  (learning rate × {:g} from here on)".format(plan.plateau_factor)
     report.evaluation(step, metrics, note)
     return state._replace(evaluated_step=step)
 
