@@ -130,6 +130,13 @@ _LENGTH = [
         "",
         "Of piecewise: the rates, one more than boundaries; instead of learning_rate.",
     ),
+    Flag(
+        "gradient_accumulation_steps",
+        "integer",
+        1,
+        "Parts that a batch is worked on in, one after the other, to save memory; train_batch_size divides by it.",
+        1,
+    ),
     Flag("plateau_factor", "float", 0.1, "Of plateau: what the rate is multiplied by when dev stalls.", 0.0, 1.0),
     Flag("plateau_patience", "integer", 2, "Of plateau: evaluations without a better best_metric before that.", 1),
     Flag("plateau_min_delta", "float", 4e-4, "Of plateau: how much better counts as better.", 0.0),

@@ -153,7 +153,7 @@ def create_optimizer(
 
 
 def create_update(
-    loss: tf.Tensor,
+    loss: Any,
     rates: np.ndarray,
     config: OptimizerConfig,
     global_step: Any,
@@ -165,7 +165,8 @@ def create_update(
     """Differentiates, sums over replicas, clips, updates, then counts; in that order, by control dependencies.
 
     Args:
-      loss: scalar; inside a tf.distribute replica, this replica's share of the global loss.
+      loss: scalar; inside a tf.distribute replica, this replica's share of the global loss. Or a function that gives
+          the gradients of a list of variables, where they are not those of one tensor.
       rates: [steps] float64; the update from step t to t+1 uses rates[t], beyond the end the last one.
       global_step: read for the rate before it is incremented.
       variables: those to train; all trainable ones if None.
@@ -190,7 +191,7 @@ def create_update(
     else:
         planned = tf.gather(table, position)
         learning_rate = tf.maximum(planned * tf.cast(rate_scale, tf.float32), tf.minimum(planned, least_rate))
-    gradients = tf.gradients(loss, variables)
+    gradients = loss(variables) if callable(loss) else tf.gradients(loss, variables)
     if average_over_tpu:
         gradients = _average_over_tpu(gradients)
     optimizer = optimizers.RuleOptimizer(

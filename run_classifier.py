@@ -465,7 +465,9 @@ def make_plan(config: flags.ClassifierConfig, job: Job, examples: int, saved: Op
         "class_weights": job.class_weights,
         "init_checkpoint": initial_weights_identity(config) or (saved and saved.identity.get("init_checkpoint")),
     }
-    notes = {"padding": config.engine.padding, "distribution": config.engine.distribution}
+    notes: Dict[str, Any] = {"padding": config.engine.padding, "distribution": config.engine.distribution}
+    if config.engine.gradient_accumulation_steps > 1:
+        notes["parts of a batch"] = config.engine.gradient_accumulation_steps
     return plans.make_plan(config.plan, examples, identity, notes)
 
 

@@ -56,16 +56,15 @@ def plan_of(records, **changed):
     return make_plan(PlanConfig(**dict(config, **changed)), len(records["train"]), {}, {})
 
 
-def built(task, plan=None, **config):
+def built(task, plan=None, optimizer=None, **config):
     settings = dict(max_seq_length=16, eval_batch_size=32, log_every_steps=0, keep_checkpoint_max=0)
-    return session_engine.build(
-        task, EngineConfig(**dict(settings, **config)), seed=7, plan=plan, optimizer=OptimizerConfig()
-    )
+    optimizer = optimizer or OptimizerConfig()
+    return session_engine.build(task, EngineConfig(**dict(settings, **config)), seed=7, plan=plan, optimizer=optimizer)
 
 
-def run(task, records, folder, plan, resume=None):
+def run(task, records, folder, plan, resume=None, **settings):
     """Trains in a fresh graph; the tensors of the last checkpoint."""
-    engine = built(task, plan)
+    engine = built(task, plan, **settings)
     if resume is not None:
         session_engine.load_run(engine, resume, plan.train_batch_size)
     step = session_engine.train(engine, plan, records["train"], records["dev"], str(folder))
@@ -266,3 +265,55 @@ def test_a_model_without_a_trained_head_predicts_nothing(task, records, tmp_path
         session_engine.load_trained(engine, prefix)
     assert session_engine.load_trained(engine, checkpoint.prefix_of(str(trained), 12)) == 12
     session_engine.close(engine)
+
+
+def test_a_batch_in_parts_is_the_whole_batch(tiny, task, records):
+    """Without dropout, with class weights, so that parts weigh differently."""
+    weighed = classification.classification_task(
+        classification.TaskInputs(
+            processor=TextProcessor(labels=["blame", "praise"]),
+            files={},
+            labels=["blame", "praise"],
+            tokenizer=None,
+            vocab_fingerprint="",
+            source_fingerprint=str,
+            bert_config=modeling.BertConfig.from_json_file(tiny.without_dropout),
+            max_seq_length=16,
+            class_weights=[1.0, 5.0],
+        )
+    )
+    found = {}
+    for parts in (1, 2, 8):
+        engine = built(weighed, plan_of(records), gradient_accumulation_steps=parts)
+        step = engine.session.make_callable(engine.training, feed_list=[engine.records])
+        results = [step(records["train"].read(np.arange(n * 16, n * 16 + 16))) for n in range(10)]
+        found[parts] = [[float(result[name]) for name in ("loss", "grad_norm")] for result in results]
+        session_engine.close(engine)
+    np.testing.assert_allclose(found[2], found[1], rtol=1e-5)
+    np.testing.assert_allclose(found[8], found[1], rtol=1e-5)
+    with pytest.raises(UserError, match="16 does not divide by 1 replicas × 3 parts"):
+        built(weighed, plan_of(records), gradient_accumulation_steps=3)
+
+
+def test_a_resume_with_parts_lookahead_and_plateau_is_exact(task, records, tmp_path):
+    plan = plan_of(records, save_checkpoints_steps=1, lr_schedule="plateau", plateau_patience=1, plateau_min_delta=0.5)
+    settings = dict(optimizer=OptimizerConfig(lookahead_steps=3, optimizer="radam"), gradient_accumulation_steps=2)
+    whole = run(task, records, tmp_path / "whole", plan, **settings)
+    assert whole["training_state/plateau_scale"] < 1.0 and any(name.endswith("/slow") for name in whole)
+    for step in range(1, 12, 2):
+        resumed = run(
+            task, records, tmp_path / str(step), plan, checkpoint.prefix_of(str(tmp_path / "whole"), step), **settings
+        )
+        assert_equal(whole, resumed)
+
+
+def test_the_parts_of_a_batch_have_masks_of_their_own(task, records):
+    """Two parts of the same examples: with one mask for both, each would have the loss of both."""
+    engine = built(task, plan_of(records), gradient_accumulation_steps=2)
+    half = records["train"].read(np.arange(8))
+    both = engine.session.run(engine.training, {engine.records: half + half})
+    session_engine.close(engine)
+    engine = built(task, plan_of(records, train_batch_size=8))
+    alone = engine.session.run(engine.training, {engine.records: half})
+    session_engine.close(engine)
+    assert both["loss"] != pytest.approx(alone["loss"], rel=1e-4)

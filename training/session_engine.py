@@ -39,6 +39,7 @@ class EngineConfig:
     devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
     padding: str = "longest"  # or "fixed", to max_seq_length
     max_seq_length: int = 128
+    gradient_accumulation_steps: int = 1  # parts of a batch, one after the other
     eval_batch_size: int = 8
     predict_batch_size: int = 8
     log_every_steps: int = 10
@@ -108,14 +109,43 @@ def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[[], Any]) 
     return run(function)
 
 
-def _replica_batch(records: tf.Tensor, task: Task, padded_length: Optional[int]) -> Dict[str, Any]:
-    """This replica's slice of the fed records, as tensors."""
+def _replica_batch(
+    records: tf.Tensor, task: Task, padded_length: Optional[int], part: int = 0, parts: int = 1
+) -> Dict[str, Any]:
+    """This replica's slice of the fed records, or a part of it, as tensors."""
     context = tf.distribute.get_replica_context()
-    replica, replicas = context.replica_id_in_sync_group, context.num_replicas_in_sync
+    place, places = context.replica_id_in_sync_group * parts + part, context.num_replicas_in_sync * parts
     count = tf.shape(records)[0]
-    mine = records[replica * count // replicas : (replica + 1) * count // replicas]
+    mine = records[place * count // places : (place + 1) * count // places]
     batch, input_mask = input_pipeline.parse_batch(mine, task.columns, padded_length)
     return dict(batch, input_mask=input_mask)
+
+
+def _accumulated(build_part: Callable[[int], tf.Tensor], parts: int, variables: Sequence[Any]) -> "List[Optional[Any]]":
+    """The summed gradients of the parts' losses. A part starts when the one before is done: one is held at a time."""
+    summed: "List[Optional[Any]]" = []
+    for part in range(parts):
+        done = [gradient for gradient in summed if gradient is not None]
+        with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
+            gradients = tf.gradients(build_part(part), variables)
+        summed = gradients if not part else [_added(a, b) for a, b in zip(summed, gradients)]
+    return summed
+
+
+def _added(first: Any, second: Any) -> Any:
+    """Of two gradients, None where there is none; sparse ones stay sparse."""
+    if first is None or second is None:
+        return first if second is None else second
+    if isinstance(first, tf.IndexedSlices) and isinstance(second, tf.IndexedSlices):
+        values = tf.concat([first.values, second.values], axis=0)
+        return tf.IndexedSlices(values, tf.concat([first.indices, second.indices], axis=0), first.dense_shape)
+    return tf.convert_to_tensor(first) + tf.convert_to_tensor(second)
+
+
+def _scaled(gradient: Any, scale: tf.Tensor) -> Any:
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(gradient.values * scale, gradient.indices, gradient.dense_shape)
+    return gradient * scale
 
 
 def _sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
@@ -151,11 +181,11 @@ def _build_in(
     plan: Optional[Plan],
     optimizer: Optional[optimization.OptimizerConfig],
 ) -> Engine:
-    if plan is not None and plan.train_batch_size % strategy.num_replicas_in_sync:
+    parts = config.gradient_accumulation_steps
+    if plan is not None and plan.train_batch_size % (strategy.num_replicas_in_sync * parts):
         raise UserError(
-            "--train_batch_size={} does not divide by the {} replicas. Give a multiple.".format(
-                plan.train_batch_size, strategy.num_replicas_in_sync
-            )
+            "--train_batch_size={} does not divide by {} replicas × {} parts (--gradient_accumulation_steps). Give a "
+            "multiple.".format(plan.train_batch_size, strategy.num_replicas_in_sync, parts)
         )
     padded_length = config.max_seq_length if config.padding == "fixed" else None
     records = tf.placeholder(tf.string, [None], "records")
@@ -176,14 +206,34 @@ def _build_in(
     def training_tower() -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         assert plan is not None and optimizer is not None
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        with modeling.keyed_randomness(seed, tf.identity(global_step), replica):
-            outputs = task.build(_replica_batch(records, task, padded_length), True)
-        loss = tf.reduce_sum(outputs.loss) / _sum_over_replicas(tf.reduce_sum(outputs.weight))
+        losses: List[Any] = []
+        weights: List[Any] = []
+
+        def build_part(part: int) -> tf.Tensor:
+            with modeling.keyed_randomness(seed, tf.identity(global_step), replica * parts + part):
+                outputs = task.build(_replica_batch(records, task, padded_length, part, parts), True)
+            losses.append(tf.reduce_sum(outputs.loss))
+            weights.append(tf.reduce_sum(outputs.weight))
+            return losses[-1]
+
+        def gradients_of_parts(variables: Sequence[Any]) -> List[Any]:
+            summed = _accumulated(build_part, parts, variables)
+            scale = 1.0 / _sum_over_replicas(tf.add_n(weights))
+            return [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
+
+        # In one part the division comes before the gradient, in several it has to wait for the last.
+        whole = build_part(0) / _sum_over_replicas(weights[0]) if parts == 1 else None
         plateau = plan.lr_schedule == "plateau"
         scale = tf.identity(state["plateau_scale"]) if plateau else None
         update = optimization.create_update(
-            loss, plans.rates(plan), optimizer, global_step, rate_scale=scale, least_rate=plan.end_learning_rate
+            gradients_of_parts if whole is None else whole,
+            plans.rates(plan),
+            optimizer,
+            global_step,
+            rate_scale=scale,
+            least_rate=plan.end_learning_rate,
         )
+        loss = tf.add_n(losses) / _sum_over_replicas(tf.add_n(weights)) if whole is None else whole
         with tf.control_dependencies([update.train_op]):
             return tf.identity(loss), tf.identity(update.learning_rate), tf.identity(update.grad_norm)
 
