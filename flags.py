@@ -7,6 +7,7 @@ not the same as different from the default.
 
 import dataclasses
 import json
+import math
 import os
 import re
 import sys
@@ -481,6 +482,13 @@ def _require(condition: bool, message: str) -> None:
 def classifier_config() -> ClassifierConfig:
     """The parsed flags as frozen slices. Raises UserError for relations that do not hold."""
     f = FLAGS
+    for flag in (flag for group in GROUPS.values() for flag in group if flag.kind == "float"):
+        value = f[flag.name].value
+        _require(
+            value is None or math.isfinite(value), "--{}={}: not a finite number. Give one.".format(flag.name, value)
+        )
+    for name in ("adam_beta1", "adam_beta2", "momentum"):
+        _require(f[name].value != 1, "--{}=1: an average that takes in nothing new. Give less.".format(name))
     _require(
         f.do_train or f.do_eval or f.do_predict or f.dry_run or f.check_data,
         "Nothing to do: pass at least one of --do_train, --do_eval, --do_predict, --dry_run, --check_data.",

@@ -160,7 +160,7 @@ class DataProcessor:
     def _example(self, split: str, row: Row, columns: Columns, number: int) -> InputExample:
         """number: of the row, from 0, without the header."""
         found_id = None if columns.id is None else _cell(row, columns.id)
-        example_id = str(number if found_id is None else found_id)
+        example_id = str(number) if found_id is None else _scalar_text("id", found_id)
         if any(separator in example_id for separator in "\t\r\n"):
             raise UserError("the id {!r} has a tab or a line end. Mend the row.".format(example_id))
         return InputExample(
@@ -246,12 +246,16 @@ def _text(row: Row, key: Union[int, str]) -> str:
 
 
 def _label_text(found: Any) -> str:
-    """A label as text: of JSON, true is "true" and 1 is "1". Raises UserError for what is no label."""
+    return _scalar_text("label", found).strip()
+
+
+def _scalar_text(what: str, found: Any) -> str:
+    """A label or id as text: of JSON, true is "true" and 1 is "1". Raises UserError for what has parts, and null."""
     if isinstance(found, str):
-        return found.strip()
+        return found
     if isinstance(found, (bool, int, float)):
         return json.dumps(found)
-    raise UserError("the label {} is neither text nor number. Mend the line.".format(json.dumps(found)[:40]))
+    raise UserError("the {} {} is neither text nor number. Mend the line.".format(what, json.dumps(found)[:40]))
 
 
 def _listed(names: Any) -> str:

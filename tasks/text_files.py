@@ -9,8 +9,9 @@ import csv
 import gzip
 import json
 import os
+import re
 import zlib
-from typing import IO, Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from errors import UserError
 from tasks.task import BadLines
@@ -138,7 +139,21 @@ def _json_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
             found = type(cells).__name__
             bad_lines.add(UserError('{}: {}, not an object as {{"text": …}}. Mend the line.'.format(place, found)))
             continue
+        if _SURROGATE.search(text) and not _is_encodable(cells):
+            bad_lines.add(UserError("{}: has half of a surrogate pair (\\ud800 and its like). Mend it.".format(place)))
+            continue
         yield Row(number, place, cells)
+
+
+_SURROGATE = re.compile(r"\\u[dD]")
+
+
+def _is_encodable(cells: Dict[str, Any]) -> bool:
+    try:
+        json.dumps(cells, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _CsvFeed:

@@ -17,6 +17,7 @@ MNLI = "index\tsentence1\tsentence2\tlabel\n"
 
 QUOTE_OPEN = 'text,label\na,x\n"b,y\n' + "c,x\n" * 500
 LATIN_1_INSIDE = b'text,label\na,x\n"one\n\xe9\nthree",y\n'
+HALF = '{"text": "a\\ud83d", "label": "x"}\n{"text": "\\ud83d\\ude00", "label": "y"}\n'
 PREDICT_JSON = dict(task_name="sst-2", do_predict="true", predict_file="{}/new.jsonl")
 
 # What is put in place (a path → content; None removes it) · flags that differ · what the message must say (a pattern).
@@ -82,6 +83,12 @@ BAD_FILES = [
         {TRAIN: None, "data/train.jsonl": '{"text": "a", "label": "x"}\n{"txt": "b", "label": "y"}\n'},
         {},
         r"train.jsonl:2: has no 'text', only 'txt', 'label'",
+    ),
+    ({TRAIN: None, "data/train.jsonl": HALF}, {}, r"train.jsonl:1: has half of a surrogate pair"),
+    (
+        {TRAIN: None, "data/train.jsonl": '{"text": "a", "label": "x", "id": {}}\n'},
+        {},
+        r":1: the id .* is neither text",
     ),
     ({TRAIN: None, "data/train.jsonl": "[" * 200000 + "\n"}, {}, r"train.jsonl:1: not JSON"),
     ({TRAIN: None, "data/train.tsv.gz": H.encode()}, {}, r"train.tsv.gz: no whole gzip file .*Make it again"),
@@ -181,6 +188,15 @@ BAD_FLAGS = [
     ({"output_dir": None}, r"--output_dir is needed to train"),
     ({"bert_config_file": None}, r"--bert_config_file is needed to train"),
     ({"label_type": "double"}, r"label_type"),
+    ({"num_train_steps": None, "num_train_epochs": "inf"}, r"--num_train_epochs=inf: not a finite number"),
+    ({"learning_rate": "nan"}, r"--learning_rate=nan: not a finite number"),
+    ({"clip_norm": "nan"}, r"--clip_norm=nan: not a finite number"),
+    ({"adam_beta2": 1}, r"--adam_beta2=1: an average that takes in nothing new"),
+    ({"momentum": 0.5}, r"--momentum: --optimizer=adamw does not read it"),
+    ({"freeze": "("}, r"--freeze: '\(' is not a regular expression"),
+    ({"lr_multipliers": "output=0"}, r"--lr_multipliers: 'output=0' is not pattern=factor .*--freeze"),
+    ({"gradient_accumulation_steps": 3}, r"--train_batch_size=16 does not divide by 1 replicas × 3 parts"),
+    ({"num_train_steps": 10**9}, r"1,000,000,000 steps are more than 10,000,000. Lower --num_train_steps"),
     ({"num_train_epochs": 2}, r"--num_train_steps and --num_train_epochs were both given"),
     ({"num_train_steps": None, "num_train_epochs": 0.01}, r"--num_train_epochs=0.01: .* less than one update"),
     ({"num_warmup_steps": 60}, r"Warm-up of 60 steps .* is not shorter than the run"),

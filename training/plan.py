@@ -48,6 +48,7 @@ class PlanConfig:
 
 
 DEFAULT_EPOCHS = 3.0
+MOST_STEPS = 10**7  # the rates of all steps are a table in the graph
 DEFAULT_WARMUP_PROPORTION = 0.1
 DEFAULT_EVAL_EPOCHS = 1.0
 
@@ -222,6 +223,10 @@ def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes
     if examples < 1:
         raise UserError("The training file has no examples.")
     steps, steps_line = _train_steps(config, examples)
+    if steps > MOST_STEPS:
+        raise UserError(
+            "{:,} steps are more than {:,}. Lower --num_train_steps or --num_train_epochs.".format(steps, MOST_STEPS)
+        )
     horizon = steps if config.lr_decay_steps is None else config.lr_decay_steps
     _check_schedule(config)
     warnings = _horizon_warnings(config, horizon, steps)
