@@ -16,7 +16,6 @@ from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Se
 
 from absl import flags as absl_flags
 
-import tensorflow_setup
 from errors import UserError
 from optimization import OptimizerConfig, rule_of
 from optimizers import RULES
@@ -290,7 +289,6 @@ def help_text(script: str, description: str) -> str:
 
 def run(main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:
     """Parses the command line, calls main, and exits: 0 done, 2 a mistake of the user's."""
-    tensorflow_setup.imports_are_done()
     script = os.path.splitext(os.path.basename(argv[0]))[0]
     if any(argument in ("--help", "-h", "-help", "-?", "--helpfull", "--helpshort") for argument in argv[1:]):
         print(help_text(script, description))

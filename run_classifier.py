@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow_setup
@@ -247,7 +246,7 @@ def standard_input_as_file(config: flags.ClassifierConfig) -> Iterator[flags.Cla
     if config.data.predict_file != "-":
         yield config
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tensorflow_setup.temporary_folder() as folder:
         copy = os.path.join(folder, "standard-input")
         with open(copy, "wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
@@ -597,7 +596,7 @@ def cache_folder(config: flags.ClassifierConfig) -> Iterator[str]:
         files.require_writable(config.weights.output_dir, "--output_dir")
         yield os.path.join(config.weights.output_dir, "cache")
     else:
-        with tempfile.TemporaryDirectory() as folder:
+        with tensorflow_setup.temporary_folder() as folder:
             yield folder
 
 

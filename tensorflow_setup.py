@@ -1,21 +1,29 @@
 """What must happen before TensorFlow is imported, which takes seconds. Entry scripts import this module first."""
 
+import contextlib
 import os
+import shutil
 import signal
 import sys
-from typing import Any
+import tempfile
+from typing import Any, Iterator, Set
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes; its errors still show
 
-_importing = True
+_temporary_folders: Set[str] = set()
 
 
 def _exit(number: int, frame: Any) -> None:
-    print("Stopped by {}; nothing was being trained.".format(signal.Signals(number).name), file=sys.stderr)
-    if _importing:  # some import would catch SystemExit and go on
-        sys.stderr.flush()
-        os._exit(128 + number)
-    raise SystemExit(128 + number)
+    # Not SystemExit: it would be raised in whatever code runs, and an import, a callback from TensorFlow's C++ or a
+    # destructor swallows it or turns it into another error. Files are whole whenever a process ends, as for SIGKILL.
+    message = "Stopped by {}; nothing was being trained.\n".format(signal.Signals(number).name)
+    with contextlib.suppress(RuntimeError, OSError, ValueError):  # the signal may have come within a print
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        os.write(2, message.encode())
+    for folder in _temporary_folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(128 + number)
 
 
 def exit_on_signals() -> None:
@@ -24,7 +32,12 @@ def exit_on_signals() -> None:
     signal.signal(signal.SIGTERM, _exit)
 
 
-def imports_are_done() -> None:
-    """From here on a signal lets what is open be closed."""
-    global _importing
-    _importing = False
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder that is gone afterwards, after a signal too."""
+    with tempfile.TemporaryDirectory() as folder:
+        _temporary_folders.add(folder)
+        try:
+            yield folder
+        finally:
+            _temporary_folders.discard(folder)

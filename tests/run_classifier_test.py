@@ -230,11 +230,32 @@ def test_interrupt_before_training_exits_130(tiny, tmp_path, seconds):
     )
     while "tensorflow" not in Path("/proc/{}/maps".format(process.pid)).read_text():
         time.sleep(0.01)
-    time.sleep(seconds)  # in the import of TensorFlow, which takes seconds
+    time.sleep(seconds)  # in the import of TensorFlow, or in what comes between it and the first step
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, errors.decode()
     assert b"Traceback" not in errors
+
+
+def test_no_code_can_swallow_the_interrupt(tmp_path):
+    """Of import machinery, callbacks and destructors, which turn a raised exception into another one, or into none."""
+    script = """
+import os, signal, tensorflow_setup
+tensorflow_setup.exit_on_signals()
+with tensorflow_setup.temporary_folder():
+    print("flushed all the same")
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        pass
+"""
+    variables = dict(os.environ, TMPDIR=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert (done.returncode, done.stdout) == (130, b"flushed all the same\n")
+    assert done.stderr == b"Stopped by SIGINT; nothing was being trained.\n"
+    assert os.listdir(str(tmp_path)) == []
 
 
 def test_a_dry_run_draws_the_rates_and_trains_nothing(tiny, tmp_path, capsys):
