@@ -173,6 +173,14 @@ _UPDATE = [
     ),
     Flag("lr_multipliers", "list", "", "pattern=factor of the rate, by variable name; the first match counts."),
     Flag("layerwise_lr_decay", "float", 1.0, "Factor of the rate from each layer to the one below; 1: off.", 0.0, 1.0),
+    Flag(
+        "ema_decay",
+        "float",
+        0.0,
+        "Factor of the moving average of the weights, which is then what is evaluated and exported; 0: off.",
+        0.0,
+        1.0,
+    ),
     Flag("freeze", "list", "", "Regular expressions; a variable whose name one matches is not trained."),
     Flag("clip_norm", "float", 1.0, "Global gradient norm above which gradients are scaled down; 0: off.", 0.0),
 ]
@@ -541,6 +549,7 @@ def classifier_config() -> ClassifierConfig:
         not given("lookahead_alpha") or bool(f.lookahead_steps) or f.optimizer == "ranger",
         "--lookahead_alpha is read with --lookahead_steps, or ranger. Leave it out.",
     )
+    _require(f.ema_decay < 1.0, "--ema_decay=1: the average would never move. Give for example 0.99.")
     optimizer = _filled(
         OptimizerConfig,
         no_decay_patterns=_patterns("no_decay_patterns"),

@@ -25,7 +25,7 @@ class OptimizerConfig:
     momentum, adam_* and bias_correction are the optimizer's own where they are None; its rule says which it reads.
     lookahead_steps: 0 is off (of ranger: its own). lr_multipliers: (pattern, factor); the first that matches a
     variable's name counts. layerwise_lr_decay: factor of the rate from each layer to the one below. freeze: patterns of
-    variables that stay as they are.
+    variables that stay as they are. ema_decay: of the averaged weights that are evaluated and exported.
     """
 
     optimizer: str = "adamw"
@@ -43,6 +43,7 @@ class OptimizerConfig:
     lr_multipliers: Tuple[Tuple[str, float], ...] = ()
     layerwise_lr_decay: float = 1.0
     freeze: Tuple[str, ...] = ()
+    ema_decay: float = 0.0  # 0: off
 
 
 # Fields of OptimizerConfig, which are flags, and the arguments of a rule that they fill.
@@ -103,6 +104,7 @@ class Update(NamedTuple):
     train_op: Any
     learning_rate: Any  # scalar float32, of this update
     grad_norm: Any  # scalar float32, before clipping
+    averages: Dict[str, Any]  # variable name → the variable of its average; empty without ema_decay
 
 
 class AdamWeightDecayOptimizer(optimizers.RuleOptimizer):
@@ -201,11 +203,12 @@ def create_update(
         exclude_from_weight_decay=config.no_decay_patterns,
         clip_norm=config.clip_norm,
         rate_multiplier=multipliers.__getitem__,
+        ema_decay=config.ema_decay,
         name="AdamWeightDecayOptimizer",
     )
     with tf.control_dependencies([learning_rate]):  # read before the step moves
         train_op = optimizer.apply_gradients(zip(gradients, variables), global_step=global_step)
-    return Update(train_op, learning_rate, optimizer.grad_norm)
+    return Update(train_op, learning_rate, optimizer.grad_norm, optimizer.averages)
 
 
 def _average_over_tpu(gradients: Sequence[Any]) -> Sequence[Any]:

@@ -11,6 +11,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+AVERAGE = "ema"  # the slot of a weight's average: a checkpoint has it as `<weight>/ema`
+
 
 class Rule(NamedTuple):
     """How one variable moves.
@@ -247,6 +249,9 @@ class RuleOptimizer(tf.train.Optimizer):
       exclude_from_weight_decay: regular expressions searched in the variable name; a match is not decayed.
       clip_norm: the global norm above which the summed gradients are scaled down; 0 is off.
       rate_multiplier: variable name → factor of η.
+      ema_decay: d > 0 keeps an average beside each weight, in the slot "ema": a = d' a + (1-d') w after each update,
+          where d' = min(d, (1+t) / (10+t)), so that the start does not weigh long (as
+          tf.train.ExponentialMovingAverage with num_updates). 0 is off.
     """
 
     def __init__(
@@ -257,6 +262,7 @@ class RuleOptimizer(tf.train.Optimizer):
         exclude_from_weight_decay: Optional[Sequence[str]] = None,
         clip_norm: float = 0.0,
         rate_multiplier: Callable[[str], float] = lambda name: 1.0,
+        ema_decay: float = 0.0,
         name: str = "RuleOptimizer",
     ) -> None:
         super().__init__(use_locking=False, name=name)
@@ -266,7 +272,9 @@ class RuleOptimizer(tf.train.Optimizer):
         self.exclude_from_weight_decay = exclude_from_weight_decay
         self.clip_norm = clip_norm
         self.rate_multiplier = rate_multiplier
+        self.ema_decay = ema_decay
         self.grad_norm: Optional[tf.Tensor] = None  # of the last apply_gradients, before clipping
+        self.averages: Dict[str, Any] = {}  # variable name → the variable of its average
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
         """One update; afterwards global_step, where given, is one larger.
@@ -304,7 +312,7 @@ class RuleOptimizer(tf.train.Optimizer):
         on_one_replica = [_first(strategy, gradient) for gradient in summed]
         norm = tf.global_norm(on_one_replica)
         scale = self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm) if self.clip_norm else None
-        count = self._count_updates(strategy, variables[0]) if self.rule.counts else None
+        count = self._count_updates(strategy, variables[0]) if self.rule.counts or self.ema_decay else None
         # A gradient still being computed would see a reference variable that has already moved.
         with tf.control_dependencies(on_one_replica):
             updates = [
@@ -323,8 +331,9 @@ class RuleOptimizer(tf.train.Optimizer):
     ) -> Any:
         name = variable.op.name
         slots = [self._slot(variable, slot, initial) for slot, initial in self.rule.slots.items()]
-        if self.rule.lookahead:
-            slots.append(self._slot(variable, "slow", 0.0))
+        slots += [self._slot(variable, copy, 0.0) for copy in self._copies()]
+        if self.ema_decay:
+            self.averages[name] = slots[-1]
         rate = rate * self.rate_multiplier(name)
 
         def move(weight: Any, gradient: Any, *slots: Any) -> tf.Operation:
@@ -332,17 +341,15 @@ class RuleOptimizer(tf.train.Optimizer):
                 return self._move_rows(name, weight, gradient, slots, rate, scale, count)
             own = slots[: len(self.rule.slots)]
             new_weight, *new_slots = self._moved(name, weight, gradient, own, rate, scale, count)
-            if self.rule.lookahead:
-                new_weight, slow = self._looked_ahead(weight, new_weight, slots[-1], count)
-                new_slots.append(slow)
-            return tf.group(*[tf.assign(v, new) for v, new in zip((weight,) + slots, [new_weight] + new_slots)])
+            new_weight, new_copies = self._copied(weight, new_weight, slots[len(own) :], count)
+            return _assigned((weight,) + slots, [new_weight] + new_slots + new_copies)
 
         return strategy.extended.update(variable, move, args=[gradient] + slots, group=True)
 
     def _move_rows(
         self, name: str, weight: Any, gradient: Any, slots: Sequence[Any], rate: Any, scale: Any, count: Any
     ) -> tf.Operation:
-        """Moves the rows that the gradient has. Lookahead is of all rows: its slow weights are those of all."""
+        """Moves the rows that the gradient has. Slow weights and averages are of all rows."""
         rows = gradient.indices
         own = (weight,) + tuple(slots[: len(self.rule.slots)])
         before = tf.identity(weight)
@@ -350,12 +357,13 @@ class RuleOptimizer(tf.train.Optimizer):
         moved = self._moved(name, gathered[0], gradient.values, gathered[1:], rate, scale, count)
         with tf.control_dependencies([before] + moved):
             scattered = tf.group(*[tf.scatter_update(v, rows, new) for v, new in zip(own, moved)])
-        if not self.rule.lookahead:
+        copies = slots[len(self.rule.slots) :]
+        if not copies:
             return scattered
         with tf.control_dependencies([scattered]):
             after = weight.read_value() if hasattr(weight, "read_value") else tf.identity(weight)
-            new_weight, slow = self._looked_ahead(before, after, slots[-1], count)
-            return tf.group(tf.assign(weight, new_weight), tf.assign(slots[-1], slow))
+            new_weight, new_copies = self._copied(before, after, copies, count)
+            return _assigned([weight, *copies], [new_weight] + new_copies)
 
     def _moved(
         self, name: str, weight: Any, gradient: Any, slots: Sequence[Any], rate: Any, scale: Any, count: Any
@@ -372,15 +380,30 @@ class RuleOptimizer(tf.train.Optimizer):
             u *= _trust_ratio(weight, u)
         return [weight - tf.cast(rate, dtype) * u] + list(new_slots)
 
-    def _looked_ahead(self, before: Any, after: Any, slow: Any, count: Any) -> Tuple[tf.Tensor, tf.Tensor]:
-        """(weight, slow weight) after Lookahead; `before` and `after` are the weight around the inner update."""
-        assert self.rule.lookahead is not None
-        steps, alpha = self.rule.lookahead
-        # Slow weights are taken in the first update. By arithmetic on 0 and 1 the branch not taken leaves no trace.
-        slow = tf.where(tf.fill(tf.shape(after), tf.equal(count, 1.0)), before, slow)
-        due = tf.cast(tf.equal(tf.floormod(count, tf.cast(steps, count.dtype)), 0.0), after.dtype)
-        slow += due * alpha * (after - slow)
-        return after + due * (slow - after), slow
+    def _copies(self) -> List[str]:
+        """The slots that are copies of the weight."""
+        return ["slow"] * bool(self.rule.lookahead) + [AVERAGE] * bool(self.ema_decay)
+
+    def _copied(self, before: Any, after: Any, copies: Sequence[Any], count: Any) -> Tuple[tf.Tensor, List[tf.Tensor]]:
+        """(weight, new copies); `before` and `after` are the weight around the rule's update.
+
+        Copies start from `before` in the first update, when it is what training starts from, whatever loaded it.
+        """
+        new_copies = []
+        for slot, copy in zip(self._copies(), copies):
+            copy = tf.where(tf.fill(tf.shape(after), tf.equal(count, 1.0)), before, copy)
+            if slot == AVERAGE:
+                decay = tf.minimum(tf.constant(self.ema_decay, count.dtype), (1.0 + count) / (10.0 + count))
+                copy += tf.cast(1.0 - decay, after.dtype) * (after - copy)
+            else:
+                assert self.rule.lookahead is not None
+                steps, alpha = self.rule.lookahead
+                # By arithmetic on 0 and 1 the branch not taken leaves no trace.
+                due = tf.cast(tf.equal(tf.floormod(count, tf.cast(steps, count.dtype)), 0.0), after.dtype)
+                copy += due * alpha * (after - copy)
+                after += due * (copy - after)
+            new_copies.append(copy)
+        return after, new_copies
 
     def _slot(self, variable: Any, slot: str, initial: float) -> Any:
         if not initial:
@@ -411,6 +434,10 @@ class RuleOptimizer(tf.train.Optimizer):
 
 
 _KERNEL = re.compile("kernel$")
+
+
+def _assigned(variables: Sequence[Any], values: Sequence[Any]) -> tf.Operation:
+    return tf.group(*[tf.assign(variable, value) for variable, value in zip(variables, values)])
 
 
 def _trust_ratio(weight: Any, update: tf.Tensor) -> tf.Tensor:

@@ -467,6 +467,8 @@ def make_plan(config: flags.ClassifierConfig, job: Job, examples: int, saved: Op
     notes: Dict[str, Any] = {"padding": config.engine.padding, "distribution": config.engine.distribution}
     if config.engine.gradient_accumulation_steps > 1:
         notes["parts of a batch"] = config.engine.gradient_accumulation_steps
+    if config.optimizer.ema_decay:
+        notes["evaluated"] = "the average of the weights (--ema_decay={:g})".format(config.optimizer.ema_decay)
     return plans.make_plan(config.plan, examples, identity, notes)
 
 

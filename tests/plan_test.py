@@ -143,8 +143,9 @@ def test_a_changed_identity_is_named():
 def test_upstreams_trap_is_refused_with_the_remedy_in_numbers():
     with pytest.raises(UserError) as error:
         decide(FolderState(343, plan_of()), plan_of(train_batch_size=64), False, False)
-    assert "3.0 epochs of batch 64 end at step 171; this run is at step 343: pass --num_train_epochs=7" in str(
-        error.value
+    assert (
+        "3.0 epochs of batch 64 end at step 171; this run is at step 343: pass --num_train_epochs=9 or "
+        "--num_train_steps=514 " in str(error.value)
     )
     assert "finished (the run ends at step 171)" in str(error.value)
 
@@ -164,6 +165,13 @@ def test_upstreams_trap_is_refused_with_the_remedy_in_numbers():
         (
             FolderState(100, plan_of(lr_decay_steps=400)),
             dict(num_train_steps=390, lr_decay_steps=400),
+            True,
+            False,
+            "continue",
+        ),
+        (
+            FolderState(100, plan_of(lr_schedule="constant", num_warmup_steps=34)),
+            dict(num_train_epochs=9, lr_schedule="constant", num_warmup_steps=34),
             True,
             False,
             "continue",

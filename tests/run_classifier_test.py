@@ -151,20 +151,30 @@ def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished
     assert [line["step"] for line in metrics_lines(other, "train")] == list(range(1, 61))
 
 
-def test_two_replicas_equal_one(tiny, run_command, tmp_path):
-    losses = {}
-    for name, extra in (("one", []), ("two", ["--distribution=mirrored", "--devices=cpu:0,cpu:1"])):
+def test_two_replicas_equal_one_and_are_restored_like_one(tiny, run_command, tmp_path):
+    """With Lookahead and averaged weights; the replicas continue a run of their own."""
+    losses, scores = {}, {}
+    two_replicas = ["--distribution=mirrored", "--devices=cpu:0,cpu:1"]
+    for name, steps, extra in (("one", 20, []), ("two", 10, two_replicas), ("two", 20, two_replicas)):
         folder = str(tmp_path / name)
         arguments = tiny.flags(
             output_dir=folder,
             do_train="true",
+            do_eval="true",
+            checkpoint="last",
             bert_config_file=tiny.without_dropout,
-            num_train_steps=20,
+            num_train_steps=steps,
+            lr_schedule="constant",
+            num_warmup_steps=0,
+            lookahead_steps=3,
+            ema_decay=0.9,
             log_every_steps=1,
         )
         process = run_command(arguments + extra)
         assert process.returncode == 0, process.stderr
         losses[name] = [line["loss"] for line in metrics_lines(folder, "train")]
+        scores[name] = json.loads(Path(folder, "eval_results.json").read_text())["loss"]
+    assert scores["two"] == pytest.approx(scores["one"], rel=1e-4)
     np.testing.assert_allclose(losses["one"], losses["two"], rtol=1e-5)
     first, second = tensors(str(tmp_path / "one"), 20), tensors(str(tmp_path / "two"), 20)
     assert set(first) == set(second)

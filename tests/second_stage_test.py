@@ -124,7 +124,7 @@ def test_upstreams_trap_is_refused_and_the_printed_remedy_trains_on(tiny, tmp_pa
     assert remedy, message
     after = tensors(folder, 37)
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    epochs = int(remedy.group(1)) + 3
+    epochs = int(remedy.group(1))
     succeed(tiny.flags(**dict(doubled, num_train_epochs=epochs, allow_plan_change="true")), capsys)
     found = losses(folder)
     assert len(found) == int(200 / 32 * epochs) and np.mean(found[-5:]) < np.mean(found[30:37])

@@ -1,5 +1,6 @@
 """One graph, one session: nothing is rebuilt, any point can be resumed, damage and bad numbers are caught."""
 
+import json
 import os
 import shutil
 import signal
@@ -295,9 +296,10 @@ def test_a_batch_in_parts_is_the_whole_batch(tiny, task, records):
         built(weighed, plan_of(records), gradient_accumulation_steps=3)
 
 
-def test_a_resume_with_parts_lookahead_and_plateau_is_exact(task, records, tmp_path):
+def test_a_resume_with_parts_lookahead_averages_and_plateau_is_exact(task, records, tmp_path):
     plan = plan_of(records, save_checkpoints_steps=1, lr_schedule="plateau", plateau_patience=1, plateau_min_delta=0.5)
-    settings = dict(optimizer=OptimizerConfig(lookahead_steps=3, optimizer="radam"), gradient_accumulation_steps=2)
+    optimizer = OptimizerConfig(lookahead_steps=3, optimizer="radam", ema_decay=0.9)
+    settings = dict(optimizer=optimizer, gradient_accumulation_steps=2)
     whole = run(task, records, tmp_path / "whole", plan, **settings)
     assert whole["training_state/plateau_scale"] < 1.0 and any(name.endswith("/slow") for name in whole)
     for step in range(1, 12, 2):
@@ -305,6 +307,42 @@ def test_a_resume_with_parts_lookahead_and_plateau_is_exact(task, records, tmp_p
             task, records, tmp_path / str(step), plan, checkpoint.prefix_of(str(tmp_path / "whole"), step), **settings
         )
         assert_equal(whole, resumed)
+
+
+def test_averaged_weights_are_evaluated_and_exported(task, records, tmp_path):
+    """Against the average of the checkpoints' weights in float64."""
+    plan = plan_of(records, save_checkpoints_steps=1, eval_every_steps=12)
+    optimizer = OptimizerConfig(ema_decay=0.8, freeze=("embeddings",))
+    engine = built(task, plan, optimizer)
+    start = {name: value.astype(np.float64) for name, value in engine.session.run(engine.weights).items()}
+    session_engine.train(engine, plan, records["train"], records["dev"], str(tmp_path))
+    steps = [tf.train.load_checkpoint(checkpoint.prefix_of(str(tmp_path), step)) for step in range(1, 13)]
+    best = checkpoint.resolve(str(tmp_path), "best")
+    exported = tf.train.load_checkpoint(best)
+    for name, average in start.items():
+        for t, reader in enumerate(steps, 1):
+            decay = min(0.8, (1 + t) / (10 + t))
+            average = decay * average + (1 - decay) * reader.get_tensor(name)
+        assert abs(exported.get_tensor(name) - average).max() <= 2e-6 * abs(average).max()
+        frozen = "embeddings" in name
+        assert steps[-1].has_tensor(name + "/ema") != frozen
+        assert np.array_equal(exported.get_tensor(name), steps[-1].get_tensor(name)) == frozen
+    # The best, the last in the graph that trained and the last in another one are the same model.
+    last = checkpoint.resolve(str(tmp_path), "last")
+    found = []
+    for prefix in (best, last):
+        session_engine.load_trained(engine, prefix)
+        found.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
+    session_engine.close(engine)
+    engine = built(task)
+    session_engine.load_trained(engine, last)
+    found.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
+    session_engine.load_weights(engine, last)
+    found.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
+    session_engine.close(engine)
+    assert found == pytest.approx([found[0]] * 4, rel=1e-5)
+    with open(os.path.join(str(tmp_path), "metrics.jsonl")) as file:
+        assert json.loads(file.readlines()[-1])["loss"] == pytest.approx(found[0], rel=1e-5)
 
 
 def test_the_parts_of_a_batch_have_masks_of_their_own(task, records):

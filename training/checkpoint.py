@@ -13,6 +13,7 @@ from typing import Any, Container, Dict, List, NamedTuple, Optional, Sequence, T
 
 import tensorflow.compat.v1 as tf
 
+import optimizers
 from errors import UserError
 from training import files
 
@@ -188,6 +189,13 @@ class LoadReport(NamedTuple):
 def _is_weight(name: str, names: Container[str]) -> bool:
     """Whether a variable of a training checkpoint is a weight: not a slot (`<weight>/<slot>`), step or counter."""
     return name.rpartition("/")[0] not in names and name != "global_step" and not name.startswith("training_state/")
+
+
+def served_names(prefix: str, names: Sequence[str]) -> Dict[str, str]:
+    """Weight → its name in the checkpoint, or the name of its average where the checkpoint has one."""
+    found = shapes_in(prefix)
+    averages = {name: "{}/{}".format(name, optimizers.AVERAGE) for name in names}
+    return {name: average if average in found else name for name, average in averages.items()}
 
 
 def match_weights(

@@ -377,7 +377,8 @@ def compare(old: Plan, new: Plan) -> List[Difference]:
                 if old_parts.get(key) != new_parts.get(key):
                     differences.append(Difference(key, old_parts.get(key), new_parts.get(key), harmless=False))
         elif name not in ("derivation", "warnings", "notes") and before != after:
-            differences.append(Difference(name, before, after, harmless=name in _HARMLESS))
+            unread = name == "lr_decay_steps" and new.lr_schedule not in schedules.WITH_HORIZON
+            differences.append(Difference(name, before, after, harmless=unread or name in _HARMLESS))
     return sorted(differences, key=lambda difference: difference.harmless)
 
 
@@ -491,15 +492,16 @@ def _refusal(step: int, old: Plan, new: Plan, harmful: List[Difference]) -> str:
     lines += ["  " + str(difference) for difference in harmful]
     lines.append("  " + _rate_change(old, new, step))
     if new.num_train_steps <= step:
-        needed = int(np.ceil((step + 1) * new.train_batch_size / new.examples))
+        epochs = new.num_train_steps / new.epoch_steps
         lines.append(
             "  {:.1f} epochs of batch {} end at step {}; this run is at step {}: pass --num_train_epochs={} or "
-            "--num_train_steps=…".format(
-                new.num_train_steps * new.train_batch_size / new.examples,
+            "--num_train_steps={} to train as long again".format(
+                epochs,
                 new.train_batch_size,
                 new.num_train_steps,
                 step,
-                needed,
+                math.ceil(step / new.epoch_steps + epochs),
+                step + new.num_train_steps,
             )
         )
     lines.append(

@@ -51,16 +51,18 @@ class Engine(NamedTuple):
 
     task: Task
     config: EngineConfig
+    strategy: tf.distribute.Strategy
     session: tf.Session
     records: tf.Tensor  # [B] string placeholder
     inference: "List[Outputs]"  # one a replica
     training: Optional[Dict[str, Any]]  # loss, learning_rate, grad_norm; None without a plan
     global_step: Any
     weights: Dict[str, Any]  # name → variable, of the model
+    served: Dict[str, Any]  # name → variable that inference reads: the weight, or its average
     state: Dict[str, Any]  # name → variable, of TrainingState; empty without a plan
     state_feeds: Dict[str, tf.Tensor]
     assign_state: Any
-    weights_saver: tf.train.Saver
+    weights_saver: tf.train.Saver  # writes what is served, under the weights' names, and the step
     full_saver: tf.train.Saver
 
 
@@ -121,14 +123,19 @@ def _replica_batch(
     return dict(batch, input_mask=input_mask)
 
 
-def _accumulated(build_part: Callable[[int], tf.Tensor], parts: int, variables: Sequence[Any]) -> "List[Optional[Any]]":
-    """The summed gradients of the parts' losses. A part starts when the one before is done: one is held at a time."""
-    summed: "List[Optional[Any]]" = []
-    for part in range(parts):
+def _accumulated(
+    first: tf.Tensor, build_part: Callable[[int], tf.Tensor], parts: int, variables: Sequence[Any]
+) -> "List[Optional[Any]]":
+    """The summed gradients of the parts' losses, of which `first` is built.
+
+    A part starts when the one before is done: one is held at a time.
+    """
+    summed = tf.gradients(first, variables)
+    for part in range(1, parts):
         done = [gradient for gradient in summed if gradient is not None]
         with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
             gradients = tf.gradients(build_part(part), variables)
-        summed = gradients if not part else [_added(a, b) for a, b in zip(summed, gradients)]
+        summed = [_added(a, b) for a, b in zip(summed, gradients)]
     return summed
 
 
@@ -199,8 +206,12 @@ def _build_in(
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )
 
+    def read_average(get_variable: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
+        return averages.get(name, get_variable(name, *args, **kwargs))
+
     def inference_tower() -> Outputs:
-        with modeling.keyed_randomness(seed, None):
+        scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=read_average)
+        with scope, modeling.keyed_randomness(seed, None):
             return task.build(_replica_batch(records, task, padded_length), False)
 
     def training_tower() -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -216,13 +227,15 @@ def _build_in(
             weights.append(tf.reduce_sum(outputs.weight))
             return losses[-1]
 
+        first = build_part(0)  # also makes the variables
+
         def gradients_of_parts(variables: Sequence[Any]) -> List[Any]:
-            summed = _accumulated(build_part, parts, variables)
+            summed = _accumulated(first, build_part, parts, variables)
             scale = 1.0 / _sum_over_replicas(tf.add_n(weights))
             return [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
 
         # In one part the division comes before the gradient, in several it has to wait for the last.
-        whole = build_part(0) / _sum_over_replicas(weights[0]) if parts == 1 else None
+        whole = first / _sum_over_replicas(weights[0]) if parts == 1 else None
         plateau = plan.lr_schedule == "plateau"
         scale = tf.identity(state["plateau_scale"]) if plateau else None
         update = optimization.create_update(
@@ -233,14 +246,14 @@ def _build_in(
             rate_scale=scale,
             least_rate=plan.end_learning_rate,
         )
+        averages.update(update.averages)
         loss = tf.add_n(losses) / _sum_over_replicas(tf.add_n(weights)) if whole is None else whole
         with tf.control_dependencies([update.train_op]):
             return tf.identity(loss), tf.identity(update.learning_rate), tf.identity(update.grad_norm)
 
-    outputs = _on_replicas(strategy, inference_tower)
-    weights = {variable.op.name: variable for variable in tf.trainable_variables()}
     training = None
     state: Dict[str, Any] = {}
+    averages: Dict[str, Any] = {}
     if plan is not None:
         state = checkpoint.training_state_variables()
         loss, learning_rate, grad_norm = _on_replicas(strategy, training_tower)
@@ -249,6 +262,11 @@ def _build_in(
             "learning_rate": strategy.experimental_local_results(learning_rate)[0],
             "grad_norm": strategy.experimental_local_results(grad_norm)[0],
         }
+    outputs = _on_replicas(strategy, inference_tower)
+    weights = {variable.op.name: variable for variable in tf.trainable_variables()}
+    served = dict(weights, **averages)
+    exported = dict(served, global_step=global_step)
+    first_replica = {name: strategy.experimental_local_results(v)[0] for name, v in exported.items()}
     state_feeds = {name: tf.placeholder(variable.dtype.base_dtype, []) for name, variable in state.items()}
     assignments = [
         strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(state_feeds[name],))
@@ -261,16 +279,18 @@ def _build_in(
     return Engine(
         task=task,
         config=config,
+        strategy=strategy,
         session=session,
         records=records,
         inference=_per_replica(strategy, outputs),
         training=training,
         global_step=global_step,
         weights=weights,
+        served=served,
         state=state,
         state_feeds=state_feeds,
         assign_state=assignments,
-        weights_saver=tf.train.Saver(list(weights.values()) + [global_step], max_to_keep=None),
+        weights_saver=tf.train.Saver(first_replica, max_to_keep=None),
         full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
     )
 
@@ -298,9 +318,24 @@ def _in_its_graph(function: Callable[..., Any]) -> Callable[..., Any]:
 # --- restoring --------------------------------------------------------------------------------------------------------
 
 
-def _restore(engine: Engine, prefix: str, names: Sequence[str]) -> None:
-    variables = {variable.op.name: variable for variable in engine.session.graph.get_collection("variables")}
-    tf.train.Saver({name: variables[name] for name in names}, max_to_keep=None).restore(engine.session, prefix)
+_VARIABLES_AT_ONCE = 64
+
+
+def _restore(engine: Engine, prefix: str, variables: Dict[str, Any]) -> None:
+    """Gives each variable, on every replica, the value that the checkpoint has under its name here.
+
+    By feeding the initializers: a finalized graph can be restored too, and one saver does not fit all names.
+    """
+    reader = tf.train.load_checkpoint(prefix)
+    names = sorted(variables)
+    for start in range(0, len(names), _VARIABLES_AT_ONCE):
+        feeds, initializers = {}, []
+        for name in names[start : start + _VARIABLES_AT_ONCE]:
+            value = reader.get_tensor(name)
+            for variable in engine.strategy.experimental_local_results(variables[name]):
+                initializers.append(variable.initializer)
+                feeds[variable.initializer.inputs[1]] = value
+        engine.session.run(initializers, feeds)
 
 
 def _shapes(engine: Engine) -> Dict[str, Tuple[int, ...]]:
@@ -309,15 +344,22 @@ def _shapes(engine: Engine) -> Dict[str, Tuple[int, ...]]:
 
 @_in_its_graph
 def load_weights(engine: Engine, prefix: str, reset_head: bool = False) -> checkpoint.LoadReport:
-    """Initial weights: the model's variables that the checkpoint has. Raises UserError as checkpoint.match_weights."""
+    """Initial weights: the model's variables that the checkpoint has, averaged ones if it has them.
+
+    Raises UserError as checkpoint.match_weights.
+    """
     report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head)
-    _restore(engine, prefix, report.loaded)
+    names = checkpoint.served_names(prefix, report.loaded)
+    _restore(engine, prefix, {names[name]: engine.weights[name] for name in report.loaded})
     return report
 
 
 @_in_its_graph
 def load_trained(engine: Engine, prefix: str) -> int:
-    """The weights of a fine-tuned model; returns its step. Raises UserError where it has no trained head."""
+    """The weights of a fine-tuned model, averaged ones if it has them; returns its step.
+
+    Raises UserError where it has no trained head.
+    """
     report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head=False)
     head = [name for name in report.missing if name.startswith(engine.task.head_variables)]
     if head:
@@ -327,10 +369,11 @@ def load_trained(engine: Engine, prefix: str) -> int:
         )
     if report.missing:
         raise UserError("{}: lacks {}.".format(prefix, ", ".join(report.missing)))
+    names = checkpoint.served_names(prefix, report.loaded)
+    variables = {names[name]: engine.served[name] for name in report.loaded}
     if "global_step" in checkpoint.shapes_in(prefix):
-        engine.weights_saver.restore(engine.session, prefix)  # adds nothing to the graph, which training finalized
-    else:
-        _restore(engine, prefix, report.loaded)
+        variables["global_step"] = engine.global_step
+    _restore(engine, prefix, variables)
     return int(engine.session.run(engine.global_step))
 
 
@@ -349,7 +392,7 @@ def load_run(engine: Engine, prefix: str, batch_size: int) -> None:
             "{}: cannot be continued: {} missing, {} of another shape (for example {}). Pass it as --init_checkpoint "
             "with another --output_dir.".format(prefix, len(missing), len(other), (missing + other)[0])
         )
-    _restore(engine, prefix, [name for name in variables if name in found])
+    _restore(engine, prefix, {name: variable for name, variable in variables.items() if name in found})
     if not all(name in found for name in counters):
         step = int(engine.session.run(engine.global_step))
         _set_state(engine, TrainingState(examples_consumed=step * batch_size, evaluated_step=step))
