@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow_setup
@@ -133,6 +134,9 @@ def train(config: flags.ClassifierConfig) -> None:
         checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
         say("Resume: {} ({})".format(decision.action, decision.reason))
+        with open(os.path.join(folder, "decisions.jsonl"), "a", encoding="utf-8") as file:
+            line = dict(decision._asdict(), resume_mode=config.weights.resume_mode, time=round(time.time(), 3))
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
         engine = session_engine.build(job.task, config.engine, plan.seed, plan, config.optimizer)
         if decision.action != "finished":
             load_for_training(engine, config, plan, prefix)

@@ -24,7 +24,7 @@ find_python() {
 
 # requirements_checksum FILE: over the file and the files it includes.
 requirements_checksum() {
-  (cd "$ROOT" && cat "$1" requirements.txt requirements-common.txt) | cksum
+  (cd "$ROOT" && cat "$1" requirements.txt requirements-common.txt requirements-no-deps.txt) | cksum
 }
 
 # make_environment FOLDER REQUIREMENTS VERSION…: sets PYTHON. Returns 3 when no such Python is found, 1 when pip fails.
@@ -48,6 +48,12 @@ make_environment() {
   "$PYTHON" -m pip install --quiet --disable-pip-version-check --upgrade pip || return 1
   (cd "$ROOT" && "$PYTHON" -m pip install --quiet --disable-pip-version-check --prefer-binary -r "$requirements") ||
     return 1
+  case $requirements in
+    requirements.txt | requirements-test.txt)
+      (cd "$ROOT" && "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-no-deps.txt) ||
+        return 1
+      ;;
+  esac
   echo "$wanted" >"$marker"
 }
 

@@ -27,7 +27,7 @@ compat() {
 PYTEST_ARGUMENTS=("$@")
 compat 2.15 3.10 3.11 3.9
 compat 1.15 3.7
-if [ -n "$others" ]; then
+if [ -n "$others" ] && [ $# = 0 ]; then
   need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
   echo "== A run moved between TensorFlows"
   STEADY_BERT_OTHER_PYTHONS=$others "$PYTHON" -m pytest -q -p no:cacheprovider tests/cross_version_test.py

@@ -21,7 +21,7 @@ LAYERS = [
     },
     {"tokenization", "modeling", "tasks.text_files", "training.plan"},
     {"optimizers", "tasks.heads", "tasks.classification_data"},
-    {"optimization", "tasks.classification_features", "training.feature_cache"},
+    {"optimization", "keras_optimizers", "tasks.classification_features", "training.feature_cache"},
     {"tasks.classification", "tasks.upstream_classifier"},
     {"training.input_pipeline", "training.checkpoint", "training.data_report", "training.reports"},
     {"training.session_engine"},

@@ -115,6 +115,33 @@ def test_an_evaluation_cut_short_by_a_signal_is_made_up_for(task, records, tmp_p
         assert_equal(whole, run(task, records, folder, plan, prefix))
 
 
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_step_that_is_running(task, records, tmp_path, monkeypatch, number, code):
+    """Not the step after it; a second signal during the save changes nothing."""
+    plan = plan_of(records)
+    read, save = type(records["train"]).read, checkpoint.save
+
+    def read_under_signal(self, numbers, calls=[]):  # noqa: B006  (counts the calls)
+        calls.append(1)
+        if len(calls) == 6:
+            os.kill(os.getpid(), number)
+        return read(self, numbers)
+
+    def save_under_signal(*args):
+        os.kill(os.getpid(), number)
+        return save(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(records["train"]), "read", read_under_signal)
+        patch.setattr(checkpoint, "save", save_under_signal)
+        engine = built(task, plan)
+        with pytest.raises(SystemExit) as exit:
+            session_engine.train(engine, plan, records["train"], None, str(tmp_path))
+        session_engine.close(engine)
+    assert exit.value.code == code
+    assert checkpoint.steps_in(str(tmp_path)) == [6]
+
+
 def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkeypatch):
     plan = plan_of(records, eval_every_steps=2, early_stopping_patience=0)
     engine = built(task, plan)

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The tests that take minutes each, on TensorFlow 2.21, 2.15 and 1.15.5: a run resumed from every step, and stopped by
+# signals at random moments (50 SIGKILLs on 2.21, 10 on the others). About 25 minutes on 2 cores.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+cd "$ROOT"
+need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
+"$PYTHON" -m pytest -q -m slow
+STEADY_BERT_KILLS=10 scripts/test_compat.sh -m slow

@@ -1,0 +1,130 @@
+"""Stopped anywhere, by any signal, then the same command: the bits of the uninterrupted run. See scripts/test_slow.sh.
+
+Everything that has a state is on: dropout, parts of a batch, RAdam inside Lookahead, averaged weights, plateau, early
+stopping, best checkpoint.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+import tensorflow.compat.v1 as tf
+from conftest import command, run_main
+
+pytestmark = pytest.mark.slow
+
+STEPS = 49
+EVERYTHING = dict(
+    do_train="true",
+    do_eval="true",
+    num_train_steps=STEPS,
+    gradient_accumulation_steps=2,
+    optimizer="radam",
+    lookahead_steps=3,
+    ema_decay=0.9,
+    num_warmup_steps=5,
+    lr_schedule="plateau",
+    plateau_patience=1,
+    plateau_min_delta=0.02,
+    plateau_factor=0.5,
+    early_stopping_patience=40,
+    eval_every_steps=4,
+    save_checkpoints_steps=1,
+    checkpoint="last",
+    log_every_steps=1,
+)
+
+
+def contents(prefix):
+    """Name → sha256 of its bytes, of every variable of a checkpoint."""
+    reader = tf.train.load_checkpoint(prefix)
+    names = reader.get_variable_to_shape_map()
+    return {name: hashlib.sha256(reader.get_tensor(name).tobytes()).hexdigest() for name in names}
+
+
+def outcome(folder):
+    """What a finished run leaves: its state, the best weights, the scores."""
+    (best,) = [name[: -len(".index")] for name in os.listdir(os.path.join(folder, "best")) if name.endswith(".index")]
+    with open(os.path.join(folder, "eval_results.json")) as file:
+        scores = file.read()
+    last = os.path.join(folder, "model.ckpt-{}".format(STEPS))
+    return contents(last), best, contents(os.path.join(folder, "best", best)), scores
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, tmp_path_factory):
+    """The folder of a run that nothing stopped, with a checkpoint of every step."""
+    folder = str(tmp_path_factory.mktemp("whole") / "run")
+    assert run_main(tiny.flags(output_dir=folder, keep_checkpoint_max=0, **EVERYTHING)) == 0
+    state = outcome(folder)[0]
+    assert any(name.endswith("/slow") for name in state) and any(name.endswith("/ema") for name in state)
+    reader = tf.train.load_checkpoint(os.path.join(folder, "model.ckpt-{}".format(STEPS)))
+    assert reader.get_tensor("training_state/plateau_scale") < 1.0
+    return folder
+
+
+@pytest.mark.parametrize("step", range(1, STEPS))
+def test_every_step_can_be_resumed_bitwise(whole, tiny, tmp_path, step):
+    """A fresh graph each; every eighth is a process of its own."""
+    folder = str(tmp_path / "run")
+    os.makedirs(folder)
+    for name in os.listdir(whole):
+        if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
+            shutil.copy(os.path.join(whole, name), folder)
+    shutil.copytree(os.path.join(whole, "best"), os.path.join(folder, "best"))  # of a later step: as after a kill
+    arguments = tiny.flags(
+        output_dir=folder, keep_checkpoint_max=1, cache_dir=os.path.join(whole, "cache"), **EVERYTHING
+    )
+    if step % 8:
+        assert run_main(arguments) == 0
+    else:
+        subprocess.run(command(arguments), check=True, stdout=subprocess.DEVNULL)
+    assert outcome(folder) == outcome(whole)
+
+
+KILLS = int(os.environ.get("STEADY_BERT_KILLS", "50"))
+SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143,), signal.SIGINT: (130,)}
+
+
+@pytest.mark.timeout(3600)
+def test_signals_at_random_moments_lose_nothing(whole, tiny, tmp_path):
+    """SIGKILLs, with SIGTERMs and SIGINTs between them, in as many runs as they last for; none fails to restart."""
+    rng = random.Random(5)
+    sent = dict.fromkeys(SIGNALS, 0)
+    finished = 0
+    arguments = tiny.flags(keep_checkpoint_max=2, cache_dir=os.path.join(whole, "cache"), **EVERYTHING)
+    longest = 10.0
+    while sent[signal.SIGKILL] < KILLS:
+        folder = str(tmp_path / "run-{}".format(finished))
+        number = signal.SIGKILL if rng.random() < 0.7 else rng.choice([signal.SIGTERM, signal.SIGINT])
+        started = time.time()
+        process = subprocess.Popen(
+            command(arguments + ["--output_dir=" + folder]), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        if rng.random() < 0.3:
+            time.sleep(rng.uniform(0.0, longest))
+        else:  # while it trains
+            reached = rng.randint(1, 12)
+            for line in process.stdout:
+                reached -= line.startswith(b"step ")
+                if not reached:
+                    break
+            time.sleep(rng.uniform(0.0, 0.1))
+        process.send_signal(number)
+        _, errors = process.communicate()
+        assert process.returncode in SIGNALS[number] + (0,), errors.decode()
+        if process.returncode:
+            assert b"Traceback" not in errors
+            sent[number] += 1
+        else:
+            longest = max(longest, time.time() - started)
+            assert outcome(folder) == outcome(whole)
+            finished += 1
+    subprocess.run(command(arguments + ["--output_dir=" + folder]), check=True, stdout=subprocess.DEVNULL)
+    assert outcome(folder) == outcome(whole)
+    print("{} signals, {} runs: {}".format(sum(sent.values()), finished + 1, sent))
