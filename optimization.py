@@ -3,6 +3,7 @@
 create_optimizer and AdamWeightDecayOptimizer have the arguments and numbers of google-research/bert.
 """
 
+import dataclasses
 import inspect
 import re
 from dataclasses import dataclass
@@ -138,20 +139,34 @@ class AdamWeightDecayOptimizer(optimizers.RuleOptimizer):
 
 
 def create_optimizer(
-    loss: tf.Tensor, init_lr: float, num_train_steps: int, num_warmup_steps: Optional[int], use_tpu: bool
+    loss: tf.Tensor,
+    init_lr: float,
+    num_train_steps: int,
+    num_warmup_steps: Optional[int],
+    use_tpu: bool,
+    **options: Any,
 ) -> tf.Operation:
     """The train op of BERT fine-tuning: AdamW with decay 0.01, clipping at 1.0, warm-up then linear decay to 0.
 
     Running it makes one update with the rate of the current global_step, then adds one to global_step. The rate's
     tensor is named "learning_rate". With use_tpu, gradients are averaged over the TPU's replicas before clipping.
+
+    options: fields of OptimizerConfig and of schedules.ScheduleConfig, as optimizer="ranger", lr_schedule="cosine".
+    Raises TypeError for one that they lack, ValueError for plateau, which follows the scores of evaluations.
     """
-    num_warmup_steps = num_warmup_steps or 0  # upstream's scripts give None where there is no warm-up
+    if options.get("lr_schedule") == "plateau":
+        raise ValueError("lr_schedule='plateau' follows evaluations, which a train op does not see.")
+    horizon = options.pop("lr_decay_steps", num_train_steps)
+    names = {field.name for field in dataclasses.fields(schedules.ScheduleConfig)}
     config = schedules.ScheduleConfig(
-        learning_rate=init_lr, num_warmup_steps=num_warmup_steps, lr_decay_steps=num_train_steps
+        learning_rate=init_lr,
+        num_warmup_steps=num_warmup_steps or 0,  # upstream's scripts give None where there is no warm-up
+        lr_decay_steps=horizon,
+        **{name: options.pop(name) for name in sorted(names & set(options))},
     )
-    rates = schedules.learning_rates(config, np.arange(max(num_train_steps, num_warmup_steps) + 1))
+    rates = schedules.learning_rates(config, np.arange(max(num_train_steps, horizon, config.num_warmup_steps) + 1))
     step = tf.train.get_or_create_global_step()
-    return create_update(loss, rates, OptimizerConfig(), step, average_over_tpu=use_tpu).train_op
+    return create_update(loss, rates, OptimizerConfig(**options), step, average_over_tpu=use_tpu).train_op
 
 
 def create_update(

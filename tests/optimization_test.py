@@ -277,3 +277,29 @@ def test_two_replicas_sum_then_clip_and_equal_one():
         universal_newlines=True,
     )
     assert process.stdout.strip().endswith("equal"), process.stderr[-3000:]
+
+
+def test_create_optimizer_takes_the_numbers_of_update_and_schedule_by_keyword(golden):
+    """Each by what it changes: the rule's slots, the rate, the averages; a name that is no number is refused."""
+    numbers = dict(optimizer="ranger", lookahead_steps=2, ema_decay=0.5, weight_decay_rate=0.0)
+    schedule = dict(lr_schedule="cosine", decay_begin="warmup_end", end_learning_rate=0.001, lr_decay_steps=40)
+    with tf.Graph().as_default(), tf.Session() as session:
+        _, loss = build_regression(golden, CASES[0])
+        train_op = optimization.create_optimizer(loss, 0.01, 50, 10, False, **numbers, **schedule)
+        session.run(tf.global_variables_initializer())
+        rates = []
+        for step in range(46):
+            assert session.run(tf.train.get_global_step()) == step
+            rates.append(session.run("learning_rate:0"))
+            session.run(train_op)
+        names = {variable.op.name for variable in tf.global_variables()}
+    by_hand = [0.01 * t / 10 if t < 10 else 0.001 + 0.009 * (1 + np.cos(np.pi * (t - 10) / 30)) / 2 for t in range(40)]
+    np.testing.assert_allclose(rates, by_hand + [0.001] * 6, rtol=1e-6)
+    assert {"dense/kernel/slow", "dense/kernel/ema", "dense/kernel/adam_v"} <= names
+    with tf.Graph().as_default():
+        _, loss = build_regression(golden, CASES[0])
+        for wrong in (dict(learning_rate=0.1), dict(optimiser="adam")):
+            with pytest.raises(TypeError):
+                optimization.create_optimizer(loss, 0.01, 50, 10, False, **wrong)
+        with pytest.raises(ValueError, match="plateau"):
+            optimization.create_optimizer(loss, 0.01, 50, 10, False, lr_schedule="plateau")
