@@ -22,6 +22,7 @@ from optimizers import RULES
 from schedules import DECAY_BEGINS, SCHEDULES
 from tasks.classification_data import LABEL_TYPES, PROCESSORS
 from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES, PlanConfig
+from training.plan import check as check_plan
 from training.session_engine import EngineConfig
 
 FLAGS = absl_flags.FLAGS
@@ -549,6 +550,15 @@ def classifier_config() -> ClassifierConfig:
         not given("lookahead_alpha") or bool(f.lookahead_steps) or f.optimizer == "ranger",
         "--lookahead_alpha is read with --lookahead_steps, or ranger. Leave it out.",
     )
+    for name in ("lookahead_alpha", "layerwise_lr_decay", "plateau_factor", "adam_epsilon"):
+        _require(f[name].value != 0, "--{}=0: it would stop training, or divide by 0. Give more.".format(name))
+    _require(f.plateau_factor != 1, "--plateau_factor=1: the rate would never be reduced. Give less.")
+    _require(
+        not (f.do_train or f.dry_run) or f.train_batch_size % f.gradient_accumulation_steps == 0,
+        "--train_batch_size={} does not divide by {} parts (--gradient_accumulation_steps). Give a multiple.".format(
+            f.train_batch_size, f.gradient_accumulation_steps
+        ),
+    )
     _require(f.ema_decay < 1.0, "--ema_decay=1: the average would never move. Give for example 0.99.")
     optimizer = _filled(
         OptimizerConfig,
@@ -558,6 +568,16 @@ def classifier_config() -> ClassifierConfig:
         freeze=_patterns("freeze"),
     )
     rule_of(optimizer)  # finds numbers that the rule does not read
+    plan = _filled(
+        PlanConfig,
+        num_train_epochs=_if_given("num_train_epochs"),
+        warmup_proportion=_if_given("warmup_proportion"),
+        eval_every_epochs=_if_given("eval_every_epochs"),
+        lr_boundaries=_numbers("lr_boundaries", int),
+        lr_values=_numbers("lr_values", float),
+    )
+    if f.do_train or f.dry_run:
+        check_plan(plan)
     return ClassifierConfig(
         do_train=f.do_train,
         do_eval=f.do_eval,
@@ -566,14 +586,7 @@ def classifier_config() -> ClassifierConfig:
         check_data=f.check_data,
         best_metric=f.best_metric,
         data=data,
-        plan=_filled(
-            PlanConfig,
-            num_train_epochs=_if_given("num_train_epochs"),
-            warmup_proportion=_if_given("warmup_proportion"),
-            eval_every_epochs=_if_given("eval_every_epochs"),
-            lr_boundaries=_numbers("lr_boundaries", int),
-            lr_values=_numbers("lr_values", float),
-        ),
+        plan=plan,
         optimizer=optimizer,
         weights=_filled(WeightsConfig),
         engine=_filled(EngineConfig, devices=_devices(), max_seq_length=model.get("max_seq_length", f.max_seq_length)),

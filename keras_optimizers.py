@@ -177,7 +177,9 @@ class LearningRate(_Schedule):
             fields.setdefault("learning_rate", max(fields["lr_values"]))
         self.num_train_steps = num_train_steps
         self.config = schedules.ScheduleConfig(**fields)
-        _check(num_train_steps, self.config)
+        if self.config.lr_schedule == "plateau":
+            raise ValueError("lr_schedule='plateau' follows scores: use keras.callbacks.ReduceLROnPlateau instead.")
+        schedules.check(self.config, num_train_steps)
         self._rates = schedules.learning_rates(self.config, np.arange(num_train_steps)).astype(np.float32)
 
     def __call__(self, step: Any) -> tf.Tensor:
@@ -186,19 +188,3 @@ class LearningRate(_Schedule):
 
     def get_config(self) -> Dict[str, Any]:
         return dict(dataclasses.asdict(self.config), num_train_steps=self.num_train_steps)
-
-
-def _check(num_train_steps: int, config: schedules.ScheduleConfig) -> None:
-    """Raises ValueError for a schedule that has no rates."""
-    name, rising = config.lr_schedule, list(config.lr_boundaries) == sorted(set(config.lr_boundaries))
-    if name == "plateau":
-        raise ValueError("lr_schedule='plateau' follows scores: use keras.callbacks.ReduceLROnPlateau instead.")
-    for field, choices in (("lr_schedule", schedules.SCHEDULES), ("decay_begin", schedules.DECAY_BEGINS)):
-        if getattr(config, field) not in choices:
-            raise ValueError("{}={!r} is none of {}.".format(field, getattr(config, field), ", ".join(sorted(choices))))
-    if num_train_steps < 1 or config.lr_decay_steps < 1 or config.num_warmup_steps < 0:
-        raise ValueError("num_train_steps and lr_decay_steps are at least 1, num_warmup_steps at least 0.")
-    if name == "exponential" and not config.end_learning_rate > 0:
-        raise ValueError("lr_schedule='exponential' never reaches 0: give an end_learning_rate above it.")
-    if name == "piecewise" and not (rising and len(config.lr_values) == len(config.lr_boundaries) + 1):
-        raise ValueError("lr_schedule='piecewise': give rising lr_boundaries, and one more of lr_values.")

@@ -152,10 +152,13 @@ def create_optimizer(
     tensor is named "learning_rate". With use_tpu, gradients are averaged over the TPU's replicas before clipping.
 
     options: fields of OptimizerConfig and of schedules.ScheduleConfig, as optimizer="ranger", lr_schedule="cosine".
-    Raises TypeError for one that they lack, ValueError for plateau, which follows the scores of evaluations.
+    Raises TypeError for one that they lack, ValueError for values that cannot be meant.
     """
-    if options.get("lr_schedule") == "plateau":
-        raise ValueError("lr_schedule='plateau' follows evaluations, which a train op does not see.")
+    if options.get("optimizer", "adamw") not in optimizers.RULES:
+        raise ValueError("optimizer={!r} is none of {}.".format(options["optimizer"], ", ".join(optimizers.RULES)))
+    for name in ("no_decay_patterns", "freeze"):
+        if isinstance(options.get(name), str):
+            raise ValueError("{}={!r}: give a list of patterns.".format(name, options[name]))
     horizon = options.pop("lr_decay_steps", num_train_steps)
     names = {field.name for field in dataclasses.fields(schedules.ScheduleConfig)}
     config = schedules.ScheduleConfig(
@@ -164,6 +167,7 @@ def create_optimizer(
         lr_decay_steps=horizon,
         **{name: options.pop(name) for name in sorted(names & set(options))},
     )
+    schedules.check(config, num_train_steps)
     rates = schedules.learning_rates(config, np.arange(max(num_train_steps, horizon, config.num_warmup_steps) + 1))
     step = tf.train.get_or_create_global_step()
     return create_update(loss, rates, OptimizerConfig(**options), step, average_over_tpu=use_tpu).train_op

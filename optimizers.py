@@ -11,6 +11,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from errors import UserError
+
 AVERAGE = "ema"  # the slot of a weight's average: a checkpoint has it as `<weight>/ema`
 
 
@@ -196,6 +198,8 @@ def radam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, ear
     Differs from the paper: the threshold is 5, as in its authors' code, not 4.
     """
     rho_inf = 2.0 / (1.0 - beta_2) - 1.0
+    if rho_inf <= 5.0:
+        raise UserError("radam never moves at beta_2={} (--adam_beta2). Give more than 2/3.".format(beta_2))
 
     def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
         m, v = _averages(g, slots, beta_1, beta_2)

@@ -128,18 +128,16 @@ def train(config: flags.ClassifierConfig) -> None:
         records, data_lines = open_records(config, job, cache)
         saved = saved_plan(folder)
         plan = make_plan(config, job, len(records["train"]), saved)
-        if config.weights.resume_mode == "weights":
-            plan = with_lineage(config, plan, saved)
-        say(plans.describe(plan))
         checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
+        plan = with_lineage(config, plan, decision, saved)
+        say(plans.describe(plan))
         say("Resume: {} ({})".format(decision.action, decision.reason))
-        with open(os.path.join(folder, "decisions.jsonl"), "a", encoding="utf-8") as file:
-            line = dict(decision._asdict(), resume_mode=config.weights.resume_mode, time=round(time.time(), 3))
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
         engine = session_engine.build(job.task, config.engine, plan.seed, plan, config.optimizer)
         if decision.action != "finished":
             load_for_training(engine, config, plan, prefix)
+        record_decision(config, decision)
+        if decision.action != "finished":
             write_run_files(config, plan, job, folder)
             with files.atomic_write(os.path.join(folder, "data_report.txt")) as file:
                 file.write("\n".join(data_lines) + "\n")
@@ -471,6 +469,11 @@ def make_plan(config: flags.ClassifierConfig, job: Job, examples: int, saved: Op
     notes: Dict[str, Any] = {"padding": config.engine.padding, "distribution": config.engine.distribution}
     if config.engine.gradient_accumulation_steps > 1:
         notes["parts of a batch"] = config.engine.gradient_accumulation_steps
+    if config.optimizer.optimizer in ("radam", "ranger"):
+        notes["optimizer"] = (
+            "{} has a warm-up of its own: under one of the schedule too it moves several times less than adamw at the "
+            "same rate (docs/optimization.md)".format(config.optimizer.optimizer)
+        )
     if config.optimizer.ema_decay:
         notes["evaluated"] = "the average of the weights (--ema_decay={:g})".format(config.optimizer.ema_decay)
     return plans.make_plan(config.plan, examples, identity, notes)
@@ -505,29 +508,44 @@ def decide(
             stopped_early=session_engine.stopped_early(state, plan.early_stopping_patience),
             evaluated=state.evaluated_step == step or saved is None or not (saved.eval_every_steps and config.do_eval),
         )
+    if config.weights.resume_mode == "weights":
+        assert config.weights.init_checkpoint is not None
+        source = checkpoint.resolve(config.weights.init_checkpoint, config.weights.checkpoint)
+        if os.path.abspath(run_folder_of(source)) == os.path.abspath(folder):
+            raise UserError(
+                "--resume_mode=weights: --init_checkpoint is in --output_dir. Write the stage to another folder."
+            )
     has_weights = bool(config.weights.init_checkpoint or config.weights.from_scratch)
     weights = config.weights
     return prefix, plans.decide(folder_state, plan, has_weights, weights.allow_plan_change, weights.resume_mode)
 
 
-def with_lineage(config: flags.ClassifierConfig, plan: plans.Plan, saved: Optional[plans.Plan]) -> plans.Plan:
-    """The plan of a further stage, which says whose weights it starts from; prints what differs from that run's."""
-    assert config.weights.init_checkpoint is not None and config.weights.output_dir is not None
-    if saved is not None and "stage" in saved.notes:
-        lineage = {name: saved.notes[name] for name in ("stage", "weights from")}
+def with_lineage(
+    config: flags.ClassifierConfig, plan: plans.Plan, decision: plans.Decision, saved: Optional[plans.Plan]
+) -> plans.Plan:
+    """The plan with the lineage of a further stage: the run's own where it goes on, else a new one.
+
+    A new one says whose weights the stage starts from; what differs from that run's plan is printed.
+    """
+    if decision.action != "start":
+        known = saved.notes if saved else {}
+        lineage = {name: known[name] for name in ("stage", "weights from") if name in known}
         return dataclasses.replace(plan, notes=dict(plan.notes, **lineage))
+    if config.weights.resume_mode != "weights":
+        return plan
+    assert config.weights.init_checkpoint is not None
     prefix = checkpoint.resolve(config.weights.init_checkpoint, config.weights.checkpoint)
-    source = os.path.dirname(prefix)
-    if os.path.basename(source) == checkpoint.BEST_FOLDER:
-        source = os.path.dirname(source)
-    if os.path.abspath(source) == os.path.abspath(config.weights.output_dir):
-        raise UserError(
-            "--resume_mode=weights: --init_checkpoint is in --output_dir. Write the stage to another folder."
-        )
+    source = run_folder_of(prefix)
     corrected = config.optimizer.optimizer not in ("adamw", "lamb") or bool(config.optimizer.bias_correction)
     plan, lines = plans.next_stage(plan, saved_plan(source), prefix, corrected)
     say("Stage {} beside the stage before:\n  {}".format(plan.notes["stage"], "\n  ".join(lines) or "the same"))
     return plan
+
+
+def run_folder_of(prefix: str) -> str:
+    """The run's folder that a checkpoint is in, which may be its best/."""
+    folder = os.path.dirname(prefix)
+    return os.path.dirname(folder) if os.path.basename(folder) == checkpoint.BEST_FOLDER else folder
 
 
 def saved_plan(folder: str) -> Optional[plans.Plan]:
@@ -573,6 +591,14 @@ def write_run_files(config: flags.ClassifierConfig, plan: plans.Plan, job: Job, 
     with files.atomic_write(os.path.join(folder, "flags.txt")) as file:
         file.write("\n".join(flags.given_flags()) + "\n")
     files.write_json(os.path.join(folder, PLAN_FILE), plans.to_json(plan))
+
+
+def record_decision(config: flags.ClassifierConfig, decision: plans.Decision) -> None:
+    """Adds a line to decisions.jsonl: what this command does with the folder, and why."""
+    assert config.weights.output_dir is not None
+    line = dict(decision._asdict(), resume_mode=config.weights.resume_mode, time=round(time.time(), 3))
+    with open(os.path.join(config.weights.output_dir, "decisions.jsonl"), "a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 @contextlib.contextmanager

@@ -125,3 +125,28 @@ def reduced(state: Plateau, score: float, factor: float, patience: int, min_delt
     if state.evaluations + 1 < patience:
         return state._replace(evaluations=state.evaluations + 1)
     return state._replace(scale=state.scale * factor, evaluations=0)
+
+
+def check(config: ScheduleConfig, num_train_steps: int) -> None:
+    """Raises ValueError for numbers that make no schedule of so many steps, or one with a rate of 0 before its end."""
+    for field, choices in (("lr_schedule", SCHEDULES), ("decay_begin", DECAY_BEGINS)):
+        if getattr(config, field) not in choices:
+            raise ValueError("{}={!r} is none of {}.".format(field, getattr(config, field), ", ".join(sorted(choices))))
+    name, boundaries, values = config.lr_schedule, config.lr_boundaries, config.lr_values
+    if name == "plateau":
+        raise ValueError("lr_schedule='plateau' follows evaluations, which a function of the step does not see.")
+    if num_train_steps < 1 or config.lr_decay_steps < 1 or config.num_warmup_steps < 0:
+        raise ValueError("num_train_steps and lr_decay_steps are at least 1, num_warmup_steps at least 0.")
+    if not (0.0 <= config.learning_rate < np.inf and 0.0 <= config.end_learning_rate <= config.learning_rate):
+        raise ValueError("learning_rate is a number from 0, end_learning_rate from 0 to learning_rate.")
+    if name == "exponential" and not config.end_learning_rate:
+        raise ValueError("lr_schedule='exponential' never reaches 0: give an end_learning_rate above it.")
+    rising = list(boundaries) == sorted(set(boundaries)) and len(values) == len(boundaries) + 1
+    if name == "piecewise" and not (rising and min(values) > 0):
+        raise ValueError("lr_schedule='piecewise': give rising lr_boundaries, and one more of lr_values, above 0.")
+    ends = name in WITH_HORIZON and not config.decay_cycle and not config.end_learning_rate
+    if ends and config.lr_decay_steps < num_train_steps:
+        raise ValueError(
+            "lr_decay_steps={} is shorter than num_train_steps={}: the rate would be 0 from there on. Raise it, or "
+            "give an end_learning_rate.".format(config.lr_decay_steps, num_train_steps)
+        )

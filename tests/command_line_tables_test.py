@@ -58,9 +58,12 @@ PLANNED = [
         dict(decay_cycle="true", num_warmup_steps=0, lr_decay_steps=20),
         "1.67e-05 in the last update",
     ),
+    (dict(gradient_accumulation_steps=4), "parts of a batch: 4"),
+    (dict(optimizer="radam"), "radam has a warm-up of its own"),
     (dict(train_batch_size=8), "steps: 60 (--num_train_steps) = 2.40 epochs of 200 examples / 8"),
 ]
 MISTAKEN = [
+    (dict(gradient_accumulation_steps=3), "--train_batch_size=16 does not divide by 3 parts"),
     (dict(num_train_epochs=2), "--num_train_steps and --num_train_epochs were both given"),
     (dict(lr_decay_steps=30), "--lr_decay_steps=30 is shorter than the run"),
     (dict(lr_decay_steps=90, lr_schedule="constant"), "--lr_decay_steps: --lr_schedule=constant does not read it"),
@@ -167,7 +170,9 @@ def check_second_stage(tiny, finished, tmp_path, capsys, state, expected):
     if state == "unfinished":
         for ending in (".index", ".data-00000-of-00001"):
             os.unlink(os.path.join(folder, "model.ckpt-12" + ending))
-    assert "Resume: {} ({})".format(*expected) in succeed(flags, capsys)
+    printed = succeed(flags, capsys)
+    assert "Resume: {} ({})".format(*expected) in printed
+    assert bool(re.findall(r"^step (\d+)/12", printed, flags=re.MULTILINE)) == (expected[0] == "continue")
     assert [line[1] for line in decisions(folder)] == ["start", expected[0]]
 
 
@@ -177,10 +182,13 @@ def test_a_finished_run_is_evaluated_if_asked_and_goes_on_for_more_steps(tiny, f
     assert "Resume: finished (step 12 of 12 is done" in printed and "Evaluation of step 12 on 64 examples" in printed
     longer = dict(RUN, num_train_steps=14)
     assert "Resume: continue (from step 12 of 14" in succeed(tiny.flags(output_dir=folder, **longer), capsys)
+    # Its warm-up is over, so that of a longer plan, a tenth of more steps, moves no rate.
+    longer = dict(RUN, num_train_steps=40, num_warmup_steps=None)
+    assert "num_warmup_steps: 2 → 4" in succeed(tiny.flags(output_dir=folder, **longer), capsys)
     # With a horizon the rate would jump: 0 at its end, above 0 in the longer plan.
-    other = dict(RUN, num_train_steps=16, lr_schedule="polynomial")
+    other = dict(RUN, num_train_steps=50, lr_schedule="polynomial")
     message = mistake(tiny.flags(output_dir=folder, **other), capsys)
-    assert "lr_schedule: constant → polynomial" in message and "at step 14: lr " in message
+    assert "lr_schedule: constant → polynomial" in message and "at step 40: lr " in message
 
 
 def test_init_checkpoint_of_a_continued_run_must_be_the_one_recorded(tiny, finished, folder_of, capsys):

@@ -5,6 +5,7 @@ stopping, best checkpoint.
 """
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -14,7 +15,10 @@ import time
 
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import command, run_main
+from conftest import command, run_main, succeed
+
+from optimizers import RULES
+from training import checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -57,10 +61,19 @@ def outcome(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tiny, tmp_path_factory):
+def small(tiny, tmp_path_factory):
+    """The small task for one layer: the time goes into building graphs."""
+    path = tmp_path_factory.mktemp("config") / "bert_config.json"
+    with open(tiny.bert_config_file) as file:
+        path.write_text(json.dumps(dict(json.load(file), num_hidden_layers=1)))
+    return tiny._replace(bert_config_file=str(path))
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
     """The folder of a run that nothing stopped, with a checkpoint of every step."""
     folder = str(tmp_path_factory.mktemp("whole") / "run")
-    assert run_main(tiny.flags(output_dir=folder, keep_checkpoint_max=0, **EVERYTHING)) == 0
+    assert run_main(small.flags(output_dir=folder, keep_checkpoint_max=0, **EVERYTHING)) == 0
     state = outcome(folder)[0]
     assert any(name.endswith("/slow") for name in state) and any(name.endswith("/ema") for name in state)
     reader = tf.train.load_checkpoint(os.path.join(folder, "model.ckpt-{}".format(STEPS)))
@@ -69,7 +82,7 @@ def whole(tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("step", range(1, STEPS))
-def test_every_step_can_be_resumed_bitwise(whole, tiny, tmp_path, step):
+def test_every_step_can_be_resumed_bitwise(whole, small, tmp_path, step):
     """A fresh graph each; every eighth is a process of its own."""
     folder = str(tmp_path / "run")
     os.makedirs(folder)
@@ -77,7 +90,7 @@ def test_every_step_can_be_resumed_bitwise(whole, tiny, tmp_path, step):
         if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
             shutil.copy(os.path.join(whole, name), folder)
     shutil.copytree(os.path.join(whole, "best"), os.path.join(folder, "best"))  # of a later step: as after a kill
-    arguments = tiny.flags(
+    arguments = small.flags(
         output_dir=folder, keep_checkpoint_max=1, cache_dir=os.path.join(whole, "cache"), **EVERYTHING
     )
     if step % 8:
@@ -92,12 +105,12 @@ SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143,), signal.SIGINT: (130,)}
 
 
 @pytest.mark.timeout(3600)
-def test_signals_at_random_moments_lose_nothing(whole, tiny, tmp_path):
+def test_signals_at_random_moments_lose_nothing(whole, small, tmp_path):
     """SIGKILLs, with SIGTERMs and SIGINTs between them, in as many runs as they last for; none fails to restart."""
     rng = random.Random(5)
     sent = dict.fromkeys(SIGNALS, 0)
     finished = 0
-    arguments = tiny.flags(keep_checkpoint_max=2, cache_dir=os.path.join(whole, "cache"), **EVERYTHING)
+    arguments = small.flags(keep_checkpoint_max=2, cache_dir=os.path.join(whole, "cache"), **EVERYTHING)
     longest = 10.0
     while sent[signal.SIGKILL] < KILLS:
         folder = str(tmp_path / "run-{}".format(finished))
@@ -128,3 +141,55 @@ def test_signals_at_random_moments_lose_nothing(whole, tiny, tmp_path):
     subprocess.run(command(arguments + ["--output_dir=" + folder]), check=True, stdout=subprocess.DEVNULL)
     assert outcome(folder) == outcome(whole)
     print("{} signals, {} runs: {}".format(sum(sent.values()), finished + 1, sent))
+
+
+def test_a_run_that_stops_early_stops_there_from_every_step(small, tmp_path, capsys):
+    """The count of evaluations without improvement is state: lost, a resumed run would go on for longer."""
+    flags = dict(EVERYTHING, early_stopping_patience=3, learning_rate=1e-5, num_warmup_steps=0)
+    whole = str(tmp_path / "whole")
+    printed = succeed(small.flags(output_dir=whole, keep_checkpoint_max=0, **flags), capsys)
+    assert "Early stopping: no better accuracy in 3 evaluations" in printed
+    stopped = max(checkpoint.steps_in(whole))
+    assert stopped < STEPS
+    for step in range(stopped - 1, 0, -2):
+        folder = str(tmp_path / "from-{}".format(step))
+        os.makedirs(folder)
+        for name in os.listdir(whole):
+            if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
+                shutil.copy(os.path.join(whole, name), folder)
+        succeed(small.flags(output_dir=folder, cache_dir=os.path.join(whole, "cache"), **flags), capsys)
+        assert max(checkpoint.steps_in(folder)) == stopped
+        last = "model.ckpt-{}".format(stopped)
+        assert contents(os.path.join(folder, last)) == contents(os.path.join(whole, last))
+
+
+@pytest.mark.parametrize("optimizer", sorted(RULES))
+def test_every_optimizer_with_every_option_resumes_bitwise(small, tmp_path, capsys, optimizer):
+    flags = dict(
+        do_train="true",
+        num_train_steps=8,
+        optimizer=optimizer,
+        lookahead_steps=3,
+        lookahead_alpha=0.4,
+        ema_decay=0.9,
+        weight_decay_rate=0.1,
+        no_decay_patterns="bias",
+        clip_norm=0.5,
+        lr_multipliers="output_=2",
+        layerwise_lr_decay=0.9,
+        freeze="position_embeddings",
+        save_checkpoints_steps=4,
+        log_every_steps=1,
+    )
+    whole, resumed = str(tmp_path / "whole"), str(tmp_path / "resumed")
+    succeed(small.flags(output_dir=whole, **flags), capsys)
+    os.makedirs(resumed)
+    for name in os.listdir(whole):
+        if name == "plan.json" or name.startswith("model.ckpt-4."):
+            shutil.copy(os.path.join(whole, name), resumed)
+    assert "from step 4 of 8" in succeed(small.flags(output_dir=resumed, **flags), capsys)
+    first, last = (contents(os.path.join(whole, "model.ckpt-{}".format(step))) for step in (4, 8))
+    assert contents(os.path.join(resumed, "model.ckpt-8")) == last
+    moved = {name for name in first if first[name] != last[name]}
+    assert {"output_weights", "output_weights/slow", "output_weights/ema"} <= moved
+    assert not any("position_embeddings" in name for name in moved)

@@ -301,5 +301,15 @@ def test_create_optimizer_takes_the_numbers_of_update_and_schedule_by_keyword(go
         for wrong in (dict(learning_rate=0.1), dict(optimiser="adam")):
             with pytest.raises(TypeError):
                 optimization.create_optimizer(loss, 0.01, 50, 10, False, **wrong)
-        with pytest.raises(ValueError, match="plateau"):
-            optimization.create_optimizer(loss, 0.01, 50, 10, False, lr_schedule="plateau")
+        for wrong, said in [
+            (dict(lr_schedule="plateau"), "follows evaluations"),
+            (dict(lr_schedule="exponential"), "give an end_learning_rate"),
+            (dict(lr_schedule="piecewise"), "rising lr_boundaries"),
+            (dict(lr_schedule="linear"), "'linear' is none of constant, "),
+            (dict(decay_begin="x"), "'x' is none of "),
+            (dict(lr_decay_steps=20), "the rate would be 0 from there on"),
+            (dict(optimizer="adamax"), "'adamax' is none of adadelta, "),
+            (dict(no_decay_patterns="kernel"), "give a list of patterns"),
+        ]:
+            with pytest.raises(ValueError, match=said):
+                optimization.create_optimizer(loss, 0.01, 50, 10, False, **wrong)

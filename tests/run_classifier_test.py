@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,19 @@ def test_prediction_needs_only_the_models_folder(finished, tiny, run_command, tm
     assert process.returncode == 0, process.stderr
     assert sorted(os.listdir(folder)) == before  # the model's folder is read-only
     assert (tmp_path / "predictions.tsv").read_text() == Path(folder, "predictions.tsv").read_text()
+
+
+def test_a_damaged_checkpoint_that_a_flag_names_is_a_mistake(finished, tiny, tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    shutil.copytree(finished[0], folder)
+    (data,) = Path(folder, "best").glob("*.data-00000-of-00001")
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    data.write_bytes(content)
+    said = mistake(["--do_eval", "--output_dir=" + folder, "--data_dir=" + tiny.data_dir], capsys)
+    assert "best/model.ckpt-" in said and "is damaged at " in said and "--checkpoint=last" in said
+    fresh = tiny.flags(output_dir=str(tmp_path / "out"), do_train="true", from_scratch=None, init_checkpoint=folder)
+    assert "is damaged at " in mistake(fresh, capsys)
 
 
 def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished, tiny, tmp_path, run_command):

@@ -70,6 +70,21 @@ def test_a_stage_starts_from_exactly_the_weights_and_follows_its_own_plan(first_
     assert read_plan(third)["notes"]["stage"] == 3
 
 
+def test_a_stage_keeps_its_lineage_and_no_other_run_gets_one(first_stage, tiny, tmp_path, capsys):
+    stage = str(tmp_path / "stage")
+    flags = dict(STAGE_2, output_dir=stage, init_checkpoint=first_stage, num_train_steps=4)
+    flags.update(lr_schedule="constant", num_warmup_steps=1)
+    succeed(tiny.flags(**flags), capsys)
+    lineage = {name: read_plan(stage)["notes"][name] for name in ("stage", "weights from")}
+    succeed(tiny.flags(**dict(flags, resume_mode="auto", num_train_steps=6)), capsys)
+    assert lineage.items() <= read_plan(stage)["notes"].items()
+    # A run that started otherwise stays the stage that it is, whatever mode goes on with it.
+    other = str(tmp_path / "other")
+    succeed(tiny.flags(**dict(flags, resume_mode="auto", output_dir=other)), capsys)
+    printed = succeed(tiny.flags(**dict(flags, output_dir=other, num_train_steps=6)), capsys)
+    assert "Resume: continue" in printed and "Stage " not in printed and "stage" not in read_plan(other)["notes"]
+
+
 def test_a_stage_that_was_killed_goes_on_with_the_same_command(first_stage, tiny, tmp_path):
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     flags = dict(STAGE_2, init_checkpoint=first_stage, save_checkpoints_steps=4, log_every_steps=1, num_train_steps=40)

@@ -111,6 +111,24 @@ def shapes_in(prefix: str) -> Dict[str, Tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
 
 
+class Reader:
+    """Tensors of a checkpoint, by name. Raises UserError where it is damaged."""
+
+    def __init__(self, prefix: str) -> None:
+        shapes_in(prefix)
+        self.prefix = prefix
+        self._reader = tf.train.load_checkpoint(prefix)
+
+    def tensor(self, name: str) -> Any:
+        try:
+            return self._reader.get_tensor(name)
+        except _UNREADABLE as error:
+            raise UserError(
+                "{}: is damaged at {} ({}). Restore it from a copy, or name another: of a run's folder, "
+                "--checkpoint=last or best.".format(self.prefix, name, str(error).split("\n", 1)[0])
+            ) from None
+
+
 def save(saver: tf.train.Saver, session: tf.Session, folder: str, step: int, keep: int) -> str:
     """Writes the checkpoint of `step`, points `checkpoint` at it, then keeps only the newest `keep` (0: keeps all).
 

@@ -106,8 +106,15 @@ def _refuse_both(first: str, second: str, config: PlanConfig) -> None:
         raise UserError("--{0} and --{1} were both given. Give one of them.".format(first, second))
 
 
-def _train_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
+def check(config: PlanConfig) -> None:
+    """Raises UserError for what cannot be meant, whatever the data."""
     _refuse_both("num_train_steps", "num_train_epochs", config)
+    _refuse_both("num_warmup_steps", "warmup_proportion", config)
+    _refuse_both("eval_every_steps", "eval_every_epochs", config)
+    _check_schedule(config)
+
+
+def _train_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
     batch = config.train_batch_size
     if config.num_train_steps is not None:
         steps = config.num_train_steps
@@ -130,24 +137,30 @@ def _train_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
 
 
 def _warmup_steps(config: PlanConfig, horizon: int, steps: int) -> Tuple[int, str]:
-    _refuse_both("num_warmup_steps", "warmup_proportion", config)
     if config.num_warmup_steps is not None:
         warmup, source = config.num_warmup_steps, "--num_warmup_steps"
     else:
         proportion = DEFAULT_WARMUP_PROPORTION if config.warmup_proportion is None else config.warmup_proportion
         warmup, source = int(horizon * proportion), "{} of the horizon".format(_number(proportion))
-    if warmup and warmup >= steps:
-        raise UserError(
-            "Warm-up of {} steps ({}) is not shorter than the run of {} steps: the learning rate would never start "
-            "to fall. Lower --num_warmup_steps or --warmup_proportion, or raise --num_train_steps.".format(
-                warmup, source, steps
+    ends = {"the run": steps}
+    if config.lr_schedule in schedules.WITH_HORIZON and not config.decay_cycle:
+        ends["the horizon"] = horizon
+    for what, end in ends.items():
+        if warmup and warmup >= end:
+            raise UserError(
+                "Warm-up of {} steps ({}) is not shorter than {} of {} steps: the learning rate would never start to "
+                "fall. Lower --num_warmup_steps or --warmup_proportion, or raise {}.".format(
+                    warmup,
+                    source,
+                    what,
+                    end,
+                    "--num_train_steps" if what == "the run" else "--lr_decay_steps",
+                )
             )
-        )
     return warmup, "warm-up: {} steps ({})".format(warmup, source)
 
 
 def _eval_steps(config: PlanConfig, examples: int) -> Tuple[int, str]:
-    _refuse_both("eval_every_steps", "eval_every_epochs", config)
     if not config.do_eval:
         if config.early_stopping_patience:
             raise UserError("--early_stopping_patience counts evaluations: pass --do_eval too.")
@@ -220,6 +233,7 @@ def _horizon_warnings(config: PlanConfig, horizon: int, steps: int) -> List[str]
 
 def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes: Dict[str, Any]) -> Plan:
     """Computes the plan of a run over `examples` training examples. Raises UserError for what cannot be meant."""
+    check(config)
     if examples < 1:
         raise UserError("The training file has no examples.")
     steps, steps_line = _train_steps(config, examples)
@@ -228,7 +242,6 @@ def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes
             "{:,} steps are more than {:,}. Lower --num_train_steps or --num_train_epochs.".format(steps, MOST_STEPS)
         )
     horizon = steps if config.lr_decay_steps is None else config.lr_decay_steps
-    _check_schedule(config)
     warnings = _horizon_warnings(config, horizon, steps)
     warmup, warmup_line = _warmup_steps(config, horizon, steps)
     eval_steps, eval_line = _eval_steps(config, examples)
@@ -345,6 +358,9 @@ _HARMLESS = {
 }
 
 
+_OF_SCHEDULE = {numbers.name for numbers in dataclasses.fields(schedules.ScheduleConfig)}
+
+
 class Difference(NamedTuple):
     name: str
     before: Any
@@ -377,9 +393,17 @@ def compare(old: Plan, new: Plan) -> List[Difference]:
                 if old_parts.get(key) != new_parts.get(key):
                     differences.append(Difference(key, old_parts.get(key), new_parts.get(key), harmless=False))
         elif name not in ("derivation", "warnings", "notes") and before != after:
-            unread = name == "lr_decay_steps" and new.lr_schedule not in schedules.WITH_HORIZON
-            differences.append(Difference(name, before, after, harmless=unread or name in _HARMLESS))
+            differences.append(Difference(name, before, after, harmless=name in _HARMLESS))
     return sorted(differences, key=lambda difference: difference.harmless)
+
+
+def _same_rates_from(step: int, old: Plan, new: Plan) -> bool:
+    """Whether the updates that are left have the rates that the old plan's schedule, without a horizon, has there."""
+    if new.lr_schedule in schedules.WITH_HORIZON:
+        return False
+    left = np.arange(step, new.num_train_steps)
+    before, after = (schedules.learning_rates(plan.schedule, left) for plan in (old, new))
+    return len(left) > 0 and old.lr_schedule == new.lr_schedule and np.array_equal(before, after)
 
 
 def _rate_change(old: Plan, new: Plan, step: int) -> str:
@@ -474,6 +498,8 @@ def decide(
             "continue", "from step {}; the folder has no plan, so nothing could be checked".format(folder.step)
         )
     differences = compare(folder.plan, new)
+    if _same_rates_from(folder.step, folder.plan, new):
+        differences = [d._replace(harmless=d.harmless or d.name in _OF_SCHEDULE) for d in differences]
     harmful = [difference for difference in differences if not difference.harmless]
     if harmful and not allow_plan_change:
         raise UserError(_refusal(folder.step, folder.plan, new, harmful))

@@ -325,13 +325,14 @@ def _restore(engine: Engine, prefix: str, variables: Dict[str, Any]) -> None:
     """Gives each variable, on every replica, the value that the checkpoint has under its name here.
 
     By feeding the initializers: a finalized graph can be restored too, and one saver does not fit all names.
+    Raises UserError where the checkpoint is damaged.
     """
-    reader = tf.train.load_checkpoint(prefix)
+    reader = checkpoint.Reader(prefix)
     names = sorted(variables)
     for start in range(0, len(names), _VARIABLES_AT_ONCE):
         feeds, initializers = {}, []
         for name in names[start : start + _VARIABLES_AT_ONCE]:
-            value = reader.get_tensor(name)
+            value = reader.tensor(name)
             for variable in engine.strategy.experimental_local_results(variables[name]):
                 initializers.append(variable.initializer)
                 feeds[variable.initializer.inputs[1]] = value
@@ -389,8 +390,10 @@ def load_run(engine: Engine, prefix: str, batch_size: int) -> None:
     ]
     if missing or other:
         raise UserError(
-            "{}: cannot be continued: {} missing, {} of another shape (for example {}). Pass it as --init_checkpoint "
-            "with another --output_dir.".format(prefix, len(missing), len(other), (missing + other)[0])
+            "{}: cannot be continued: {} missing, {} of another shape (for example {}): the model, optimizer or "
+            "trained variables were others. Pass it as --init_checkpoint with another --output_dir.".format(
+                prefix, len(missing), len(other), (missing + other)[0]
+            )
         )
     _restore(engine, prefix, {name: variable for name, variable in variables.items() if name in found})
     if not all(name in found for name in counters):
