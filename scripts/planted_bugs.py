@@ -1,0 +1,119 @@
+"""Plants known bugs of BERT code bases, one by one, in a copy of this tree, and runs the tests that should catch each.
+
+    python scripts/planted_bugs.py [PART_OF_A_NAME …]        all when none is given; about 8 minutes on 2 cores
+
+Prints a line a bug; the exit code is 1 where one was not caught, or where its place in the source is no longer there.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class Bug(NamedTuple):
+    file: str
+    right: str  # once in the file
+    wrong: str
+    tests: str  # arguments of pytest
+
+
+BUGS = {
+    "slow weights start at 0": Bug(
+        "optimizers.py",
+        "copy = tf.where(tf.fill(tf.shape(after), tf.equal(count, 1.0)), before, copy)",
+        "copy = tf.identity(copy)",
+        "tests/optimizers_test.py -k lookahead",
+    ),
+    "the step is counted twice": Bug(
+        "optimizers.py",
+        "step = strategy.extended.update(_container(global_step), _add_one, group=True)",
+        "step = strategy.extended.update(_container(global_step), lambda v: tf.assign_add(v, 2), group=True)",
+        "tests/optimization_test.py",
+    ),
+    "an iterator of gradients is read twice": Bug(
+        "optimizers.py",
+        "        combined = _unique_rows if self.rule.lazy else _dense\n",
+        "        names = [v.op.name for _, v in grads_and_vars]\n"
+        "        combined = _unique_rows if self.rule.lazy else _dense\n",
+        "tests/optimization_test.py",
+    ),
+    "the clip norm is that of one replica": Bug(
+        "optimizers.py",
+        "norm = tf.global_norm(on_one_replica)",
+        "norm = tf.global_norm([_first(strategy, gradient) for gradient in gradients])",
+        "tests/run_classifier_test.py -k two_replicas",
+    ),
+    "gradients are clipped before they are summed": Bug(
+        "optimizers.py",
+        "        summed = strategy.extended.batch_reduce_to(",
+        "        clip = lambda gradient: tf.clip_by_norm(gradient, 1.0)\n"
+        "        gradients = [strategy.extended.call_for_each_replica(clip, args=(g,)) for g in gradients]\n"
+        "        summed = strategy.extended.batch_reduce_to(",
+        "tests/run_classifier_test.py -k two_replicas",
+    ),
+    "LayerNorm is decayed": Bug(
+        "optimization.py",
+        'NO_DECAY = ("LayerNorm", "layer_norm", "bias")',
+        'NO_DECAY = ("layer_norm", "bias")',
+        "tests/optimization_test.py",
+    ),
+    "plateau's state is lost on a resume": Bug(
+        "training/session_engine.py",
+        "    state = read_state(engine)\n",
+        '    state = read_state(engine)._replace(plateau_best=float("-inf"), plateau_evaluations=0)\n',
+        "tests/session_engine_test.py -k plateau",
+    ),
+    "the count of consumed examples is lost on a resume": Bug(
+        "training/session_engine.py",
+        "    state = read_state(engine)\n",
+        "    state = read_state(engine)._replace(examples_consumed=0)\n",
+        "tests/session_engine_test.py -k second_step",
+    ),
+    "averages are lost on a resume": Bug(
+        "training/session_engine.py",
+        "for name, variable in variables.items() if name in found}",
+        'for name, variable in variables.items() if name in found and not name.endswith("/ema")}',
+        "tests/session_engine_test.py -k averages",
+    ),
+    "the second replica is not restored": Bug(
+        "training/session_engine.py",
+        "in engine.strategy.experimental_local_results(variables[name]):",
+        "in engine.strategy.experimental_local_results(variables[name])[:1]:",
+        "tests/run_classifier_test.py -k two_replicas",
+    ),
+}
+
+
+def caught(bug: Bug) -> bool:
+    """Whether the tests fail on a copy with the bug. Exits where the source has moved on."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = os.path.join(folder, "tree")
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "quickstart"))
+        path = os.path.join(copy, bug.file)
+        with open(path, encoding="utf-8") as file:
+            source = file.read()
+        if source.count(bug.right) != 1:
+            sys.exit("error: {}: {!r} is there {} times.".format(bug.file, bug.right, source.count(bug.right)))
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(source.replace(bug.right, bug.wrong))
+        command = [sys.executable, "-m", "pytest", "-q", "-x", *bug.tests.split()]
+        code = subprocess.run(command, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        return code == 1  # 2 and above: pytest itself failed
+
+
+def main() -> None:
+    wanted = [name for name in BUGS if not sys.argv[1:] or any(part in name for part in sys.argv[1:])]
+    found = {}
+    for name in wanted:
+        found[name] = caught(BUGS[name])
+        print("{}: {}".format("caught" if found[name] else "NOT CAUGHT", name), flush=True)
+    sys.exit(0 if all(found.values()) else 1)
+
+
+if __name__ == "__main__":
+    main()
