@@ -309,9 +309,17 @@ def test_frozen_variables_have_no_slots_and_stay_and_patterns_must_match():
 def test_a_number_that_the_rule_does_not_read_is_refused(name):
     read = inspect.signature(RULES[name]).parameters
     for flag, argument in optimization._ARGUMENTS.items():
-        config = optimization.OptimizerConfig(optimizer=name, **{flag: 0.5})
+        config = optimization.OptimizerConfig(optimizer=name, **{flag: 0.75})
         if argument in read:
             optimization.rule_of(config)
         else:
             with pytest.raises(UserError, match="--{}: --optimizer={} does not read it".format(flag, name)):
                 optimization.rule_of(config)
+
+
+@pytest.mark.parametrize("name", ["radam", "ranger"])
+def test_a_rectification_that_never_begins_is_refused(name):
+    """At β2 = 2/3, ρ∞ is 5: ρ_t stays below it, and no update would move anything."""
+    optimization.rule_of(optimization.OptimizerConfig(optimizer=name, adam_beta2=0.67))
+    with pytest.raises(UserError, match="never moves at beta_2=0.66 "):
+        optimization.rule_of(optimization.OptimizerConfig(optimizer=name, adam_beta2=0.66))
