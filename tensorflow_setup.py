@@ -1,5 +1,6 @@
 """What must happen before TensorFlow is imported, which takes seconds. Entry scripts import this module first."""
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -10,6 +11,7 @@ from typing import Any, Iterator, Set
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes; its errors still show
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _temporary_folders: Set[str] = set()
 
 
@@ -28,8 +30,16 @@ def _exit(number: int, frame: Any) -> None:
 
 def exit_on_signals() -> None:
     """SIGINT and SIGTERM end the process with 130 and 143, without a traceback. For entry scripts run as programs."""
-    signal.signal(signal.SIGINT, _exit)
-    signal.signal(signal.SIGTERM, _exit)
+    for number in SIGNALS:
+        signal.signal(number, _exit)
+    atexit.register(_ignore_signals)
+
+
+def _ignore_signals() -> None:
+    # Everything is written. While Python takes itself down it gives its handlers up, and a signal would end the
+    # process with -15, as if it had not finished.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextlib.contextmanager

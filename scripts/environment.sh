@@ -1,4 +1,4 @@
-# Sourced by the other scripts: finds a Python and makes a virtual environment once.
+# Sourced by the other scripts: finds a Python, makes a virtual environment once, and runs pytest in it.
 # An environment is complete when its marker holds the checksum of the requirements it was made from.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -69,4 +69,9 @@ need_environment() {
     echo "error: ${1} could not be made; pip's message stands above. Run this again." >&2
     exit 1
   fi
+}
+
+# run_pytest ARGUMENT…: two tests at a time on 2 cores. Building a graph, most of the time, keeps one core busy.
+run_pytest() {
+  "$PYTHON" -m pytest -q -n auto --maxprocesses=4 --dist=worksteal "$@"
 }

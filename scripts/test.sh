@@ -8,4 +8,4 @@ need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 "$PYTHON" -m mypy --no-error-summary ./*.py tasks training scripts benchmarks
-exec "$PYTHON" -m pytest -q "$@"
+run_pytest "$@"

@@ -5,5 +5,5 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
 need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
-"$PYTHON" -m pytest -q -m slow
+run_pytest -m slow
 STEADY_BERT_KILLS=10 scripts/test_compat.sh -m slow

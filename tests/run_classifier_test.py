@@ -282,6 +282,21 @@ with tensorflow_setup.temporary_folder():
     assert os.listdir(str(tmp_path)) == []
 
 
+def test_a_signal_after_the_end_changes_nothing():
+    """Python, on its way out, gives its handlers up before it takes the modules down."""
+    script = """
+import os, signal, tensorflow_setup
+tensorflow_setup.exit_on_signals()
+class Last:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+        print("taken down", flush=True)
+last = Last()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"taken down\n", b"")
+
+
 def test_a_dry_run_draws_the_rates_and_trains_nothing(tiny, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     folder = str(tmp_path / "out")
