@@ -105,14 +105,15 @@ SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143,), signal.SIGINT: (130,)}
 
 
 @pytest.mark.timeout(3600)
-def test_signals_at_random_moments_lose_nothing(whole, small, tmp_path):
+@pytest.mark.parametrize("seed", [5, 6])
+def test_signals_at_random_moments_lose_nothing(whole, small, tmp_path, seed):
     """SIGKILLs, with SIGTERMs and SIGINTs between them, in as many runs as they last for; none fails to restart."""
-    rng = random.Random(5)
+    rng = random.Random(seed)
     sent = dict.fromkeys(SIGNALS, 0)
     finished = 0
     arguments = small.flags(keep_checkpoint_max=2, cache_dir=os.path.join(whole, "cache"), **EVERYTHING)
     longest = 10.0
-    while sent[signal.SIGKILL] < KILLS:
+    while sent[signal.SIGKILL] < KILLS // 2:
         folder = str(tmp_path / "run-{}".format(finished))
         number = signal.SIGKILL if rng.random() < 0.7 else rng.choice([signal.SIGTERM, signal.SIGINT])
         started = time.time()

@@ -410,7 +410,8 @@ def _rate_change(old: Plan, new: Plan, step: int) -> str:
     def rate(plan: Plan) -> str:
         if step >= plan.num_train_steps:
             return "finished (the run ends at step {})".format(plan.num_train_steps)
-        return "{:.3g}".format(float(schedules.learning_rates(plan.schedule, np.array([step]))[0]))
+        scale = " times plateau's scale" if plan.schedule.lr_schedule == "plateau" else ""
+        return "{:.3g}{}".format(float(schedules.learning_rates(plan.schedule, np.array([step]))[0]), scale)
 
     return "at step {}: lr {} → {}".format(step, rate(old), rate(new))
 
