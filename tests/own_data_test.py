@@ -119,7 +119,7 @@ class Bytes:
         (b'{"text": "good alpha"}\n{"text": "bad beta"}\n', ["0", "1"]),
         (b'\xef\xbb\xbf {"text": "good alpha"}\n{"text": "bad beta"}\n', ["0", "1"]),
         (b'id,text\n7,"good, alpha"\n8,"bad\nbeta"\n', ["7", "8"]),
-        (gzip.compress(b"good alpha\nbad beta\n"), ["0", "1"]),
+        pytest.param(gzip.compress(b"good alpha\nbad beta\n"), ["0", "1"], id="gzip"),  # its bytes hold the time
         (b'{"text": "good alpha", "id": "first"}\n{"text": "bad beta", "id": 2}\n', ["first", "2"]),
     ],
 )
