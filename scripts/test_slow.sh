@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests that take minutes each, on TensorFlow 2.21, 2.15 and 1.15.5: a run resumed from every step, and stopped by
-# signals at random moments (50 SIGKILLs on 2.21, 10 on the others). About 20 minutes on 2 cores.
+# signals at random moments (at least 50 SIGKILLs on 2.21, 10 on the others). About 20 minutes on 2 cores.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"

@@ -60,6 +60,14 @@ def outcome(folder):
     return contents(last), best, contents(os.path.join(folder, "best", best)), scores
 
 
+def copy_as_stopped(whole, step, folder):
+    """A new folder with what decides how a run goes on that was stopped at `step`."""
+    os.makedirs(folder)
+    for name in os.listdir(whole):
+        if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
+            shutil.copy(os.path.join(whole, name), folder)
+
+
 @pytest.fixture(scope="module")
 def small(tiny, tmp_path_factory):
     """The small task for one layer: the time goes into building graphs."""
@@ -85,10 +93,7 @@ def whole(small, tmp_path_factory):
 def test_every_step_can_be_resumed_bitwise(whole, small, tmp_path, step):
     """A fresh graph each; every eighth is a process of its own."""
     folder = str(tmp_path / "run")
-    os.makedirs(folder)
-    for name in os.listdir(whole):
-        if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
-            shutil.copy(os.path.join(whole, name), folder)
+    copy_as_stopped(whole, step, folder)
     shutil.copytree(os.path.join(whole, "best"), os.path.join(folder, "best"))  # of a later step: as after a kill
     arguments = small.flags(
         output_dir=folder, keep_checkpoint_max=1, cache_dir=os.path.join(whole, "cache"), **EVERYTHING
@@ -154,10 +159,7 @@ def test_a_run_that_stops_early_stops_there_from_every_step(small, tmp_path, cap
     assert stopped < STEPS
     for step in range(stopped - 1, 0, -2):
         folder = str(tmp_path / "from-{}".format(step))
-        os.makedirs(folder)
-        for name in os.listdir(whole):
-            if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
-                shutil.copy(os.path.join(whole, name), folder)
+        copy_as_stopped(whole, step, folder)
         succeed(small.flags(output_dir=folder, cache_dir=os.path.join(whole, "cache"), **flags), capsys)
         assert max(checkpoint.steps_in(folder)) == stopped
         last = "model.ckpt-{}".format(stopped)
@@ -184,10 +186,7 @@ def test_every_optimizer_with_every_option_resumes_bitwise(small, tmp_path, caps
     )
     whole, resumed = str(tmp_path / "whole"), str(tmp_path / "resumed")
     succeed(small.flags(output_dir=whole, **flags), capsys)
-    os.makedirs(resumed)
-    for name in os.listdir(whole):
-        if name == "plan.json" or name.startswith("model.ckpt-4."):
-            shutil.copy(os.path.join(whole, name), resumed)
+    copy_as_stopped(whole, 4, resumed)
     assert "from step 4 of 8" in succeed(small.flags(output_dir=resumed, **flags), capsys)
     first, last = (contents(os.path.join(whole, "model.ckpt-{}".format(step))) for step in (4, 8))
     assert contents(os.path.join(resumed, "model.ckpt-8")) == last

@@ -133,6 +133,14 @@ def test_a_change_that_moves_the_rate_or_the_order_is_refused(config, said):
     assert said in allowed.reason
 
 
+def test_the_rate_that_plateau_scales_is_shown_as_such():
+    """A plan does not know the scale, which is state."""
+    plans_of_plateau = [plan_of(lr_schedule="plateau", learning_rate=rate) for rate in (5e-5, 1e-4)]
+    with pytest.raises(UserError) as error:
+        decide(FolderState(100, plans_of_plateau[0]), plans_of_plateau[1], False, False)
+    assert "at step 100: lr 5e-05 times plateau's scale → 0.0001 times plateau's scale" in str(error.value)
+
+
 def test_a_changed_identity_is_named():
     other = make_plan(PlanConfig(), 3668, {"labels": ["0", "1", "2"], "init_checkpoint": "a"}, {})
     assert [str(d) for d in compare(plan_of(), other)] == ["labels: ['0', '1'] → ['0', '1', '2']"]

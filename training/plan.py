@@ -399,11 +399,11 @@ def compare(old: Plan, new: Plan) -> List[Difference]:
 
 def _same_rates_from(step: int, old: Plan, new: Plan) -> bool:
     """Whether the updates that are left have the rates that the old plan's schedule, without a horizon, has there."""
-    if new.lr_schedule in schedules.WITH_HORIZON:
+    if new.lr_schedule != old.lr_schedule or new.lr_schedule in schedules.WITH_HORIZON:
         return False
     left = np.arange(step, new.num_train_steps)
     before, after = (schedules.learning_rates(plan.schedule, left) for plan in (old, new))
-    return len(left) > 0 and old.lr_schedule == new.lr_schedule and np.array_equal(before, after)
+    return len(left) > 0 and np.array_equal(before, after)
 
 
 def _rate_change(old: Plan, new: Plan, step: int) -> str:
