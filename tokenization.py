@@ -1,14 +1,14 @@
 """text → pieces → ids: BERT's WordPiece tokenizer, with google-research/bert's names and results, and SentencePiece.
 
 A text is cleaned, split at white space and punctuation (BasicTokenizer), and each word is cut into the longest pieces
-that the vocabulary has (WordpieceTokenizer; Wu et al., https://arxiv.org/abs/1609.08144). That is the reference;
-`encode` gives the same ids over all cores where the `tokenizers` package, in Rust, is known to agree.
+that the vocabulary has (WordpieceTokenizer; Wu et al., https://arxiv.org/abs/1609.08144). What a character becomes and
+what a word is cut into is kept once found, so that text costs little more than looking words up.
 """
 
 import collections
 import re
 import unicodedata
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from errors import UserError
 
@@ -108,7 +108,7 @@ def load_vocab(vocab_file: str) -> "collections.OrderedDict[str, int]":
 
 def convert_by_vocab(vocab: Dict[Any, Any], items: Iterable[Any]) -> List[Any]:
     """Each item looked up. Raises KeyError for one that is not there."""
-    return [vocab[item] for item in items]
+    return list(map(vocab.__getitem__, items))
 
 
 def convert_tokens_to_ids(vocab: Dict[str, int], tokens: Iterable[str]) -> List[int]:
@@ -132,23 +132,12 @@ class FullTokenizer:
         self.inv_vocab = {number: piece for piece, number in self.vocab.items()}
         self.basic_tokenizer = BasicTokenizer(do_lower_case=do_lower_case)
         self.wordpiece_tokenizer = WordpieceTokenizer(vocab=self.vocab)
+        self.unk_id = self.vocab["[UNK]"]
         self._pieces_of_word: Dict[str, List[str]] = {}
 
-        self.unk_id = self.vocab["[UNK]"]
-        # A subclass may split in its own way, which encode then has to follow.
-        own_way = type(self).tokenize is not FullTokenizer.tokenize
-        self._fast = None if own_way else _FastPath.make(self.vocab, self.basic_tokenizer)
-
     def encode(self, texts: Sequence[str]) -> List[List[int]]:
-        """The ids of each text's pieces, as tokenize and convert_tokens_to_ids give them; over all cores."""
-        fast = [number for number, text in enumerate(texts) if self._fast is not None and self._fast.takes(text)]
-        ids: List[List[int]] = [[]] * len(texts)
-        if self._fast is not None:
-            for number, found in zip(fast, self._fast.encode([texts[number] for number in fast])):
-                ids[number] = found
-        for number in set(range(len(texts))).difference(fast):
-            ids[number] = self.convert_tokens_to_ids(self.tokenize(texts[number]))
-        return ids
+        """The ids of each text's pieces."""
+        return [self.convert_tokens_to_ids(self.tokenize(text)) for text in texts]
 
     def tokenize(self, text: Any) -> List[str]:
         pieces: List[str] = []
@@ -168,71 +157,6 @@ class FullTokenizer:
         return convert_by_vocab(self.inv_vocab, ids)
 
 
-class _FastPath:
-    """The `tokenizers` package, for texts whose every character it treats as the reference does.
-
-    Both sides write each character for itself (nothing, a space, or some characters), then cut at white space and
-    punctuation, character by character. So they agree on every text of characters that they treat alike between two
-    letters. Two steps look at the neighbours, and what they can touch is never taken: str.lower writes a capital sigma
-    by its place in the word, and NFD sorts marks, which shows where a mark is not removed. Nor is a character that
-    Python's Unicode does not know yet: Rust's may know it as a mark. What both know is a mark in both, for ever
-    (https://www.unicode.org/policies/stability_policy.html).
-    """
-
-    @classmethod
-    def make(cls, vocab: Dict[str, int], reference: "BasicTokenizer") -> "Optional[_FastPath]":
-        """None where the package is not installed."""
-        try:
-            import tokenizers
-        except ImportError:
-            return None
-        lower = reference.do_lower_case
-        model = tokenizers.models.WordPiece(vocab=dict(vocab), unk_token="[UNK]", max_input_chars_per_word=200)
-        tokenizer = tokenizers.Tokenizer(model)
-        tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(
-            clean_text=True, handle_chinese_chars=True, strip_accents=lower, lowercase=lower
-        )
-        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-        return cls(tokenizer, reference)
-
-    def __init__(self, tokenizer: Any, reference: "BasicTokenizer") -> None:
-        self._tokenizer = tokenizer
-        self._reference = reference
-        self._encode_batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)  # without offsets
-        self._alike: Set[str] = set()
-        self._different: Set[str] = set()
-        self._takes_ascii = all(self._is_alike(chr(code)) for code in range(128))
-
-    def takes(self, text: Any) -> bool:
-        """Whether the text is all of characters that both sides treat alike; each is compared when it first occurs."""
-        if not isinstance(text, str):
-            return False
-        if self._takes_ascii and _is_ascii(text):
-            return True
-        for character in set(text) - self._alike:
-            if character in self._different:
-                return False
-            if not self._is_alike(character):
-                self._different.add(character)
-                return False
-            self._alike.add(character)
-        return True
-
-    def _is_alike(self, character: str) -> bool:
-        if unicodedata.category(character) in ("Cs", "Cn") or character == "\u03a3":
-            return False  # a lone surrogate, unknown to Python, or capital sigma
-        written = unicodedata.normalize("NFD", character) + unicodedata.normalize("NFD", character.lower())
-        if any(unicodedata.combining(c) and unicodedata.category(c) != "Mn" for c in written):
-            return False
-        between = "a{}b".format(character)
-        normalized = self._tokenizer.normalizer.normalize_str(between)
-        words = [word for word, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normalized)]
-        return words == self._reference.tokenize(between)
-
-    def encode(self, texts: List[str]) -> List[List[int]]:
-        return [found.ids for found in self._encode_batch(texts, add_special_tokens=False)]
-
-
 class BasicTokenizer:
     """text → words: cleans, sets CJK characters apart, splits at white space and punctuation.
 
@@ -241,29 +165,58 @@ class BasicTokenizer:
 
     def __init__(self, do_lower_case: bool = True) -> None:
         self.do_lower_case = do_lower_case
-        self._kinds: Dict[str, str] = {}  # character → what _cleaned writes for it
 
     def tokenize(self, text: Any) -> List[str]:
-        words: List[str] = []
-        for word in whitespace_tokenize(self._cleaned(convert_to_unicode(text))):
-            if self.do_lower_case:
-                word = word.lower()
-                if not _is_ascii(word):
-                    word = _without_accents(word)
-            words += _split_at_punctuation(word)
+        text = convert_to_unicode(text)
+        written = text.translate(_WRITTEN[bool(self.do_lower_case)])
+        return self._in_context(text) if _UNDECIDED in written else whitespace_tokenize(written)
+
+    def _in_context(self, text: str) -> List[str]:
+        """The definition, which holds for every text; tokenize takes it where characters act on each other."""
+        words = []
+        for word in whitespace_tokenize("".join(map(_cleaned, text))):
+            words.append(_apart(_without_accents(word.lower()) if self.do_lower_case else word))
         # Lower-casing and NFD can bring white space forth, as in U+2128.
         return whitespace_tokenize(" ".join(words))
 
-    def _cleaned(self, text: str) -> str:
-        """Control characters removed, white space made plain, CJK characters between spaces."""
-        kinds = self._kinds
-        for character in set(text):
-            if character not in kinds:
-                kinds[character] = _written(character)
-        return "".join([kinds[character] for character in text])
+
+_UNDECIDED = "\ufffd"  # cleaning removes this character, so it is free to say: look at the neighbours
 
 
-def _written(character: str) -> str:
+class _Written(Dict[int, str]):
+    """Character code → what the steps of BasicTokenizer make of the character, for str.translate; filled when met."""
+
+    def __init__(self, lower: bool) -> None:
+        super().__init__()
+        self._lower = lower
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if self._lower and _looks_at_neighbours(character):
+            written = _UNDECIDED
+        else:
+            written = _cleaned(character)
+            written = _apart(_without_accents(written.lower()) if self._lower else written)
+        self[code] = written
+        return written
+
+
+_WRITTEN = {lower: _Written(lower) for lower in (True, False)}
+
+
+def _looks_at_neighbours(character: str) -> bool:
+    """Whether lower-casing or NFD may treat a character by those around it.
+
+    str.lower writes a capital sigma by its place in the word. NFD sorts combining characters, which shows where one is
+    not removed as a non-spacing mark.
+    """
+    decomposed = unicodedata.normalize("NFD", character) + unicodedata.normalize("NFD", character.lower())
+    stays = any(unicodedata.combining(c) and unicodedata.category(c) != "Mn" for c in decomposed)
+    return stays or character == "\u03a3"
+
+
+def _cleaned(character: str) -> str:
+    """Nothing for a control character, a space for white space, a CJK character between spaces."""
     code = ord(character)
     if code in (0, 0xFFFD) or _is_control(character):
         return ""
@@ -272,43 +225,24 @@ def _written(character: str) -> str:
     return " {} ".format(character) if _is_chinese(code) else character
 
 
-def _is_ascii(text: str) -> bool:
-    try:
-        text.encode("ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _without_accents(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
 
 
-def _split_at_punctuation(word: str) -> List[str]:
-    """Each punctuation character is a word of its own."""
-    if word.isalnum():  # no letter or digit is punctuation
-        return [word]
-    parts: List[List[str]] = []
-    in_word = False
-    for character in word:
-        if _is_punctuation(character):
-            parts.append([character])
-            in_word = False
-        elif in_word:
-            parts[-1].append(character)
-        else:
-            parts.append([character])
-            in_word = True
-    return ["".join(part) for part in parts]
+def _apart(word: str) -> str:
+    """Each punctuation character between spaces."""
+    return "".join(" {} ".format(c) if _is_punctuation(c) else c for c in word)
 
 
 class WordpieceTokenizer:
     """word → pieces: greedily the longest piece of the vocabulary, then the longest that continues it ("##…")."""
 
+    # The vocabulary is not to change afterwards.
     def __init__(self, vocab: Dict[str, int], unk_token: str = "[UNK]", max_input_chars_per_word: int = 200) -> None:
         self.vocab = vocab
         self.unk_token = unk_token
         self.max_input_chars_per_word = max_input_chars_per_word
+        self._longest_piece = max(map(len, vocab), default=0)
 
     def tokenize(self, text: Any) -> List[str]:
         """Pieces of each word; unk_token for a word that cannot be cut, or is too long."""
@@ -324,7 +258,7 @@ class WordpieceTokenizer:
         start = 0
         while start < len(word):
             prefix = "##" if start else ""
-            for end in range(len(word), start, -1):
+            for end in range(min(len(word), start + self._longest_piece), start, -1):
                 piece = prefix + word[start:end]
                 if piece in self.vocab:
                     break

@@ -160,9 +160,7 @@ class DataProcessor:
     def _example(self, split: str, row: Row, columns: Columns, number: int) -> InputExample:
         """number: of the row, from 0, without the header."""
         found_id = None if columns.id is None else _cell(row, columns.id)
-        example_id = str(number) if found_id is None else _scalar_text("id", found_id)
-        if any(separator in example_id for separator in "\t\r\n"):
-            raise UserError("the id {!r} has a tab or a line end. Mend the row.".format(example_id))
+        example_id = str(number) if found_id is None else _id_text(found_id)
         return InputExample(
             guid="{}-{}".format(split, row.line - 1),  # upstream's count, which includes a header
             text_a=_text(row, columns.text_a),
@@ -243,6 +241,13 @@ def _text(row: Row, key: Union[int, str]) -> str:
     if not isinstance(found, str):
         raise UserError("{!r} is {}, not a string. Mend the line.".format(key, json.dumps(found)[:40]))
     return found
+
+
+def _id_text(found: Any) -> str:
+    text = _scalar_text("id", found)
+    if any(separator in text for separator in "\t\r\n"):
+        raise UserError("the id {!r} has a tab or a line end. Mend the row.".format(text))
+    return text
 
 
 def _label_text(found: Any) -> str:

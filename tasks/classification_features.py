@@ -43,9 +43,11 @@ def _joined(
     long. max_seq_length is at least 3.
     """
     room = max_seq_length - (3 if second else 2)
-    first, second = _truncated_pair(first, second, room)
-    ids = [cls] + first + [sep] + (second + [sep] if second else [])
-    return ids, [0] * (len(first) + 2) + [1] * (len(ids) - len(first) - 2)
+    if len(first) + len(second) > room:
+        first, second = _truncated_pair(first, second, room)
+    if not second:
+        return [cls, *first, sep], [0] * (len(first) + 2)
+    return [cls, *first, sep, *second, sep], [0] * (len(first) + 2) + [1] * (len(second) + 1)
 
 
 def _truncated_pair(first: List[int], second: List[int], room: int) -> Tuple[List[int], List[int]]:

@@ -24,9 +24,13 @@ ENDINGS = (".tsv", ".csv", ".txt") + _JSON_ENDINGS
 
 
 class Row(NamedTuple):
+    path: str
     line: int  # from 1; of a quoted row over several lines, the first
-    place: str  # file:line
     cells: Any  # List[str] of a table; Dict[str, Any] of JSON lines
+
+    @property
+    def place(self) -> str:
+        return "{}:{}".format(self.path, self.line)
 
 
 def ending_of(path: str) -> str:
@@ -102,29 +106,28 @@ def _raw_lines(path: str) -> Iterator[Tuple[int, bytes]]:
 
 
 def _decoded(raw: bytes, path: str, number: int) -> str:
-    place = "{}:{}".format(path, number)
     if len(raw) > LONGEST_LINE_BYTES:
         raise UserError(
-            "{}: the line is longer than {:,} bytes. One line is one example: is it the right file?".format(
-                place, LONGEST_LINE_BYTES
+            "{}:{}: the line is longer than {:,} bytes. One line is one example: is it the right file?".format(
+                path, number, LONGEST_LINE_BYTES
             )
         )
     try:
         text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            "{}: byte {} is not UTF-8. Convert the file, as with iconv -f latin1 -t utf-8.".format(
-                place, error.start + 1
+            "{}:{}: byte {} is not UTF-8. Convert the file, as with iconv -f latin1 -t utf-8.".format(
+                path, number, error.start + 1
             )
         ) from None
     if "\0" in text:
-        raise UserError("{}: has a NUL character. Is it a text file in UTF-8? Remove it.".format(place))
+        raise UserError("{}:{}: has a NUL character. Is it a text file in UTF-8? Remove it.".format(path, number))
     return text
 
 
 def _tab_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
     for number, text in lines(path, bad_lines):
-        yield Row(number, "{}:{}".format(path, number), text.rstrip("\r\n").split("\t"))
+        yield Row(path, number, text.rstrip("\r\n").split("\t"))
 
 
 def _json_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
@@ -142,7 +145,7 @@ def _json_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
         if _SURROGATE.search(text) and not _is_encodable(cells):
             bad_lines.add(UserError("{}: has half of a surrogate pair (\\ud800 and its like). Mend it.".format(place)))
             continue
-        yield Row(number, place, cells)
+        yield Row(path, number, cells)
 
 
 _SURROGATE = re.compile(r"\\u[dD]")
@@ -224,7 +227,7 @@ def _csv_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
         for blank in blanks:
             bad_lines.add(_blank(path, blank))
         blanks = []
-        yield Row(feed.first, "{}:{}".format(path, feed.first), cells)
+        yield Row(path, feed.first, cells)
 
 
 def ending_for(path: str, text_columns: Sequence[str]) -> str:

@@ -136,3 +136,12 @@ def test_an_empty_split_and_a_feature_that_does_not_fit_are_errors(tmp_path):
     with pytest.raises(ValueError, match="label_ids has 2 values"):
         feature_cache.open_or_build(task, "train", str(tmp_path))
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".building")]
+
+
+def test_the_shuffle_goes_on_over_parts_of_the_order(tmp_path, monkeypatch):
+    whole = feature_cache.open_or_build(task_of(), "train", str(tmp_path / "a"))
+    monkeypatch.setattr(feature_cache, "_ORDER_CHUNK", 64)
+    parts = feature_cache.open_or_build(task_of(), "train", str(tmp_path / "b"))
+    assert sequentially(parts) == sequentially(whole)
+    assert parts.read(np.arange(300)) == whole.read(np.arange(300))
+    assert sorted(parts.index["offset"]) == sorted(whole.index["offset"])

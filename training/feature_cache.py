@@ -33,7 +33,9 @@ INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")])
 FACTS_DTYPE = np.dtype([(name, "<u8" if name == "text" else "<u4") for name in Facts._fields])
 _ENDINGS = (".tfrecord", ".index", ".facts")
 _FACTS_CHUNK = 1 << 18
-_CHUNK = 4096  # examples featurized at once, so that a tokenizer can use all cores
+_CHUNK = 64  # examples featurized at once; so few are gone before the garbage collector looks at them
+_ORDER_CHUNK = 1 << 16
+_Example = tf.train.Example  # TF 1.15 looks a name up in tf slowly
 
 
 class RecordFile:
@@ -67,25 +69,21 @@ class RecordFile:
         """The serialized tf.train.Example of each numbered example."""
         entries = self.index[numbers]
         descriptor = self._file.fileno()
-        return [os.pread(descriptor, int(entry["bytes"]), int(entry["offset"])) for entry in entries]
+        places = zip(entries["bytes"].tolist(), entries["offset"].tolist())
+        return [os.pread(descriptor, size, offset) for size, offset in places]
 
 
 def serialize(feature: Feature, columns: Dict[str, Column], tokens: int) -> bytes:
     """One tf.train.Example. Raises ValueError where the feature does not fit its columns: a bug of the task's."""
-    example = tf.train.Example()
+    example = _Example()
+    into = example.features.feature
     for name, column in columns.items():
         values = feature[name]
         if len(values) != (tokens if column.per_token else column.size):
             raise ValueError("Column {} has {} values, {} tokens.".format(name, len(values), tokens))
-        if column.dtype == "float32":
-            example.features.feature[name].float_list.value.extend(values)
-        else:
-            example.features.feature[name].int64_list.value.extend(values)
+        numbers = into[name].float_list if column.dtype == "float32" else into[name].int64_list
+        numbers.value.extend(values)
     return example.SerializeToString(deterministic=True)  # the order of a protobuf map is not its own
-
-
-def _token_count(feature: Feature, columns: Dict[str, Column]) -> int:
-    return next((len(feature[name]) for name, column in columns.items() if column.per_token), 0)
 
 
 def fingerprint(parts: Dict[str, Any]) -> str:
@@ -184,20 +182,21 @@ def _build(
 
 def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: str, facts_path: str) -> int:
     """Writes a record, a row of the index and one of the facts an example; returns how many there are."""
+    per_token = next((name for name, column in task.columns.items() if column.per_token), None)
     offset = _HEADER_BYTES
     count = 0
     with tf.python_io.TFRecordWriter(path) as writer, open(index_path, "wb") as index, open(facts_path, "wb") as facts:
         for chunk in iter(lambda: list(itertools.islice(examples, _CHUNK)), []):
             index_rows, fact_rows = [], []
             for feature, fact in task.featurize(chunk):
-                tokens = _token_count(feature, task.columns)
+                tokens = 0 if per_token is None else len(feature[per_token])
                 record = serialize(feature, task.columns, tokens)
                 writer.write(record)
                 index_rows.append((offset, len(record), tokens))
-                fact_rows.append(tuple(fact))
+                fact_rows.append(fact)
                 offset += len(record) + _FRAME_BYTES
-            np.array(index_rows, INDEX_DTYPE).tofile(index)
-            np.array(fact_rows, FACTS_DTYPE).tofile(facts)
+            index.write(np.array(index_rows, INDEX_DTYPE).tobytes())  # buffered, as tofile is not
+            facts.write(np.array(fact_rows, FACTS_DTYPE).tobytes())
             count += len(chunk)
     return count
 
@@ -211,12 +210,14 @@ def _shuffle(records: str, index_path: str) -> None:
     with open(records, "rb") as source, open(shuffled, "wb") as out:
         # Reads, not a memory map: mapped pages would count as this process's memory.
         descriptor = source.fileno()
-        for start in range(0, len(index), 65536):
-            for number in order(np.arange(start, min(start + 65536, len(index)))):
-                entry = index[number]
-                frame_bytes = int(entry["bytes"]) + _FRAME_BYTES
-                out.write(os.pread(descriptor, frame_bytes, int(entry["offset"]) - _HEADER_BYTES))
-                entry["offset"] = position
-                position += frame_bytes
+        for start in range(0, len(index), _ORDER_CHUNK):
+            numbers = order(np.arange(start, min(start + _ORDER_CHUNK, len(index))))
+            sizes = index["bytes"][numbers].astype(np.int64) + _FRAME_BYTES
+            starts = index["offset"][numbers].astype(np.int64) - _HEADER_BYTES
+            for size, offset in zip(sizes.tolist(), starts.tolist()):
+                out.write(os.pread(descriptor, size, offset))
+            ends = position + np.cumsum(sizes)
+            index["offset"][numbers] = ends - sizes
+            position = int(ends[-1])
     os.replace(shuffled, records)
     index.tofile(index_path)

@@ -1,0 +1,154 @@
+"""Rows a second from a source file to the closed record file, and which part of the work takes how long.
+
+    python benchmarks/featurization.py DATA_DIR VOCAB_FILE [--task_name=sst-2] [--repetitions=5] [--results=FILE]
+
+DATA_DIR holds the task's train.tsv. Every repetition starts cold: an empty cache folder and a tokenizer that has met
+no word. The parts are timed within the run that the total is of:
+
+    read        lines → rows → examples
+    tokenize    text → ids
+    assemble    ids → features and facts
+    write       features → serialized records, index and facts, synced
+    shuffle     the training file's fixed order on disk
+
+Prints a table of the repetition with the median total, and the best total; writes all repetitions as JSON. Everything
+runs in one thread: where a repetition's processor time is less than its seconds, other jobs or the disk took the rest.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Dict, Iterator, List, Sequence
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import tensorflow_setup  # noqa: F401
+import tokenization
+from errors import UserError
+from tasks import classification
+from tasks.classification_data import PROCESSORS
+from tasks.task import BadLines
+from training import feature_cache, files
+
+PARTS = ("read", "tokenize", "assemble", "write", "shuffle")
+
+
+class Clock:
+    """Seconds by part."""
+
+    def __init__(self) -> None:
+        self.secs = dict.fromkeys(PARTS, 0.0)
+
+    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return function(*args)
+            finally:
+                self.secs[part] += time.perf_counter() - start
+
+        return call
+
+    def iterated(self, part: str, items: Iterator[Any]) -> Iterator[Any]:
+        following = self.timed(part, lambda: next(items, None))  # no example is None
+        return iter(following, None)
+
+
+class TimedTokenizer:
+    """What a task needs of a tokenizer."""
+
+    def __init__(self, tokenizer: tokenization.FullTokenizer, clock: Clock) -> None:
+        self.vocab = tokenizer.vocab
+        self.unk_id = tokenizer.unk_id
+        self.encode: Callable[[Sequence[str]], List[List[int]]] = clock.timed("tokenize", tokenizer.encode)
+
+
+def featurize_once(arguments: argparse.Namespace) -> Dict[str, Any]:
+    """rows, tokens, secs of the parts and of all, and rows_per_sec of one cold run."""
+    clock = Clock()
+    tokenizer = tokenization.FullTokenizer(arguments.vocab_file, do_lower_case=not arguments.cased)
+    processor = PROCESSORS[arguments.task_name]()
+    task = classification.classification_task(
+        classification.TaskInputs(
+            processor=processor,
+            files={"train": processor.file_path(arguments.data_dir, "train")},
+            labels=processor.get_labels(),
+            tokenizer=TimedTokenizer(tokenizer, clock),
+            vocab_fingerprint="benchmark",
+            source_fingerprint=files.sha256_of_file,
+            bert_config=None,
+            max_seq_length=arguments.max_seq_length,
+        )
+    )
+
+    def read(split: str, bad_lines: BadLines) -> Iterator[Any]:
+        return clock.iterated("read", task.read(split, bad_lines))
+
+    timed = task._replace(read=read, featurize=clock.timed("assemble", task.featurize))
+    shuffle = feature_cache._shuffle
+    feature_cache._shuffle = clock.timed("shuffle", shuffle)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            start, processor_start = time.perf_counter(), time.process_time()
+            records = feature_cache.open_or_build(timed, "train", folder)
+            total = time.perf_counter() - start
+            processor = time.process_time() - processor_start
+            rows, tokens = len(records), int(records.index["tokens"].sum())
+            records.close()
+    finally:
+        feature_cache._shuffle = shuffle
+    secs = dict(clock.secs, assemble=clock.secs["assemble"] - clock.secs["tokenize"])  # featurize calls encode
+    secs["write"] = total - sum(secs.values())
+    return {
+        "rows": rows,
+        "tokens": tokens,
+        "secs": secs,
+        "total_secs": total,
+        "processor_secs": processor,
+        "rows_per_sec": rows / total,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data_dir")
+    parser.add_argument("vocab_file")
+    parser.add_argument("--task_name", default="sst-2", choices=sorted(set(PROCESSORS) - {"ax", "text"}))
+    parser.add_argument("--max_seq_length", type=int, default=128)
+    parser.add_argument("--cased", action="store_true", help="do not lower-case")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--results", default="featurization.json", help="where the JSON goes")
+    arguments = parser.parse_args()
+    try:
+        runs = [featurize_once(arguments) for _ in range(arguments.repetitions)]
+    except UserError as error:
+        sys.exit(str(error))
+    median = sorted(runs, key=lambda run: run["total_secs"])[len(runs) // 2]
+    best = max(run["rows_per_sec"] for run in runs)
+    processor_secs = min(run["processor_secs"] for run in runs)
+    rows = median["rows"]
+    print("{:,} rows of {:.1f} tokens, {} cores".format(rows, median["tokens"] / rows, os.cpu_count()))
+    print("| part | seconds | share | rows/s of the part alone |\n|---|---|---|---|")
+    for part in PARTS:
+        secs = median["secs"][part]
+        print("| {} | {:.2f} | {:.0%} | {:,.0f} |".format(part, secs, secs / median["total_secs"], rows / secs))
+    print("| all, median of {} | {:.2f} | | {:,.0f} |".format(len(runs), median["total_secs"], median["rows_per_sec"]))
+    print("| all, best | {:.2f} | | {:,.0f} |".format(rows / best, best))
+    print("| processor time, least | {:.2f} | | {:,.0f} |".format(processor_secs, rows / processor_secs))
+    summary = {
+        "rows": rows,
+        "cores": os.cpu_count(),
+        "rows_per_sec_median": statistics.median(run["rows_per_sec"] for run in runs),
+        "rows_per_sec_best": best,
+        "runs": runs,
+    }
+    with open(arguments.results, "w", encoding="utf-8") as file:
+        json.dump(summary, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()
