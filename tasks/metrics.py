@@ -5,38 +5,48 @@ Each metric takes (predictions, labels) and gives a float; larger is better. Bot
 """
 
 import warnings
-from typing import Callable, Dict
+from typing import Any, Callable, Dict
 
 import numpy as np
-import scipy.stats
-import sklearn.metrics
+
+
+def _sklearn() -> Any:
+    import sklearn.metrics  # takes a second, which the first update need not wait for
+
+    return sklearn.metrics
+
+
+def _scipy() -> Any:
+    import scipy.stats
+
+    return scipy.stats
 
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
     """The share of predictions that equal their labels."""
-    return float(sklearn.metrics.accuracy_score(labels, predictions))
+    return float(_sklearn().accuracy_score(labels, predictions))
 
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """2·TP / (2·TP + FP + FN) of label id 1, as GLUE scores MRPC; 0 where nothing is predicted or labelled 1."""
-    return float(sklearn.metrics.f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0))
+    return float(_sklearn().f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0))
 
 
 def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """The mean of F1 over the labels that occur in either; over all L labels where there may be several an example."""
-    return float(sklearn.metrics.f1_score(labels, predictions, average="macro", zero_division=0))
+    return float(_sklearn().f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
     """2·TP / (2·TP + FP + FN), counted over all labels of all examples; 0 where nothing is predicted or labelled."""
-    return float(sklearn.metrics.f1_score(labels, predictions, average="micro", zero_division=0))
+    return float(_sklearn().f1_score(labels, predictions, average="micro", zero_division=0))
 
 
 def matthews_correlation(predictions: np.ndarray, labels: np.ndarray) -> float:
     """(TP·TN - FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN)), as GLUE scores CoLA; 0 where one side is constant."""
     with warnings.catch_warnings():  # scikit-learn warns of the constant side
         warnings.simplefilter("ignore")
-        return float(sklearn.metrics.matthews_corrcoef(labels, predictions))
+        return float(_sklearn().matthews_corrcoef(labels, predictions))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -44,12 +54,12 @@ def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
 
     It is undefined there, and a nan would compare as neither better nor worse than any other score.
     """
-    return _correlation(scipy.stats.pearsonr, predictions, labels)
+    return _correlation(_scipy().pearsonr, predictions, labels)
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Pearson's correlation of the ranks, ties sharing their mean rank. 0 where one side is constant, as in pearson."""
-    return _correlation(scipy.stats.spearmanr, predictions, labels)
+    return _correlation(_scipy().spearmanr, predictions, labels)
 
 
 def _correlation(of: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -60,7 +70,7 @@ def _correlation(of: Callable, predictions: np.ndarray, labels: np.ndarray) -> f
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:
     """[n, n] counts; rows are true label ids, columns predicted ones."""
-    return sklearn.metrics.confusion_matrix(labels, predicted, labels=np.arange(n))
+    return _sklearn().confusion_matrix(labels, predicted, labels=np.arange(n))
 
 
 METRICS: Dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
