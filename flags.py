@@ -211,7 +211,19 @@ _WEIGHTS = [
 _ENGINE = [
     Flag("seed", "integer", 12345, "Of everything random.", 0),
     Flag("shuffle", "boolean", True, "A new permutation of the training set every epoch; false: file order."),
-    Flag("padding", ("longest", "fixed"), "longest", "Pad to the longest of the batch, or to max_seq_length."),
+    Flag(
+        "padding",
+        ("none", "longest", "fixed"),
+        "none",
+        "Compute real tokens alone, or pad: to the longest of the batch, to max_seq_length.",
+    ),
+    Flag("precision", ("float32", "bfloat16"), "float32", "Of the encoder's matrix products; all else is float32."),
+    Flag(
+        "xla",
+        "boolean",
+        False,
+        "Let XLA compile the graph: TensorFlow 2.15 or later, padding=fixed. Its random bits are others.",
+    ),
     Flag("eval_batch_size", "integer", 8, "Examples a step of evaluation, over all replicas.", 1),
     Flag("predict_batch_size", "integer", 8, "Examples a step of prediction, over all replicas.", 1),
     Flag("eval_every_steps", "integer", None, "Steps between evaluations during training; 0: only at the end.", 0),
@@ -227,6 +239,7 @@ _ENGINE = [
     Flag("save_checkpoints_steps", "integer", 1000, "Steps between checkpoints; one is also written at the end.", 1),
     Flag("keep_checkpoint_max", "integer", 5, "Checkpoints kept besides the best; 0: all.", 0),
     Flag("log_every_steps", "integer", 10, "Steps between reports of the loss; 0: none.", 0),
+    Flag("profile_steps", "list", "", "A first and a last update, as 10,12: each is traced to output_dir/profile."),
     Flag("distribution", ("one_device", "mirrored"), "one_device", "How replicas are made."),
     Flag("devices", "list", "", "Devices for mirrored, as gpu:0,gpu:1; all GPUs if not given."),
 ]
@@ -432,6 +445,31 @@ def _devices() -> Tuple[str, ...]:
     return names
 
 
+def _padding() -> str:
+    if not FLAGS.xla:
+        return str(FLAGS.padding)
+    _require(
+        not given("padding") or FLAGS.padding == "fixed",
+        "--xla: every other shape would be compiled anew. Give --padding=fixed, or leave --padding out.",
+    )
+    return "fixed"
+
+
+def _profile_steps() -> Tuple[int, ...]:
+    given_parts = _parts("profile_steps")
+    if not given_parts:
+        return ()
+    _require(FLAGS.do_train, "--profile_steps traces updates: give it with --do_train.")
+    steps = tuple(int(part) for part in given_parts if part.isdigit())
+    _require(
+        len(steps) == len(given_parts) == 2 and 1 <= steps[0] <= steps[1],
+        "--profile_steps={}: not a first and a last update, counted from 1. Write for example 10,12.".format(
+            ",".join(given_parts)
+        ),
+    )
+    return steps
+
+
 def _parts(name: str) -> Tuple[str, ...]:
     """Of a flag that is a list."""
     return tuple(part.strip() for part in list(FLAGS[name].value or ()))
@@ -589,7 +627,13 @@ def classifier_config() -> ClassifierConfig:
         plan=plan,
         optimizer=optimizer,
         weights=_filled(WeightsConfig),
-        engine=_filled(EngineConfig, devices=_devices(), max_seq_length=model.get("max_seq_length", f.max_seq_length)),
+        engine=_filled(
+            EngineConfig,
+            devices=_devices(),
+            padding=_padding(),
+            profile_steps=_profile_steps(),
+            max_seq_length=model.get("max_seq_length", f.max_seq_length),
+        ),
     )
 
 

@@ -14,7 +14,7 @@ import json
 import math
 import re
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -193,9 +193,28 @@ class BertConfig:
 # --- activations ------------------------------------------------------------------------------------------------------
 
 
-def gelu(x: tf.Tensor) -> tf.Tensor:
-    """x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
-    return 0.5 * x * (1.0 + tf.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
+_TWICE_GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
+_GELU_CUBIC = 0.044715
+
+
+@tf.custom_gradient
+def gelu(x: tf.Tensor) -> Any:
+    """x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415).
+
+    .5 (1 + tanh u) is written as sigmoid(2u). Operations on the widest tensor of a layer are what a step pays for:
+    with this gradient there are half as many, and two tensors are kept for it instead of five.
+    """
+
+    def twice_u(x: tf.Tensor, cubic_factor: float) -> tf.Tensor:
+        """2u with a factor of 1, x · d(2u)/dx with one of 3."""
+        return x * (tf.square(x) * (cubic_factor * _GELU_CUBIC * _TWICE_GELU_SCALE) + _TWICE_GELU_SCALE)
+
+    phi = tf.sigmoid(twice_u(x, 1.0))
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * phi + tf.raw_ops.SigmoidGrad(y=phi, dy=upstream * twice_u(x, 3.0))
+
+    return x * phi, gradient
 
 
 def get_activation(activation_string: Any) -> Optional[Callable]:
@@ -224,8 +243,15 @@ class BertModel:
       input_mask: [B, S] integer, 1 for real tokens and 0 for padding; all real if None.
       token_type_ids: [B, S] integer; all 0 if None.
       use_one_hot_embeddings: look word embeddings up by a matrix product, which is faster on TPU.
+      padding_free: what works token by token runs on the real tokens alone; attention alone sees the padded square.
+          The same vectors and gradients at real positions, but shapes that XLA and TPUs cannot compile.
+      first_token_only: the last layer is computed for the first token alone, which is all that get_pooled_output
+          reads. get_sequence_output, and get_all_encoder_layers, raise ValueError.
+      matmul_dtype: of the factors and results of the encoder's matrix products, float32 or bfloat16. Everything else
+          is float32: weights, LayerNorm, softmax, and what is returned.
 
-    Positions where input_mask is 0 get vectors too; they mean nothing, and no real position depends on them.
+    Positions where input_mask is 0 get vectors too, zeros if padding_free; they mean nothing, and no real position
+    depends on them. The first token of a sequence counts as real.
     """
 
     def __init__(
@@ -237,29 +263,34 @@ class BertModel:
         token_type_ids: Optional[tf.Tensor] = None,
         use_one_hot_embeddings: bool = False,
         scope: Optional[str] = None,
+        padding_free: bool = False,
+        first_token_only: bool = False,
+        matmul_dtype: tf.DType = tf.float32,
     ) -> None:
         config = copy.deepcopy(config)
         if not is_training:
             config.hidden_dropout_prob = 0.0
             config.attention_probs_dropout_prob = 0.0
-        shape = get_shape_list(input_ids, expected_rank=2)
+        batch_size, seq_length = get_shape_list(input_ids, expected_rank=2)
         if input_mask is None:
-            input_mask = tf.ones(shape, tf.int32)
+            input_mask = tf.ones([batch_size, seq_length], tf.int32)
         if token_type_ids is None:
-            token_type_ids = tf.zeros(shape, tf.int32)
+            token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
+        self._first_token_only = first_token_only
+        self._layout = _real_tokens(input_mask) if padding_free else _every_position(batch_size, seq_length)
 
         with tf.variable_scope(scope, default_name="bert"):
             with tf.variable_scope("embeddings"):
                 words, self.embedding_table = embedding_lookup(
-                    input_ids,
+                    self._layout.rows(input_ids),
                     vocab_size=config.vocab_size,
                     embedding_size=config.hidden_size,
                     initializer_range=config.initializer_range,
                     use_one_hot_embeddings=use_one_hot_embeddings,
                 )
-                self.embedding_output = embedding_postprocessor(
+                self._embedding_rows = _postprocessed(
                     words,
-                    use_token_type=True,
+                    self._layout,
                     token_type_ids=token_type_ids,
                     token_type_vocab_size=config.type_vocab_size,
                     initializer_range=config.initializer_range,
@@ -267,23 +298,30 @@ class BertModel:
                     dropout_prob=config.hidden_dropout_prob,
                 )
             with tf.variable_scope("encoder"):
-                self.all_encoder_layers = transformer_model(
-                    self.embedding_output,
-                    attention_mask=create_attention_mask_from_input_mask(input_ids, input_mask),
-                    hidden_size=config.hidden_size,
+                self._layer_rows = _encoder(
+                    self._embedding_rows,
+                    self._layout,
+                    score_bias=_score_bias(tf.reshape(input_mask, [batch_size, 1, seq_length])),
+                    sizes=_LayerSizes(
+                        hidden_size=config.hidden_size,
+                        num_attention_heads=config.num_attention_heads,
+                        intermediate_size=config.intermediate_size,
+                        intermediate_act_fn=get_activation(config.hidden_act),
+                        hidden_dropout_prob=config.hidden_dropout_prob,
+                        attention_probs_dropout_prob=config.attention_probs_dropout_prob,
+                        initializer_range=config.initializer_range,
+                        matmul_dtype=matmul_dtype,
+                    ),
                     num_hidden_layers=config.num_hidden_layers,
-                    num_attention_heads=config.num_attention_heads,
-                    intermediate_size=config.intermediate_size,
-                    intermediate_act_fn=get_activation(config.hidden_act),
-                    hidden_dropout_prob=config.hidden_dropout_prob,
-                    attention_probs_dropout_prob=config.attention_probs_dropout_prob,
-                    initializer_range=config.initializer_range,
-                    do_return_all_layers=True,
+                    first_token_only=first_token_only,
                 )
-            self.sequence_output = self.all_encoder_layers[-1]  # [B, S, H]
+            last = self._layer_rows[-1]
             with tf.variable_scope("pooler"):
                 self.pooled_output = _dense(
-                    self.sequence_output[:, 0, :], config.hidden_size, config.initializer_range, activation=tf.tanh
+                    last if first_token_only else self._layout.first(last),
+                    config.hidden_size,
+                    config.initializer_range,
+                    activation=tf.tanh,
                 )  # [B, H], from [CLS]
 
     def get_pooled_output(self) -> tf.Tensor:
@@ -306,6 +344,108 @@ class BertModel:
         """[V, H]: the word embeddings."""
         return self.embedding_table
 
+    # Upstream's attributes. Rows become padded squares where they are asked for.
+
+    @property
+    def embedding_output(self) -> tf.Tensor:
+        return self._layout.padded(self._embedding_rows)
+
+    @property
+    def all_encoder_layers(self) -> List[tf.Tensor]:
+        self._require_all_tokens()
+        return [self._layout.padded(rows) for rows in self._layer_rows]
+
+    @property
+    def sequence_output(self) -> tf.Tensor:
+        self._require_all_tokens()
+        return self._layout.padded(self._layer_rows[-1])
+
+    def _require_all_tokens(self) -> None:
+        if self._first_token_only:
+            raise ValueError("The last layer has vectors of first tokens alone: leave first_token_only out.")
+
+
+# --- which positions are computed -------------------------------------------------------------------------------------
+
+
+class _Layout(NamedTuple):
+    """How the rows of a matrix of tokens [N, …] stand in the padded square [B, S, …].
+
+    Everything that works token by token works on rows.
+    """
+
+    batch_size: Any
+    seq_length: Any
+    places: Optional[tf.Tensor] = None  # [N, 2] (b, s) of each row; None: every position is a row, N = B · S
+    real: Optional[tf.Tensor] = None  # [B, S] boolean, with places
+
+    def rows(self, square: tf.Tensor) -> tf.Tensor:
+        """[B, S] → [N]"""
+        return tf.reshape(square, [-1]) if self.places is None else tf.gather_nd(square, self.places)
+
+    def square(self, rows: tf.Tensor) -> tf.Tensor:
+        """[N, W] → [B, S, W], zeros where no row stands."""
+        shape = [self.batch_size, self.seq_length, rows.shape.as_list()[1]]
+        return tf.reshape(rows, shape) if self.places is None else tf.scatter_nd(self.places, rows, tf.stack(shape))
+
+    def padded(self, rows: tf.Tensor) -> tf.Tensor:
+        """square, with zeros for the rows that only round their number up."""
+        square = self.square(rows)
+        return square if self.real is None else tf.where_v2(self.real[:, :, None], square, 0.0)
+
+    def heads(self, rows: tf.Tensor, heads: int) -> tf.Tensor:
+        """[N, A · D] → [B, A, S, D]"""
+        size = rows.shape.as_list()[1] // heads
+        square = tf.reshape(self.square(rows), [self.batch_size, self.seq_length, heads, size])
+        return tf.transpose(square, [0, 2, 1, 3])
+
+    def merged(self, heads: tf.Tensor) -> tf.Tensor:
+        """[B, A, S, D] → [N, A · D]"""
+        _, count, _, size = heads.shape.as_list()
+        context = tf.transpose(heads, [0, 2, 1, 3])  # [B, S, A, D]
+        if self.places is not None:
+            context = tf.gather_nd(context, self.places)
+        return tf.reshape(context, [-1, count * size])
+
+    def first(self, rows: tf.Tensor) -> tf.Tensor:
+        """[N, W] → [B, W]: each sequence's first token."""
+        if self.places is None:
+            return self.square(rows)[:, 0, :]
+        return tf.boolean_mask(rows, tf.equal(self.places[:, 1], 0))
+
+    def plus_positions(self, rows: tf.Tensor, table: Any) -> tf.Tensor:
+        """rows [N, W] plus the row of `table` that each one's position has."""
+        if self.places is not None:
+            return rows + tf.gather(table, self.places[:, 1])
+        width = rows.shape.as_list()[1]
+        # The same [S, W] for every sequence.
+        return tf.reshape(self.square(rows) + tf.slice(table, [0, 0], tf.stack([self.seq_length, width])), [-1, width])
+
+
+def _every_position(batch_size: Any, seq_length: Any) -> _Layout:
+    return _Layout(batch_size, seq_length)
+
+
+# Matrices of as many rows share what oneDNN compiles and keeps for their shape.
+_ROWS_MULTIPLE = 32
+
+
+def _real_tokens(input_mask: tf.Tensor) -> _Layout:
+    """Of a mask [B, S]; the first token of each sequence is computed whatever its mask says: the pooler reads it.
+
+    So are the first padded positions, as many as make the rows a multiple of _ROWS_MULTIPLE, where there are so many.
+    """
+    batch_size, seq_length = get_shape_list(input_mask)
+    first = tf.equal(tf.range(seq_length), 0)
+    real = tf.logical_or(tf.cast(input_mask, tf.bool), first)
+    places = tf.where(real)
+    more = tf.floormod(-tf.shape(places)[0], _ROWS_MULTIPLE)
+    places = tf.concat([places, tf.where(tf.logical_not(real))[:more]], axis=0)
+    return _Layout(batch_size, seq_length, tf.cast(places, tf.int32), real)
+
+
+# --- the parts of the model -------------------------------------------------------------------------------------------
+
 
 def embedding_lookup(
     input_ids: tf.Tensor,
@@ -315,8 +455,11 @@ def embedding_lookup(
     word_embedding_name: str = "word_embeddings",
     use_one_hot_embeddings: bool = False,
 ) -> Tuple[tf.Tensor, Any]:
-    """Word embeddings: ids [B, S] or [B, S, N] → ([B, S, N · embedding_size], table [V, embedding_size])."""
-    if input_ids.shape.ndims == 2:
+    """Word embeddings: ids [B, S] or [B, S, N] → ([B, S, N · embedding_size], table [V, embedding_size]).
+
+    Ids [N] give [N, embedding_size].
+    """
+    if input_ids.shape.ndims <= 2:
         input_ids = tf.expand_dims(input_ids, axis=-1)
     table = tf.get_variable(
         word_embedding_name, [vocab_size, embedding_size], initializer=create_initializer(initializer_range)
@@ -347,8 +490,41 @@ def embedding_postprocessor(
     Raises ValueError where use_token_type lacks token_type_ids, or where S, known when the graph is built, is above
     max_position_embeddings; else the session raises InvalidArgumentError.
     """
-    batch_size, seq_length, width = get_shape_list(input_tensor, expected_rank=3)
-    output = input_tensor
+    batch_size, seq_length, _ = get_shape_list(input_tensor, expected_rank=3)
+    layout = _every_position(batch_size, seq_length)
+    return layout.square(
+        _postprocessed(
+            reshape_to_matrix(input_tensor),
+            layout,
+            token_type_ids,
+            token_type_vocab_size,
+            initializer_range,
+            max_position_embeddings,
+            dropout_prob,
+            use_token_type=use_token_type,
+            use_position_embeddings=use_position_embeddings,
+            token_type_embedding_name=token_type_embedding_name,
+            position_embedding_name=position_embedding_name,
+        )
+    )
+
+
+def _postprocessed(
+    words: tf.Tensor,
+    layout: _Layout,
+    token_type_ids: Optional[tf.Tensor],
+    token_type_vocab_size: int,
+    initializer_range: float,
+    max_position_embeddings: int,
+    dropout_prob: float,
+    use_token_type: bool = True,
+    use_position_embeddings: bool = True,
+    token_type_embedding_name: str = "token_type_embeddings",
+    position_embedding_name: str = "position_embeddings",
+) -> tf.Tensor:
+    """embedding_postprocessor for rows [N, H]."""
+    output = words
+    width = get_shape_list(words, expected_rank=2)[1]
     if use_token_type:
         if token_type_ids is None:
             raise ValueError("use_token_type needs token_type_ids.")
@@ -358,8 +534,7 @@ def embedding_postprocessor(
             initializer=create_initializer(initializer_range),
         )
         # The table has a few rows: a product is faster than a gather, and its gradient needs no scatter.
-        one_hot = tf.one_hot(tf.reshape(token_type_ids, [-1]), depth=token_type_vocab_size)
-        output += tf.reshape(tf.matmul(one_hot, table), [batch_size, seq_length, width])
+        output += tf.matmul(tf.one_hot(layout.rows(token_type_ids), depth=token_type_vocab_size), table)
     if use_position_embeddings:
         table = tf.get_variable(
             position_embedding_name,
@@ -367,14 +542,13 @@ def embedding_postprocessor(
             initializer=create_initializer(initializer_range),
         )
         too_long = "A sequence is longer than max_position_embeddings={}.".format(max_position_embeddings)
-        if isinstance(seq_length, int) and seq_length > max_position_embeddings:
+        length = layout.seq_length
+        if isinstance(length, int) and length > max_position_embeddings:
             raise ValueError(too_long)
         with tf.control_dependencies(
-            []
-            if isinstance(seq_length, int)
-            else [tf.assert_less_equal(seq_length, max_position_embeddings, message=too_long)]
+            [] if isinstance(length, int) else [tf.assert_less_equal(length, max_position_embeddings, message=too_long)]
         ):
-            output += tf.slice(table, [0, 0], tf.stack([seq_length, width]))  # [S, H], the same for every example
+            output = layout.plus_positions(output, table)
     return layer_norm_and_dropout(output, dropout_prob)
 
 
@@ -424,29 +598,55 @@ def attention_layer(
     elif batch_size is None or from_seq_length is None or to_seq_length is None:
         raise ValueError("Tensors of rank 2 need batch_size, from_seq_length and to_seq_length.")
 
-    from_matrix, to_matrix = reshape_to_matrix(from_tensor), reshape_to_matrix(to_tensor)
-    width = num_attention_heads * size_per_head
-
-    def heads(matrix: tf.Tensor, length: Any, name: str, activation: Optional[Callable]) -> tf.Tensor:
-        """[B · L, W] → [B, A, L, D]"""
-        projected = _dense(matrix, width, initializer_range, name=name, activation=activation)
-        return tf.transpose(
-            tf.reshape(projected, [batch_size, length, num_attention_heads, size_per_head]), [0, 2, 1, 3]
-        )
-
-    query = heads(from_matrix, from_seq_length, "query", query_act)
-    key = heads(to_matrix, to_seq_length, "key", key_act)
-    value = heads(to_matrix, to_seq_length, "value", value_act)
-
-    # Scaling the query costs F · D products a head, scaling the scores F · T.
-    scores = tf.matmul(query * (1.0 / math.sqrt(size_per_head)), key, transpose_b=True)  # [B, A, F, T]
-    if attention_mask is not None:
-        scores += (1.0 - tf.expand_dims(tf.cast(attention_mask, scores.dtype), axis=1)) * _MASKED_SCORE
-    probabilities = dropout(tf.nn.softmax(scores), attention_probs_dropout_prob)
-    context = tf.transpose(tf.matmul(probabilities, value), [0, 2, 1, 3])  # [B, F, A, D]
+    context = _attention(
+        reshape_to_matrix(from_tensor),
+        reshape_to_matrix(to_tensor),
+        _every_position(batch_size, from_seq_length),
+        _every_position(batch_size, to_seq_length),
+        None if attention_mask is None else _score_bias(attention_mask),
+        num_attention_heads,
+        num_attention_heads * size_per_head,
+        attention_probs_dropout_prob,
+        initializer_range,
+        activations=(query_act, key_act, value_act),
+    )
     if do_return_2d_tensor:
-        return tf.reshape(context, [-1, width])
-    return tf.reshape(context, [batch_size, from_seq_length, width])
+        return context
+    return tf.reshape(context, [batch_size, from_seq_length, num_attention_heads * size_per_head])
+
+
+def _score_bias(attention_mask: tf.Tensor) -> tf.Tensor:
+    """[B, F or 1, T], 1 where attention is allowed → [B, 1, F or 1, T], what is added to the scores of every head."""
+    return (1.0 - tf.expand_dims(tf.cast(attention_mask, tf.float32), axis=1)) * _MASKED_SCORE
+
+
+def _attention(
+    from_rows: tf.Tensor,
+    to_rows: tf.Tensor,
+    from_layout: _Layout,
+    to_layout: _Layout,
+    score_bias: Optional[tf.Tensor],
+    heads: int,
+    width: int,
+    dropout_prob: float,
+    initializer_range: float,
+    activations: Sequence[Optional[Callable]] = (None, None, None),
+    matmul_dtype: tf.DType = tf.float32,
+) -> tf.Tensor:
+    """attention_layer for rows: [N, W], [M, W] → [N, width]."""
+    names = ("query", "key", "value")
+    rows_and_layouts = ((from_rows, from_layout), (to_rows, to_layout), (to_rows, to_layout))
+    query, key, value = (
+        layout.heads(_dense(rows, width, initializer_range, name, activation, matmul_dtype), heads)
+        for name, activation, (rows, layout) in zip(names, activations, rows_and_layouts)
+    )
+    # Scaling the query costs F · D products a head, scaling the scores F · T.
+    scale = 1.0 / math.sqrt(width // heads)
+    scores = _product(query * scale, key, matmul_dtype, transpose_b=True)  # [B, A, F, T]
+    if score_bias is not None:
+        scores += score_bias
+    probabilities = dropout(tf.nn.softmax(scores), dropout_prob)
+    return from_layout.merged(_product(probabilities, value, matmul_dtype))
 
 
 def transformer_model(
@@ -472,37 +672,91 @@ def transformer_model(
     if width != hidden_size:  # each layer adds its input to its output
         raise ValueError("The input is {} wide, hidden_size is {}.".format(width, hidden_size))
 
-    outputs = []
-    layer_input = reshape_to_matrix(input_tensor)  # [B · S, H], so that products are of matrices
-    for layer in range(num_hidden_layers):
-        with tf.variable_scope("layer_{}".format(layer)):
-            with tf.variable_scope("attention"):
-                with tf.variable_scope("self"):
-                    attended = attention_layer(
-                        layer_input,
-                        layer_input,
-                        attention_mask=attention_mask,
-                        num_attention_heads=num_attention_heads,
-                        size_per_head=hidden_size // num_attention_heads,
-                        attention_probs_dropout_prob=attention_probs_dropout_prob,
-                        initializer_range=initializer_range,
-                        do_return_2d_tensor=True,
-                        batch_size=batch_size,
-                        from_seq_length=seq_length,
-                        to_seq_length=seq_length,
-                    )
-                with tf.variable_scope("output"):
-                    attended = dropout(_dense(attended, hidden_size, initializer_range), hidden_dropout_prob)
-                    attended = layer_norm(attended + layer_input)
-            with tf.variable_scope("intermediate"):
-                inner = _dense(attended, intermediate_size, initializer_range, activation=intermediate_act_fn)
-            with tf.variable_scope("output"):
-                layer_output = dropout(_dense(inner, hidden_size, initializer_range), hidden_dropout_prob)
-                layer_input = layer_norm(layer_output + attended)
-            outputs.append(layer_input)
+    outputs = _encoder(
+        reshape_to_matrix(input_tensor),
+        _every_position(batch_size, seq_length),
+        None if attention_mask is None else _score_bias(attention_mask),
+        _LayerSizes(
+            hidden_size,
+            num_attention_heads,
+            intermediate_size,
+            intermediate_act_fn,
+            hidden_dropout_prob,
+            attention_probs_dropout_prob,
+            initializer_range,
+        ),
+        num_hidden_layers,
+    )
     if do_return_all_layers:
         return [reshape_from_matrix(output, shape) for output in outputs]
     return reshape_from_matrix(outputs[-1], shape)
+
+
+class _LayerSizes(NamedTuple):
+    hidden_size: int
+    num_attention_heads: int
+    intermediate_size: int
+    intermediate_act_fn: Optional[Callable]
+    hidden_dropout_prob: float
+    attention_probs_dropout_prob: float
+    initializer_range: float
+    matmul_dtype: tf.DType = tf.float32
+
+
+def _encoder(
+    rows: tf.Tensor,
+    layout: _Layout,
+    score_bias: Optional[tf.Tensor],
+    sizes: _LayerSizes,
+    num_hidden_layers: int,
+    first_token_only: bool = False,
+) -> List[tf.Tensor]:
+    """Every layer's output, rows [N, H]; with first_token_only, the last one's is of first tokens, [B, H]."""
+    outputs = []
+    for layer in range(num_hidden_layers):
+        from_rows, from_layout = rows, layout
+        if first_token_only and layer == num_hidden_layers - 1:
+            from_rows, from_layout = layout.first(rows), _every_position(layout.batch_size, 1)
+        with tf.variable_scope("layer_{}".format(layer)):
+            rows = _layer(from_rows, rows, from_layout, layout, score_bias, sizes)
+        outputs.append(rows)
+    return outputs
+
+
+def _layer(
+    from_rows: tf.Tensor,
+    to_rows: tf.Tensor,
+    from_layout: _Layout,
+    to_layout: _Layout,
+    score_bias: Optional[tf.Tensor],
+    sizes: _LayerSizes,
+) -> tf.Tensor:
+    """[N, H] attending to [M, H] → [N, H]"""
+    width, initializer_range, dropout_prob = sizes.hidden_size, sizes.initializer_range, sizes.hidden_dropout_prob
+    dtype = sizes.matmul_dtype
+    with tf.variable_scope("attention"):
+        with tf.variable_scope("self"):
+            attended = _attention(
+                from_rows,
+                to_rows,
+                from_layout,
+                to_layout,
+                score_bias,
+                sizes.num_attention_heads,
+                width,
+                sizes.attention_probs_dropout_prob,
+                initializer_range,
+                matmul_dtype=dtype,
+            )
+        with tf.variable_scope("output"):
+            attended = dropout(_dense(attended, width, initializer_range, dtype=dtype), dropout_prob)
+            attended = layer_norm(attended + from_rows)
+    with tf.variable_scope("intermediate"):
+        activation = sizes.intermediate_act_fn
+        inner = _dense(attended, sizes.intermediate_size, initializer_range, activation=activation, dtype=dtype)
+    with tf.variable_scope("output"):
+        output = dropout(_dense(inner, width, initializer_range, dtype=dtype), dropout_prob)
+        return layer_norm(output + attended)
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -514,14 +768,21 @@ def _dense(
     initializer_range: float,
     name: str = "dense",
     activation: Optional[Callable] = None,
+    dtype: tf.DType = tf.float32,
 ) -> tf.Tensor:
-    """[N, W] → [N, units]: activation(x · kernel + bias)."""
+    """[N, W] → [N, units]: activation(x · kernel + bias), the factors of the product in `dtype`."""
     with tf.variable_scope(name):
         width = get_shape_list(matrix, expected_rank=2)[1]
         kernel = tf.get_variable("kernel", [width, units], initializer=create_initializer(initializer_range))
         bias = tf.get_variable("bias", [units], initializer=tf.zeros_initializer())
-        output = tf.nn.bias_add(tf.matmul(matrix, kernel), bias)
+        output = tf.nn.bias_add(_product(matrix, kernel, dtype), bias)
         return output if activation is None else activation(output)
+
+
+def _product(a: tf.Tensor, b: Any, dtype: tf.DType, transpose_b: bool = False) -> tf.Tensor:
+    """a · b, or a · bᵀ, of float32 tensors, in float32; its factors and result, and those of its gradients, rounded."""
+    product = tf.matmul(tf.cast(a, dtype), tf.cast(b, dtype), transpose_b=transpose_b)
+    return tf.cast(product, tf.float32)
 
 
 def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor:
@@ -534,8 +795,31 @@ def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor
     keys = _contexts.stack[-1] if _contexts.stack else None
     if keys is None or keys.clock is None:
         return tf.nn.dropout(input_tensor, rate=dropout_prob)
-    uniform = tf.random.stateless_uniform(tf.shape(input_tensor), seed=keys.dropout_seed(), dtype=input_tensor.dtype)
-    return input_tensor * (tf.cast(uniform >= dropout_prob, input_tensor.dtype) * (1.0 / (1.0 - dropout_prob)))
+    dropped = round(dropout_prob * 65536)  # of the values that 16 bits have
+    keep = _random_int16(tf.shape(input_tensor), keys.dropout_seed()) >= tf.constant(dropped - 32768, tf.int16)
+
+    @tf.custom_gradient
+    def masked(x: tf.Tensor) -> Any:
+        # Kept for the gradient as a byte an element, not as the float32 mask.
+        return x * mask(), lambda upstream: upstream * mask()
+
+    def mask() -> tf.Tensor:
+        return tf.cast(keep, input_tensor.dtype) * (65536 / (65536 - dropped))
+
+    return masked(input_tensor)
+
+
+def _random_int16(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Uniform over all of int16, two from each word of the generator. The same on every TensorFlow."""
+    size = tf.reduce_prod(shape)
+    words = [(size + 1) // 2]
+    if hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):  # TF 2
+        bits = tf.random.stateless_uniform(words, seed, minval=None, maxval=None, dtype=tf.int32)
+    else:
+        least = tf.int32.min  # a range that leaves out one value of 2³², and has the top bit turned over
+        bits = tf.random.stateless_uniform(words, seed, minval=least, maxval=tf.int32.max, dtype=tf.int32)
+        bits = tf.bitwise.bitwise_xor(bits, tf.constant(least, tf.int32))
+    return tf.reshape(tf.reshape(tf.bitcast(bits, tf.int16), [-1])[:size], shape)
 
 
 def layer_norm(input_tensor: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:
@@ -544,9 +828,28 @@ def layer_norm(input_tensor: tf.Tensor, name: Optional[str] = None) -> tf.Tensor
         width = [get_shape_list(input_tensor)[-1]]
         beta = tf.get_variable("beta", width, initializer=tf.zeros_initializer())
         gamma = tf.get_variable("gamma", width, initializer=tf.ones_initializer())
-        centered = input_tensor - tf.reduce_mean(input_tensor, axis=-1, keepdims=True)
-        variance = tf.reduce_mean(tf.square(centered), axis=-1, keepdims=True)
-        return centered * tf.rsqrt(variance + _LAYER_NORM_EPSILON) * gamma + beta
+        return _normalized(input_tensor, tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta))
+
+
+@tf.custom_gradient
+def _normalized(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
+    """layer_norm of […, W]. Its gradient reads two of the tensors that were computed; the automatic one reads five."""
+    centered = x - _mean_of_rows(x)
+    scale = tf.rsqrt(_mean_of_rows(tf.square(centered)) + _LAYER_NORM_EPSILON)
+    normal = centered * scale
+    rows = list(range(len(x.shape) - 1))
+
+    def gradient(upstream: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        d = upstream * gamma
+        of_x = (d - _mean_of_rows(d) - normal * _mean_of_rows(d * normal)) * scale
+        return of_x, tf.reduce_sum(upstream * normal, axis=rows), tf.reduce_sum(upstream, axis=rows)
+
+    return normal * gamma + beta, gradient
+
+
+def _mean_of_rows(x: tf.Tensor) -> tf.Tensor:
+    """[…, W] → […, 1]"""
+    return tf.reduce_mean(x, axis=-1, keepdims=True)
 
 
 def layer_norm_and_dropout(input_tensor: tf.Tensor, dropout_prob: float, name: Optional[str] = None) -> tf.Tensor:

@@ -182,6 +182,7 @@ def create_update(
     average_over_tpu: bool = False,
     rate_scale: Any = None,
     least_rate: float = 0.0,
+    compiled: bool = False,
 ) -> Update:
     """Differentiates, sums over replicas, clips, updates, then counts; in that order, by control dependencies.
 
@@ -192,6 +193,7 @@ def create_update(
       global_step: read for the rate before it is incremented.
       variables: those to train; all trainable ones if None.
       rate_scale: scalar tensor that the rates are multiplied by, down to least_rate; None: 1.
+      compiled: see optimizers.RuleOptimizer; without it the numbers are upstream's, operation for operation.
 
     Raises UserError where a pattern that the user gave matches no variable, or where everything is frozen.
     """
@@ -223,6 +225,7 @@ def create_update(
         clip_norm=config.clip_norm,
         rate_multiplier=multipliers.__getitem__,
         ema_decay=config.ema_decay,
+        compiled=compiled,
         name="AdamWeightDecayOptimizer",
     )
     with tf.control_dependencies([learning_rate]):  # read before the step moves

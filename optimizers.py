@@ -5,6 +5,8 @@ A rule is pure: slots with their initial values, and one equation. RuleOptimizer
 gradients. Letters: w weight, g gradient, η learning rate, m and v averages, λ weight decay, t updates from 1.
 """
 
+import functools
+import inspect
 import re
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -26,6 +28,8 @@ class Rule(NamedTuple):
     centralizes: a kernel's gradient loses its mean over all axes but the last (Yong et al.,
         https://arxiv.org/abs/2004.01461).
     lazy: of a sparse gradient, only the rows that it has are moved, and only their slots.
+    rests: a gradient of 0 moves neither the weight nor a slot, so that a sparse gradient can be applied to its rows
+        alone where the name is not decayed.
     lookahead: (k, α): every k updates the slow copy of a weight moves by α towards it, and the weight takes its place.
     """
 
@@ -35,12 +39,13 @@ class Rule(NamedTuple):
     trust_ratio: bool = False
     centralizes: bool = False
     lazy: bool = False
+    rests: bool = False
     lookahead: Optional[Tuple[int, float]] = None
 
 
 def sgd() -> Rule:
     """u = g"""
-    return Rule({}, lambda g, slots, t: (g, ()))
+    return Rule({}, lambda g, slots, t: (g, ()), rests=True)
 
 
 def momentum(momentum: float = 0.9) -> Rule:
@@ -73,7 +78,7 @@ def adagrad(initial_accumulator: float = 0.1) -> Rule:
         s = slots[0] + tf.square(g)
         return g / tf.sqrt(s), (s,)
 
-    return Rule({"accumulator": initial_accumulator}, direction)
+    return Rule({"accumulator": initial_accumulator}, direction, rests=True)
 
 
 def adadelta(rho: float = 0.95, epsilon: float = 1e-8) -> Rule:
@@ -267,6 +272,7 @@ class RuleOptimizer(tf.train.Optimizer):
         clip_norm: float = 0.0,
         rate_multiplier: Callable[[str], float] = lambda name: 1.0,
         ema_decay: float = 0.0,
+        compiled: bool = False,
         name: str = "RuleOptimizer",
     ) -> None:
         super().__init__(use_locking=False, name=name)
@@ -277,8 +283,10 @@ class RuleOptimizer(tf.train.Optimizer):
         self.clip_norm = clip_norm
         self.rate_multiplier = rate_multiplier
         self.ema_decay = ema_decay
+        self.compiled = compiled
         self.grad_norm: Optional[tf.Tensor] = None  # of the last apply_gradients, before clipping
         self.averages: Dict[str, Any] = {}  # variable name → the variable of its average
+        self._compiled: Dict[bool, Callable] = {}  # decayed or not → what updates a weight and its slots
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
         """One update; afterwards global_step, where given, is one larger.
@@ -286,8 +294,9 @@ class RuleOptimizer(tf.train.Optimizer):
         In a replica context, gradients are summed over the replicas and then clipped. Raises ValueError where no
         variable has a gradient.
         """
-        combined = _unique_rows if self.rule.lazy else _dense
-        pairs = [(combined(gradient), variable) for gradient, variable in grads_and_vars if gradient is not None]
+        pairs = [
+            (self._dense_or_rows(g, variable.op.name), variable) for g, variable in grads_and_vars if g is not None
+        ]
         if not pairs:
             raise ValueError("No gradient reaches any of the variables.")
         gradients, variables = zip(*pairs)
@@ -303,6 +312,15 @@ class RuleOptimizer(tf.train.Optimizer):
             train_op, self.grad_norm = context.merge_call(update_all, args=(list(gradients), rate))
         return train_op
 
+    def _is_elementwise(self, name: str) -> bool:
+        """Whether each element of the weight moves by itself."""
+        whole = self.rule.trust_ratio and not self._is_excluded(name)
+        return not whole and not (self.rule.centralizes and _KERNEL.search(name))
+
+    def _dense_or_rows(self, gradient: Any, name: str) -> Any:
+        """Dense where the rule needs the whole: rows are enough for what moves element by element."""
+        return gradient if self.rule.lazy or self._is_elementwise(name) else tf.convert_to_tensor(gradient)
+
     def _update_all(
         self,
         strategy: tf.distribute.Strategy,
@@ -313,12 +331,13 @@ class RuleOptimizer(tf.train.Optimizer):
     ) -> Tuple[Any, Any]:
         """In cross-replica context: (the op that updates everything, the global norm of the summed gradients)."""
         summed = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(zip(gradients, variables)))
-        on_one_replica = [_first(strategy, gradient) for gradient in summed]
+        on_one_replica = [_unique_rows(_first(strategy, gradient)) for gradient in summed]
         norm = tf.global_norm(on_one_replica)
         scale = self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm) if self.clip_norm else None
         count = self._count_updates(strategy, variables[0]) if self.rule.counts or self.ema_decay else None
-        # A gradient still being computed would see a reference variable that has already moved.
-        with tf.control_dependencies(on_one_replica):
+        # A gradient still being computed would see a reference variable that has already moved. One op waits for all of
+        # them: an edge from each to every op below would be nine tenths of the graph's edges.
+        with tf.control_dependencies([tf.group(*on_one_replica)]):
             updates = [
                 self._update(strategy, variable, gradient, rate, scale, count)
                 for variable, gradient in zip(variables, summed)
@@ -338,36 +357,64 @@ class RuleOptimizer(tf.train.Optimizer):
         slots += [self._slot(variable, copy, 0.0) for copy in self._copies()]
         if self.ema_decay:
             self.averages[name] = slots[-1]
-        rate = rate * self.rate_multiplier(name)
+        numbers = {"rate": rate * self.rate_multiplier(name), "scale": scale, "count": count}
 
         def move(weight: Any, gradient: Any, *slots: Any) -> tf.Operation:
+            variables = (weight,) + slots
             if isinstance(gradient, tf.IndexedSlices):
-                return self._move_rows(name, weight, gradient, slots, rate, scale, count)
-            own = slots[: len(self.rule.slots)]
-            new_weight, *new_slots = self._moved(name, weight, gradient, own, rate, scale, count)
-            new_weight, new_copies = self._copied(weight, new_weight, slots[len(own) :], count)
-            return _assigned((weight,) + slots, [new_weight] + new_slots + new_copies)
+                return self._move_rows(name, variables, _unique_rows(gradient), numbers)
+            return self._move_all(name, variables, gradient, numbers)
 
         return strategy.extended.update(variable, move, args=[gradient] + slots, group=True)
 
     def _move_rows(
-        self, name: str, weight: Any, gradient: Any, slots: Sequence[Any], rate: Any, scale: Any, count: Any
+        self, name: str, variables: Sequence[Any], gradient: tf.IndexedSlices, numbers: Dict[str, Any]
     ) -> tf.Operation:
-        """Moves the rows that the gradient has. Slow weights and averages are of all rows."""
+        """Moves a weight and its slots, `variables`, by a gradient that is 0 outside of its rows.
+
+        The same numbers as from the dense gradient, which is never made: it is as large as the embeddings.
+        """
         rows = gradient.indices
-        own = (weight,) + tuple(slots[: len(self.rule.slots)])
-        before = tf.identity(weight)
-        gathered = [tf.gather(v, rows) for v in own]
-        moved = self._moved(name, gathered[0], gradient.values, gathered[1:], rate, scale, count)
-        with tf.control_dependencies([before] + moved):
-            scattered = tf.group(*[tf.scatter_update(v, rows, new) for v, new in zip(own, moved)])
-        copies = slots[len(self.rule.slots) :]
-        if not copies:
-            return scattered
-        with tf.control_dependencies([scattered]):
-            after = weight.read_value() if hasattr(weight, "read_value") else tf.identity(weight)
-            new_weight, new_copies = self._copied(before, after, copies, count)
-            return _assigned([weight, *copies], [new_weight] + new_copies)
+        before = [tf.gather(variable, rows) for variable in variables]
+        moved = self._moved_with_copies(name, before, gradient.values, numbers)
+        after_rest: List[tf.Operation] = []
+        with tf.control_dependencies(moved):
+            if not self._rests(name) or self._copies():
+                after_rest = [self._move_all(name, variables, None, numbers)]
+        with tf.control_dependencies(moved + after_rest):
+            return tf.group(*[tf.scatter_update(variable, rows, new) for variable, new in zip(variables, moved)])
+
+    def _rests(self, name: str) -> bool:
+        """Whether a row without a gradient stays as it is, copies aside."""
+        return self.rule.lazy or (self.rule.rests and not self._do_use_weight_decay(name))
+
+    def _move_all(
+        self, name: str, variables: Sequence[Any], gradient: Optional[tf.Tensor], numbers: Dict[str, Any]
+    ) -> tf.Operation:
+        """Moves a weight and its slots, `variables`, by a dense gradient; None is 0 everywhere."""
+        if not (self.compiled and self._is_elementwise(name) and _can_compile(variables)):
+            values = [tf.convert_to_tensor(variable) for variable in variables]
+            return _assigned(variables, self._moved_with_copies(name, values, gradient, numbers))
+        # One compilation serves every weight of a shape: of the name, the equation knows only whether it is decayed.
+        decayed = self._do_use_weight_decay(name)
+        if decayed not in self._compiled:
+            self._compiled[decayed] = _compiled_in_place(functools.partial(self._moved_with_copies, name))
+        weight = variables[0]
+        handles = [variable.handle for variable in variables]
+        return self._compiled[decayed](handles, gradient, numbers, tuple(weight.shape.as_list()), weight.dtype).op
+
+    def _moved_with_copies(
+        self, name: str, values: Sequence[Any], gradient: Any, numbers: Dict[str, Any]
+    ) -> List[tf.Tensor]:
+        """The new values of a weight, of the rule's slots and of its copies; a gradient of None is 0 everywhere."""
+        own, copies = values[: 1 + len(self.rule.slots)], values[1 + len(self.rule.slots) :]
+        if gradient is None and self._rests(name):
+            new_weight, *new_slots = own
+        else:
+            gradient = tf.zeros([], own[0].dtype.base_dtype) if gradient is None else gradient
+            new_weight, *new_slots = self._moved(name, own[0], gradient, own[1:], **numbers)
+        new_weight, new_copies = self._copied(own[0], new_weight, copies, numbers["count"])
+        return [new_weight, *new_slots, *new_copies]
 
     def _moved(
         self, name: str, weight: Any, gradient: Any, slots: Sequence[Any], rate: Any, scale: Any, count: Any
@@ -440,8 +487,34 @@ class RuleOptimizer(tf.train.Optimizer):
 _KERNEL = re.compile("kernel$")
 
 
+def _can_compile(variables: Sequence[Any]) -> bool:
+    """Whether XLA can update these, and was measured to pay: resource variables on CPU, TF ≥ 2.15."""
+    if "jit_compile" not in inspect.signature(tf.function).parameters or tf.config.list_physical_devices("GPU"):
+        return False
+    return all(hasattr(variable, "handle") for variable in variables)
+
+
+def _compiled_in_place(equation: Callable) -> Callable:
+    """(handles of variables, gradient, numbers, shape, dtype) → a tensor whose op gives them equation's new values.
+
+    XLA makes one pass over memory, where plain ops make one each, and writes into the variables' own memory.
+    """
+
+    def update(handles: Sequence[Any], gradient: Any, numbers: Dict[str, Any], shape: Any, dtype: Any) -> tf.Tensor:
+        values = [tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype) for handle in handles]
+        for value in values:
+            value.set_shape(shape)
+        for handle, new in zip(handles, equation(values, gradient, numbers)):
+            tf.raw_ops.AssignVariableOp(resource=handle, value=new)
+        return tf.constant(0)  # a function has to return something
+
+    return tf.function(update, jit_compile=True)
+
+
 def _assigned(variables: Sequence[Any], values: Sequence[Any]) -> tf.Operation:
-    return tf.group(*[tf.assign(variable, value) for variable, value in zip(variables, values)])
+    # A value still being computed would see a reference variable that has already moved.
+    with tf.control_dependencies([tf.group(*values)]):
+        return tf.group(*[tf.assign(variable, value) for variable, value in zip(variables, values)])
 
 
 def _trust_ratio(weight: Any, update: tf.Tensor) -> tf.Tensor:
@@ -470,17 +543,15 @@ def _container(variable: Any) -> Any:
 
 
 def _unique_rows(gradient: Any) -> Any:
-    """Duplicate rows of a sparse gradient summed; a dense one as it is."""
+    """Duplicate rows of a sparse gradient summed; a dense one as it is.
+
+    By a segment sum: a scatter-add's result varies with threads.
+    """
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     rows, place = tf.unique(gradient.indices)
     summed = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
     return tf.IndexedSlices(summed, rows, gradient.dense_shape)
-
-
-def _dense(gradient: Any) -> tf.Tensor:
-    """Duplicate rows of a sparse gradient are summed, by a segment sum: a scatter-add's result varies with threads."""
-    return tf.convert_to_tensor(gradient)
 
 
 RULES: Dict[str, Callable[..., Rule]] = {

@@ -13,6 +13,8 @@ import tensorflow_setup
 
 if __name__ == "__main__":
     tensorflow_setup.exit_on_signals()
+    with tensorflow_setup.without_keras():
+        import tensorflow.compat.v1  # noqa: F401
 
 import filelock
 
@@ -464,6 +466,8 @@ def make_plan(config: flags.ClassifierConfig, job: Job, examples: int, saved: Op
         "optimizer": json.loads(json.dumps(dataclasses.asdict(config.optimizer))),  # as plan.json gives it back
         "best_metric": job.task.best_metric,
         "class_weights": job.class_weights,
+        "precision": config.engine.precision,
+        "xla": config.engine.xla,  # has random bits of its own
         "init_checkpoint": initial_weights_identity(config) or (saved and saved.identity.get("init_checkpoint")),
     }
     notes: Dict[str, Any] = {"padding": config.engine.padding, "distribution": config.engine.distribution}

@@ -10,7 +10,7 @@ import modeling
 from tasks import heads, metrics, text_files
 from tasks.classification_data import DataProcessor, InputExample
 from tasks.classification_features import encode_pairs
-from tasks.task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task
+from tasks.task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task
 
 # Fingerprinted: raise when the same text gives other features.
 FEATURES = 2
@@ -114,8 +114,8 @@ def classification_task(inputs: TaskInputs) -> Task:
             "labels": list(inputs.labels),
         }
 
-    def build(batch: Dict[str, Any], is_training: bool) -> Outputs:
-        return _build(inputs, batch, is_training)
+    def build(batch: Dict[str, Any], compute: Compute) -> Outputs:
+        return _build(inputs, batch, compute)
 
     def score(split: str, predictions: Predictions) -> Dict[str, float]:
         found = label_type.predicted(predictions)
@@ -173,8 +173,9 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _build(inputs: TaskInputs, batch: Dict[str, Any], is_training: bool) -> Outputs:
+def _build(inputs: TaskInputs, batch: Dict[str, Any], compute: Compute) -> Outputs:
     assert inputs.bert_config is not None
+    is_training = compute.is_training
     model = modeling.BertModel(
         config=inputs.bert_config,
         is_training=is_training,
@@ -182,6 +183,9 @@ def _build(inputs: TaskInputs, batch: Dict[str, Any], is_training: bool) -> Outp
         input_mask=batch["input_mask"],
         token_type_ids=batch["segment_ids"],
         scope="bert",  # by name, so that the inference tower finds the training tower's variables
+        padding_free=compute.padding_free,
+        first_token_only=compute.padding_free,
+        matmul_dtype=tf.as_dtype(compute.precision),
     )
     # Upstream's head drops out 0.1 whatever the configuration says; published configurations say 0.1 too.
     dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0

@@ -51,6 +51,14 @@ class Facts(NamedTuple):
     unknown: int  # of the pieces, those that the vocabulary lacks
 
 
+class Compute(NamedTuple):
+    """How an engine wants a tower computed."""
+
+    is_training: bool
+    padding_free: bool = False  # token-wise work on real tokens alone; not for static shapes
+    precision: str = "float32"  # or "bfloat16": of the factors of matrix products
+
+
 class Column(NamedTuple):
     """One column of a record.
 
@@ -83,7 +91,7 @@ class Task(NamedTuple):
         UserError with file:line where no more may be left out. An example has an `example_id`.
     featurize(examples) gives the feature and the facts of each; per-token columns all have the same length.
     fingerprint(split) gives everything that decides the bytes of the split's records (files, vocabulary, lengths).
-    build(batch, is_training) makes the graph; batch has a tensor a column and `input_mask` [B, S]. It is called once a
+    build(batch, compute) makes the graph; batch has a tensor a column and `input_mask` [B, S]. It is called once a
         replica and mode and shares its variables by name.
     score(split, predictions) gives metric name -> value over the whole split.
     prediction_table(split, predictions, file_ids) gives (header, rows) for the prediction file; `file_ids` are the
@@ -96,7 +104,7 @@ class Task(NamedTuple):
     read: Callable[[str, BadLines], Iterator[Any]]
     featurize: Callable[[Sequence[Any]], List[Tuple[Feature, Facts]]]
     fingerprint: Callable[[str], Dict[str, Any]]
-    build: Callable[[Dict[str, Any], bool], Outputs]
+    build: Callable[[Dict[str, Any], Compute], Outputs]
     score: Callable[[str, Predictions], Dict[str, float]]
     prediction_table: Callable[[str, Predictions, Sequence[str]], Tuple[List[str], List[List[str]]]]
     labels: Tuple[str, ...]  # class or tag names in id order; empty for regression

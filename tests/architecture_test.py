@@ -19,7 +19,7 @@ LAYERS = [
         "training.files",
         "training.permutation",
     },
-    {"tokenization", "modeling", "tasks.text_files", "training.plan"},
+    {"tokenization", "modeling", "tasks.text_files", "training.matrix_rate", "training.plan"},
     {"optimizers", "tasks.heads", "tasks.classification_data"},
     {"optimization", "keras_optimizers", "tasks.classification_features", "training.feature_cache"},
     {"tasks.classification", "tasks.upstream_classifier"},

@@ -8,6 +8,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 from tasks import classification, heads
 from tasks.classification_data import TextProcessor
+from tasks.task import Compute
 
 LABELS = ["a", "b", "c"]
 
@@ -33,7 +34,7 @@ def outputs_of(task, gold, is_training):
     with tf.Graph().as_default(), modeling.keyed_randomness(1, None), tf.Session() as session:
         ids = tf.constant([[2, 5 + n, 15, 3] for n in range(len(gold))])
         batch = dict(input_ids=ids, input_mask=tf.ones_like(ids), segment_ids=tf.zeros_like(ids))
-        outputs = task.build(dict(batch, label_ids=tf.constant(gold)), is_training)
+        outputs = task.build(dict(batch, label_ids=tf.constant(gold)), Compute(is_training))
         session.run(tf.global_variables_initializer())
         return session.run([outputs.loss, outputs.weight])
 

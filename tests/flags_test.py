@@ -143,6 +143,24 @@ def test_only_run_classifier_registers_flags():
     assert process.stdout.strip() == "ok", process.stderr
 
 
+def test_xla_pads_to_a_fixed_length():
+    assert configured(BASE)[0].engine.padding == "none"
+    assert configured(BASE + ["--xla"])[0].engine.padding == "fixed"
+    assert configured(BASE + ["--xla", "--padding=fixed"])[0].engine.padding == "fixed"
+    with pytest.raises(flags.UserError, match="--xla: every other shape"):
+        configured(BASE + ["--xla", "--padding=longest"])
+
+
+def test_steps_to_trace_are_a_first_and_a_last():
+    assert configured(BASE)[0].engine.profile_steps == ()
+    assert configured(BASE + ["--profile_steps=3,5"])[0].engine.profile_steps == (3, 5)
+    for wrong in ("5,3", "0,2", "a,b", "3", "1,2,3", "-1,2", "1.5,2", "3,"):
+        with pytest.raises(flags.UserError, match="--profile_steps={}: not a first and a last".format(wrong)):
+            configured(BASE + ["--profile_steps=" + wrong])
+    with pytest.raises(flags.UserError, match="--profile_steps traces updates"):
+        configured(["--do_eval", "--model_dir=m"] + BASE[1:] + ["--profile_steps=3,5"])
+
+
 def test_the_table_in_the_documentation_is_that_of_the_flags():
     sys.path.insert(0, os.path.join(ROOT, "scripts"))
     import write_flags_table

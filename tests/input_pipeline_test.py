@@ -2,6 +2,9 @@
 
 import collections
 import itertools
+import threading
+import tracemalloc
+import types
 
 import hypothesis
 import hypothesis.strategies as st
@@ -79,6 +82,77 @@ def test_label_sorted_data_gives_mixed_batches():
     assert sum(batch.all() or not batch.any() for batch in control) >= 29
 
 
+def test_the_next_item_is_made_while_the_caller_works_on_this_one():
+    made = [threading.Event() for _ in range(3)]
+
+    def items():
+        for number, event in enumerate(made):
+            event.set()
+            yield number
+
+    threads = threading.active_count()
+    ahead = input_pipeline.read_ahead(items())
+    assert next(ahead) == 0 and made[1].wait(10) and not made[2].is_set()
+    assert list(ahead) == [1, 2]
+    assert threading.active_count() == threads
+
+
+def test_an_error_comes_in_its_place_and_closing_ends_the_thread():
+    def items():
+        yield 1
+        yield 2
+        raise OSError("no more")
+
+    threads = threading.active_count()
+    ahead = input_pipeline.read_ahead(items())
+    assert [next(ahead), next(ahead)] == [1, 2]
+    with pytest.raises(OSError, match="no more"):
+        next(ahead)
+    endless = input_pipeline.read_ahead(itertools.count())
+    assert next(endless) == 0
+    endless.close()
+    assert threading.active_count() == threads
+
+
+def test_batches_follow_the_order_from_any_position():
+    class Records:
+        def read(self, numbers):
+            return [b"%d" % number for number in numbers]
+
+    order = input_pipeline.TrainingOrder(50, seed=3)
+    batches = input_pipeline.training_batches(Records(), order, 40, 16)
+    for start in (40, 56, 72):
+        numbers, serialized = next(batches)
+        assert numbers.tolist() == input_pipeline.TrainingOrder(50, seed=3).numbers(start, 16).tolist()
+        assert serialized == [b"%d" % number for number in numbers]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+def test_batches_of_evaluation_hold_each_example_once_the_longest_first_equals_in_file_order(batch_size):
+    lengths = np.random.RandomState(1).randint(1, 9, 300)
+    batches = list(input_pipeline.length_sorted_batches(with_lengths(lengths), batch_size))
+    assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    numbers = np.concatenate(batches)
+    assert numbers.tolist() == sorted(range(300), key=lambda number: (-lengths[number], number))
+
+
+def test_batches_of_evaluation_take_an_array_for_millions_of_rows():
+    rows = 2000000
+    records = with_lengths(np.random.RandomState(1).randint(1, 129, rows))
+    tracemalloc.start()
+    batches = input_pipeline.length_sorted_batches(records, 8)
+    next(batches)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * rows  # a list of integers alone has 36 bytes a row
+
+
+def with_lengths(lengths):
+    index = np.zeros(len(lengths), feature_cache.INDEX_DTYPE)
+    index["tokens"] = lengths
+    return types.SimpleNamespace(index=index)
+
+
 COLUMNS = {
     "input_ids": Column("int64", per_token=True),
     "tag_ids": Column("int64", per_token=True, padding=-1),
@@ -112,3 +186,33 @@ def test_records_become_padded_tensors(lengths, fixed):
         assert batch[name].tolist() == [f[name] + [padding] * (size - len(f[name])) for f in features]
     assert batch["score"].tolist() == [length / 2 for length in lengths]
     assert batch["classes"].tolist() == [feature["classes"] for feature in features]
+
+
+@hypothesis.given(lengths=st.lists(st.integers(1, 29), min_size=1, max_size=5), round_below=st.integers(1, 40))
+@hypothesis.settings(max_examples=100, deadline=None)
+def test_lengths_are_rounded_up_to_a_multiple_of_8_or_to_the_limit(lengths, round_below):
+    """And to no more than was asked for; what is in the batch stays."""
+    longest = max(lengths)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tokens = [
+            {"input_ids": range(1, n + 1), "tag_ids": range(n), "score": [0.5], "classes": [1, 2, 3]} for n in lengths
+        ]
+        records = tf.constant(
+            [feature_cache.serialize(feature, COLUMNS, len(feature["tag_ids"])) for feature in tokens]
+        )
+        plain, plain_mask = session.run(input_pipeline.parse_batch(records, COLUMNS))
+        batch, mask = session.run(input_pipeline.parse_batch(records, COLUMNS, round_below=round_below))
+    size = mask.shape[1]
+    if round_below >= longest:  # as the engine gives it
+        assert size == min(-(-longest // 8) * 8, round_below)
+    else:
+        assert size == longest  # nothing is cut off
+    for name, column in COLUMNS.items():
+        if column.per_token:
+            assert batch[name].shape == (len(lengths), size)
+            assert np.array_equal(batch[name][:, :longest], plain[name])
+            assert (batch[name][:, longest:] == column.padding).all()
+        else:
+            assert np.array_equal(batch[name], plain[name])
+    assert np.array_equal(mask[:, :longest], plain_mask) and not mask[:, longest:].any()
+    assert mask.sum(axis=1).tolist() == lengths

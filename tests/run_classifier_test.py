@@ -1,5 +1,6 @@
 """Whole runs through the command line: what a user sees, what lies in the folder, exit codes."""
 
+import inspect
 import json
 import os
 import shutil
@@ -167,7 +168,7 @@ def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished
 
 def test_two_replicas_equal_one_and_are_restored_like_one(tiny, run_command, tmp_path):
     """With Lookahead and averaged weights; the replicas continue a run of their own."""
-    losses, scores = {}, {}
+    losses, scores, answers = {}, {}, {}
     two_replicas = ["--distribution=mirrored", "--devices=cpu:0,cpu:1"]
     for name, steps, extra in (("one", 20, []), ("two", 10, two_replicas), ("two", 20, two_replicas)):
         folder = str(tmp_path / name)
@@ -175,6 +176,9 @@ def test_two_replicas_equal_one_and_are_restored_like_one(tiny, run_command, tmp
             output_dir=folder,
             do_train="true",
             do_eval="true",
+            do_predict="true",
+            eval_batch_size=7,
+            predict_batch_size=7,
             checkpoint="last",
             bert_config_file=tiny.without_dropout,
             num_train_steps=steps,
@@ -188,6 +192,8 @@ def test_two_replicas_equal_one_and_are_restored_like_one(tiny, run_command, tmp
         assert process.returncode == 0, process.stderr
         losses[name] = [line["loss"] for line in metrics_lines(folder, "train")]
         scores[name] = json.loads(Path(folder, "eval_results.json").read_text())["loss"]
+        answers[name] = np.loadtxt(os.path.join(folder, "test_results.tsv"), skiprows=1)
+    np.testing.assert_allclose(answers["two"], answers["one"], atol=1e-3)
     assert scores["two"] == pytest.approx(scores["one"], rel=1e-4)
     np.testing.assert_allclose(losses["one"], losses["two"], rtol=1e-5)
     first, second = tensors(str(tmp_path / "one"), 20), tensors(str(tmp_path / "two"), 20)
@@ -326,6 +332,24 @@ def test_schedules_are_drawn_in_one_figure_and_a_wrong_one_is_named(tmp_path):
         assert process.returncode == 2 and said in process.stderr and "Traceback" not in process.stderr
 
 
+def test_the_program_starts_without_keras_which_loads_when_it_is_used():
+    code = """
+import runpy, sys
+sys.argv = ["run_classifier.py", "--help"]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit:
+    pass
+import tensorflow as tf
+assert "tensorflow" in sys.modules and not any(name.startswith(("keras.", "tf_keras.")) for name in sys.modules)
+assert tf.keras.layers.Dense(1)(tf.zeros([2, 3])).shape[0] == 2
+print("ok")
+"""
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, **pipes)
+    assert process.stdout.endswith("ok\n"), process.stderr
+
+
 def test_plateau_lowers_the_rate_when_dev_stalls_and_its_state_survives_a_kill(tiny, tmp_path):
     """A rate so small that no score improves: each second evaluation halves it, down to the least rate."""
     flags = dict(do_train="true", do_eval="true", lr_schedule="plateau", learning_rate=1e-9, plateau_factor=0.5)
@@ -349,3 +373,37 @@ def test_plateau_lowers_the_rate_when_dev_stalls_and_its_state_survives_a_kill(t
     assert run_main(tiny.flags(output_dir=killed, **flags)) == 0
     assert [line["learning_rate"] for line in metrics_lines(killed, "train")] == rates
     assert_bitwise_equal(tensors(whole, 40), tensors(killed, 40))
+
+
+def test_a_run_in_bfloat16_says_what_that_brings_and_stays_in_it(tiny, run_command, tmp_path):
+    folder = str(tmp_path)
+    done = run_command(tiny.flags(output_dir=folder, precision="bfloat16") + ["--do_train", "--do_eval"])
+    assert done.returncode == 0, done.stderr
+    assert "--precision=bfloat16: matrix products run" in done.stdout + done.stderr
+    assert json.loads((tmp_path / "eval_results.json").read_text())["accuracy"] > 0.9
+    refused = run_command(tiny.flags(output_dir=folder) + ["--do_train"])
+    assert refused.returncode == 2
+    assert "precision: bfloat16 → float32" in refused.stderr
+
+
+def test_xla_compiles_the_step_and_learns_the_same(tiny, run_command, tmp_path):
+    """From the same weights: XLA's random bits, of initial values and dropout, are others."""
+
+    def losses(folder, *more):
+        folder = str(tmp_path / folder)
+        changed = dict(bert_config_file=tiny.without_dropout, log_every_steps=1, num_train_steps=3, from_scratch=None)
+        given = tiny.flags(output_dir=folder, **changed)
+        done = run_command(given + ["--do_train", *more])
+        assert done.returncode == 0, done.stderr
+        return [line["loss"] for line in metrics_lines(folder, "train")]
+
+    if "jit_compile" not in inspect.signature(tf.function).parameters:
+        done = run_command(tiny.flags(output_dir=tmp_path) + ["--do_train", "--xla"])
+        assert done.returncode == 2 and "--xla: TensorFlow 1.15" in done.stderr
+        return
+    losses("start", "--from_scratch")
+    start = "--init_checkpoint={}".format(tmp_path / "start")
+    plain = losses("plain", start, "--padding=fixed")
+    np.testing.assert_allclose(losses("xla", start, "--xla", "--profile_steps=2,2"), plain, rtol=1e-4)
+    trace = (tmp_path / "xla" / "profile" / "step-2.json").read_text()
+    assert "_XlaRun" in trace

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from errors import UserError
 from optimization import OptimizerConfig
 from tasks import classification
 from tasks.classification_data import TextProcessor
-from training import checkpoint, feature_cache, session_engine
+from training import checkpoint, feature_cache, input_pipeline, session_engine
 from training.plan import PlanConfig, make_plan
 from training.session_engine import EngineConfig
 
@@ -119,20 +121,21 @@ def test_an_evaluation_cut_short_by_a_signal_is_made_up_for(task, records, tmp_p
 def test_a_signal_saves_the_step_that_is_running(task, records, tmp_path, monkeypatch, number, code):
     """Not the step after it; a second signal during the save changes nothing."""
     plan = plan_of(records)
-    read, save = type(records["train"]).read, checkpoint.save
+    threads = threading.active_count()
+    read_ahead, save = input_pipeline.read_ahead, checkpoint.save
 
-    def read_under_signal(self, numbers, calls=[]):  # noqa: B006  (counts the calls)
-        calls.append(1)
-        if len(calls) == 6:
-            os.kill(os.getpid(), number)
-        return read(self, numbers)
+    def read_under_signal(batches):
+        for count, batch in enumerate(read_ahead(batches), 1):
+            if count == 6:
+                os.kill(os.getpid(), number)
+            yield batch
 
     def save_under_signal(*args):
         os.kill(os.getpid(), number)
         return save(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(records["train"]), "read", read_under_signal)
+        patch.setattr(input_pipeline, "read_ahead", read_under_signal)
         patch.setattr(checkpoint, "save", save_under_signal)
         engine = built(task, plan)
         with pytest.raises(SystemExit) as exit:
@@ -140,6 +143,63 @@ def test_a_signal_saves_the_step_that_is_running(task, records, tmp_path, monkey
         session_engine.close(engine)
     assert exit.value.code == code
     assert checkpoint.steps_in(str(tmp_path)) == [6]
+    assert threading.active_count() == threads
+
+
+def test_reading_ahead_changes_nothing_that_is_learned(task, records, tmp_path, monkeypatch):
+    plan = plan_of(records)
+    ahead = run(task, records, tmp_path / "ahead", plan)
+    monkeypatch.setattr(input_pipeline, "read_ahead", lambda batches: batches)
+    assert_equal(ahead, run(task, records, tmp_path / "one-by-one", plan))
+
+
+def test_the_wait_for_input_is_reported(task, records, tmp_path, monkeypatch):
+    read = feature_cache.RecordFile.read
+    waits = {}
+    for name, seconds in (("fast", 0.0), ("slow", 0.3)):
+
+        def delayed(self, numbers, seconds=seconds):
+            time.sleep(seconds)
+            return read(self, numbers)
+
+        monkeypatch.setattr(feature_cache.RecordFile, "read", delayed)
+        run(task, records, tmp_path / name, plan_of(records, num_train_steps=6, eval_every_steps=0), log_every_steps=3)
+        with open(str(tmp_path / name / "metrics.jsonl")) as file:
+            waits[name] = [json.loads(line)["input_wait_proportion"] for line in file]
+    assert 0.0 <= waits["fast"][1] < 0.2 and 0.5 < waits["slow"][1] < 1.0
+
+
+def test_an_error_of_the_reader_ends_the_run_and_its_thread(task, records, tmp_path, monkeypatch):
+    read = feature_cache.RecordFile.read
+
+    def broken(self, numbers, calls=[]):  # noqa: B006  (counts the calls)
+        calls.append(1)
+        if len(calls) == 4:
+            raise OSError("the disk is gone")
+        return read(self, numbers)
+
+    monkeypatch.setattr(feature_cache.RecordFile, "read", broken)
+    threads = threading.active_count()
+    engine = built(task, plan_of(records))
+    with pytest.raises(OSError, match="the disk is gone"):
+        session_engine.train(engine, plan_of(records), records["train"], None, str(tmp_path))
+    assert engine.session.run(engine.global_step) == 3
+    session_engine.close(engine)
+    assert threading.active_count() == threads
+
+
+def test_the_steps_asked_for_are_traced_and_learn_the_same(task, records, tmp_path):
+    plan = plan_of(records)
+    plain = run(task, records, tmp_path / "plain", plan)
+    assert not (tmp_path / "plain" / "profile").exists()
+    assert_equal(plain, run(task, records, tmp_path / "traced", plan, profile_steps=(3, 4)))
+    profile = tmp_path / "traced" / "profile"
+    assert sorted(os.listdir(str(profile))) == ["step-3.json", "step-4.json"]
+    events = json.loads((profile / "step-3.json").read_text())["traceEvents"]
+    timed = [event for event in events if event["ph"] == "X" and "MatMul" in event["args"]["op"]]
+    assert len(timed) >= 6 and all(event["dur"] >= 0 for event in timed)
+    with pytest.raises(UserError, match="--profile_steps=12,13: the run ends at step 12"):
+        run(task, records, tmp_path / "beyond", plan, profile_steps=(12, 13))
 
 
 def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkeypatch):
@@ -168,14 +228,42 @@ def test_predictions_do_not_depend_on_batch_size_or_padding(task, records):
     for config in (
         dict(predict_batch_size=7),
         dict(predict_batch_size=30),
+        dict(predict_batch_size=7, padding="longest"),
         dict(predict_batch_size=7, padding="fixed"),
     ):
         engine = built(task, **config)
         found.append(np.array(session_engine.predict(engine, records["test"])["probabilities"]))
         session_engine.close(engine)
     assert found[0].shape == (30, 2)
-    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
-    np.testing.assert_allclose(found[0], found[2], atol=1e-5)
+    for other in found[1:]:
+        np.testing.assert_allclose(found[0], other, atol=1e-5)
+
+
+def tokens_of(record):
+    return list(tf.train.Example.FromString(record).features.feature["input_ids"].int64_list.value)
+
+
+@pytest.mark.parametrize("padding", ["none", "longest", "fixed"])
+def test_predictions_are_in_file_order_and_the_loss_has_no_order(task, records, padding):
+    """A prediction a token and a loss that say which example they are of."""
+
+    def build(batch, compute):
+        outputs = task.build(batch, compute)
+        ids = batch["input_ids"]
+        loss = tf.reduce_sum(tf.cast(ids, tf.float32), axis=1) * 0.1
+        return outputs._replace(loss=loss, weight=loss * 0.0 + 1.0, predictions=dict(outputs.predictions, ids=ids))
+
+    test = records["test"]
+    expected = [tokens_of(record) for record in test.read(np.arange(len(test)))]
+    assert [len(ids) for ids in expected] != sorted((len(ids) for ids in expected), reverse=True)
+    telling = task._replace(build=build, per_token_predictions=("ids",), score=lambda split, predictions: {})
+    loss = np.mean([np.float32(sum(ids)) * np.float32(0.1) for ids in expected], dtype=np.float64)
+    for batch_size in (1, 7, 64):
+        engine = built(telling, padding=padding, eval_batch_size=batch_size)
+        found = session_engine.evaluate(engine, "test", test)
+        session_engine.close(engine)
+        assert [ids.tolist() for ids in found.predictions["ids"]] == expected
+        assert found.metrics["loss"] == loss
 
 
 def test_fixed_padding_is_a_static_shape(task, records):
@@ -205,9 +293,9 @@ def test_the_best_checkpoint_holds_weights_alone_and_early_stopping_ends_the_run
 
 
 def test_a_loss_that_is_not_finite_stops_before_any_checkpoint(task, records, tmp_path):
-    def poisoned(batch, is_training):
-        outputs = task.build(batch, is_training)
-        if not is_training:
+    def poisoned(batch, compute):
+        outputs = task.build(batch, compute)
+        if not compute.is_training:
             return outputs
         bad = tf.cast(tf.equal(tf.train.get_global_step(), 3), tf.float32)
         return outputs._replace(loss=outputs.loss / (1.0 - bad))
@@ -370,6 +458,32 @@ def test_averaged_weights_are_evaluated_and_exported(task, records, tmp_path):
     assert found == pytest.approx([found[0]] * 4, rel=1e-5)
     with open(os.path.join(str(tmp_path), "metrics.jsonl")) as file:
         assert json.loads(file.readlines()[-1])["loss"] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_padding_changes_nothing_that_is_learned(tiny, task, records):
+    """Without dropout. The batches differ in how much of them is padding."""
+    inputs = classification.TaskInputs(
+        processor=TextProcessor(labels=["blame", "praise"]),
+        files={},
+        labels=["blame", "praise"],
+        tokenizer=None,
+        vocab_fingerprint="",
+        source_fingerprint=str,
+        bert_config=modeling.BertConfig.from_json_file(tiny.without_dropout),
+        max_seq_length=16,
+    )
+    found = {}
+    for padding in ("none", "longest", "fixed"):
+        plan = plan_of(records, num_warmup_steps=0)
+        engine = built(classification.classification_task(inputs), plan, padding=padding)
+        step = engine.session.make_callable(engine.training, feed_list=[engine.records])
+        results = [step(records["train"].read(np.arange(n * 16, n * 16 + 16))) for n in range(5)]
+        found[padding] = [[float(result[name]) for name in ("loss", "grad_norm")] for result in results]
+        session_engine.close(engine)
+    losses = np.array(found["none"])[:, 0]
+    assert len(set(losses)) == 5 and np.ptp(losses) > 0.01  # it learns
+    np.testing.assert_allclose(found["longest"], found["none"], rtol=1e-5)
+    np.testing.assert_allclose(found["fixed"], found["none"], rtol=1e-5)
 
 
 def test_the_parts_of_a_batch_have_masks_of_their_own(task, records):

@@ -1,11 +1,12 @@
 """(seed, position) → batch: which examples an update sees, and records as tensors.
 
 The training data is one endless stream: the epochs' permutations of the whole data set, one after the other. The
-position in it is the number of examples consumed, and is all the state there is. Evaluation and prediction read in file
-order.
+position in it is the number of examples consumed, and is all the state there is. Evaluation and prediction read
+examples of like length together, so that a batch has little padding.
 """
 
-from typing import Any, Dict, Iterator, Optional, Tuple
+from concurrent import futures
+from typing import Any, Dict, Generator, Iterator, List, Optional, Tuple, TypeVar
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -16,6 +17,8 @@ from training.permutation import epoch_permutation
 
 # Positions computed at once: the cost of a permutation call is mostly per call, so a block serves many batches.
 _BLOCK = 4096
+
+_Item = TypeVar("_Item")
 
 
 class TrainingOrder:
@@ -48,18 +51,51 @@ class TrainingOrder:
         return self._block[1]
 
 
-def file_order_batches(records: RecordFile, batch_size: int) -> Iterator[np.ndarray]:
-    """The example numbers of each batch, in file order; the last batch may be smaller."""
-    for start in range(0, len(records), batch_size):
-        yield np.arange(start, min(start + batch_size, len(records)))
+def training_batches(
+    records: RecordFile, order: TrainingOrder, position: int, batch_size: int
+) -> Iterator[Tuple[np.ndarray, List[bytes]]]:
+    """(example numbers, serialized examples) of every batch from stream position `position` on, without end."""
+    while True:
+        numbers = order.numbers(position, batch_size)
+        yield numbers, records.read(numbers)
+        position += batch_size
+
+
+def read_ahead(items: Iterator[_Item]) -> Generator[_Item, None, None]:
+    """The same items; a thread makes the next one while the caller works on this one.
+
+    Close it to end the thread; an error of `items` is raised where its item would have come.
+    """
+    with futures.ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(next, items)
+        while True:
+            try:
+                item = coming.result()
+            except StopIteration:
+                return
+            coming = reader.submit(next, items)
+            yield item
+
+
+def length_sorted_batches(records: RecordFile, batch_size: int) -> Iterator[np.ndarray]:
+    """The example numbers of each batch: every example once, by length, then in file order.
+
+    The longest come first, so that a batch that does not fit memory fails at once. The last one may be smaller.
+    """
+    lengths = np.asarray(records.index["tokens"]).astype(np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
 
 
 def parse_batch(
-    serialized: Any, columns: Dict[str, Column], padded_length: Optional[int] = None
+    serialized: Any, columns: Dict[str, Column], padded_length: Optional[int] = None, round_below: int = 0
 ) -> Tuple[Dict[str, Any], Any]:
     """Serialized examples [B] → (column name → tensor, input_mask [B, S] int32).
 
-    Per-token columns are padded to the longest of the batch, or to `padded_length` (a static shape) where given.
+    Per-token columns are padded to `padded_length` (a static shape) where given, else to the longest of the batch. With
+    round_below, that is rounded up to a multiple of 8, or to round_below: of few lengths there are few shapes that a
+    library has to prepare for, and it has fast paths for such multiples.
     """
     specs = {}
     for name, column in columns.items():
@@ -74,8 +110,12 @@ def parse_batch(
     for name, column in columns.items():
         value = parsed[name]
         if column.per_token:
+            batch_size, length = value.dense_shape[0], value.dense_shape[1]
             if padded_length is not None:
-                value = tf.sparse.reset_shape(value, tf.stack([value.dense_shape[0], padded_length]))
+                length = padded_length
+            elif round_below:
+                length = tf.maximum(length, tf.minimum((length + 7) // 8 * 8, round_below))
+            value = tf.SparseTensor(value.indices, value.values, tf.stack([batch_size, length]))
             if mask is None:
                 mask = tf.sparse.to_dense(tf.SparseTensor(value.indices, tf.ones_like(value.values), value.dense_shape))
                 mask = _with_length(tf.cast(mask, tf.int32), padded_length)

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -37,7 +37,7 @@ class TrainingReport:
         self._step = step
         self._losses: List[float] = []
         self._seconds = 0.0
-        self._started: Optional[float] = None
+        self._waited = 0.0
         os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, METRICS_FILE)
         _drop_after(path, step)
@@ -50,9 +50,16 @@ class TrainingReport:
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
         """Only what runs inside counts as training time, in examples/s and ETA."""
-        started = time.time()
+        started = time.perf_counter()
         yield
-        self._seconds += time.time() - started
+        self._seconds += time.perf_counter() - started
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within `timed`: what runs inside is a step's wait for its input."""
+        started = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - started
 
     def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
         """After the update that made `step`; learning_rate is the one it used."""
@@ -67,21 +74,24 @@ class TrainingReport:
                 "learning_rate": learning_rate,
                 "grad_norm": grad_norm,
                 "examples_per_sec": self._batch_size / max(seconds_a_step, 1e-9),
+                "input_wait_proportion": self._waited / max(self._seconds, 1e-9),
             }
             self._write(step, "train", values)
             eta = time.strftime("%H:%M:%S", time.gmtime((self._total - step) * seconds_a_step))
             text = (
                 "loss {loss:.4f}  lr {learning_rate:.3g}  grad norm {grad_norm:.3f}  {examples_per_sec:.1f} examples/s"
+                "  waited {input_wait_proportion:.1%} for input"
             )
             if self._bar is not None:
                 self._bar.set_postfix_str(text.format(**values))
             else:
                 say("step {}/{}  {}  ETA {}".format(step, self._total, text.format(**values), eta))
-            self._losses, self._seconds = [], 0.0
+            self._losses, self._seconds, self._waited = [], 0.0, 0.0
 
-    def evaluation(self, step: int, metrics: Dict[str, float], note: str) -> None:
-        self._write(step, "dev", metrics)
-        say("step {}/{}  dev: {}{}".format(step, self._total, format_metrics(metrics), note))
+    def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:
+        """seconds: how long training has waited for it."""
+        self._write(step, "dev", dict(metrics, evaluation_secs=seconds))
+        say("step {}/{}  dev: {}  in {:.1f} s{}".format(step, self._total, format_metrics(metrics), seconds, note))
 
     def _write(self, step: int, group: str, values: Dict[str, float]) -> None:
         line = dict({"step": step, "split": group}, **values)
@@ -98,6 +108,18 @@ class TrainingReport:
             self._bar.close()
         self._lines.close()
         self._events.close()
+
+
+def write_trace(folder: str, step: int, step_stats: Any) -> None:
+    """folder/profile/step-N.json: when and where each operation ran, for chrome://tracing or ui.perfetto.dev."""
+    from tensorflow.python.client import timeline  # the same on TF 1.15 … 2.21, in no public module
+
+    profiles = os.path.join(folder, "profile")
+    os.makedirs(profiles, exist_ok=True)
+    path = os.path.join(profiles, "step-{}.json".format(step))
+    with files.atomic_write(path) as file:
+        file.write(timeline.Timeline(step_stats).generate_chrome_trace_format())
+    say("Wrote the trace of step {} to {}".format(step, path))
 
 
 def _drop_after(path: str, step: int) -> None:

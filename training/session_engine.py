@@ -8,22 +8,25 @@ replicas sees the same examples.
 
 import contextlib
 import functools
+import inspect
 import os
 import signal
 import threading
+import time
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
+from tensorflow.core.protobuf import rewriter_config_pb2
 
 import modeling
 import optimization
 import schedules
 from errors import UserError
-from tasks.task import Outputs, Predictions, Task
-from training import checkpoint, input_pipeline
+from tasks.task import Compute, Outputs, Predictions, Task
+from training import checkpoint, input_pipeline, matrix_rate, reports
 from training import plan as plans
 from training.checkpoint import TrainingState
 from training.feature_cache import RecordFile
@@ -37,13 +40,16 @@ class EngineConfig:
 
     distribution: str = "one_device"  # or "mirrored"
     devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
-    padding: str = "longest"  # or "fixed", to max_seq_length
+    padding: str = "none"  # or "longest" of the batch, "fixed" to max_seq_length
+    precision: str = "float32"  # or "bfloat16", of matrix products
+    xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding
     max_seq_length: int = 128
     gradient_accumulation_steps: int = 1  # parts of a batch, one after the other
     eval_batch_size: int = 8
     predict_batch_size: int = 8
     log_every_steps: int = 10
     keep_checkpoint_max: int = 5
+    profile_steps: Tuple[int, ...] = ()  # the first and last update to trace; empty: none
 
 
 class Engine(NamedTuple):
@@ -112,14 +118,16 @@ def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[[], Any]) 
 
 
 def _replica_batch(
-    records: tf.Tensor, task: Task, padded_length: Optional[int], part: int = 0, parts: int = 1
+    records: tf.Tensor, task: Task, config: EngineConfig, part: int = 0, parts: int = 1
 ) -> Dict[str, Any]:
     """This replica's slice of the fed records, or a part of it, as tensors."""
     context = tf.distribute.get_replica_context()
     place, places = context.replica_id_in_sync_group * parts + part, context.num_replicas_in_sync * parts
     count = tf.shape(records)[0]
     mine = records[place * count // places : (place + 1) * count // places]
-    batch, input_mask = input_pipeline.parse_batch(mine, task.columns, padded_length)
+    padded_length = config.max_seq_length if config.padding == "fixed" else None
+    round_below = config.max_seq_length if config.padding == "none" else 0
+    batch, input_mask = input_pipeline.parse_batch(mine, task.columns, padded_length, round_below)
     return dict(batch, input_mask=input_mask)
 
 
@@ -162,6 +170,13 @@ def _sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
     return tf.distribute.get_replica_context().merge_call(reduce, args=(value,))
 
 
+def _prepare_xla() -> None:
+    if "jit_compile" not in inspect.signature(tf.function).parameters:
+        raise UserError("--xla: TensorFlow {} compiles nothing. Use 2.15 or later.".format(tf.__version__))
+    # Without it a session's global_jit_level is for GPUs alone. TensorFlow reads it once, when it first needs it.
+    os.environ["TF_XLA_FLAGS"] = os.environ.get("TF_XLA_FLAGS", "") + " --tf_xla_cpu_global_jit"
+
+
 def build(
     task: Task,
     config: EngineConfig,
@@ -171,11 +186,15 @@ def build(
 ) -> Engine:
     """Builds the graph and opens its session, all variables at their initial values.
 
-    With a plan and an optimizer the graph trains too. Raises UserError for devices that are not there.
+    With a plan and an optimizer the graph trains too. Raises UserError for devices, or an XLA, that are not there.
     """
+    if config.xla:
+        _prepare_xla()
     graph = tf.Graph()
     with graph.as_default():
         strategy = _make_strategy(config)
+        if config.precision == "bfloat16":
+            say(matrix_rate.describe_bfloat16(strategy.extended.worker_devices[0]))
         with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
             return _build_in(strategy, task, config, seed, plan, optimizer)
 
@@ -194,7 +213,7 @@ def _build_in(
             "--train_batch_size={} does not divide by {} replicas × {} parts (--gradient_accumulation_steps). Give a "
             "multiple.".format(plan.train_batch_size, strategy.num_replicas_in_sync, parts)
         )
-    padded_length = config.max_seq_length if config.padding == "fixed" else None
+    compute = functools.partial(Compute, padding_free=config.padding == "none", precision=config.precision)
     records = tf.placeholder(tf.string, [None], "records")
     global_step = tf.get_variable(
         tf.GraphKeys.GLOBAL_STEP,
@@ -212,7 +231,7 @@ def _build_in(
     def inference_tower() -> Outputs:
         scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=read_average)
         with scope, modeling.keyed_randomness(seed, None):
-            return task.build(_replica_batch(records, task, padded_length), False)
+            return task.build(_replica_batch(records, task, config), compute(False))
 
     def training_tower() -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         assert plan is not None and optimizer is not None
@@ -222,7 +241,8 @@ def _build_in(
 
         def build_part(part: int) -> tf.Tensor:
             with modeling.keyed_randomness(seed, tf.identity(global_step), replica * parts + part):
-                outputs = task.build(_replica_batch(records, task, padded_length, part, parts), True)
+                batch = _replica_batch(records, task, config, part, parts)
+                outputs = task.build(batch, compute(True))
             losses.append(tf.reduce_sum(outputs.loss))
             weights.append(tf.reduce_sum(outputs.weight))
             return losses[-1]
@@ -245,6 +265,7 @@ def _build_in(
             global_step,
             rate_scale=scale,
             least_rate=plan.end_learning_rate,
+            compiled=True,
         )
         averages.update(update.averages)
         loss = tf.add_n(losses) / _sum_over_replicas(tf.add_n(weights)) if whole is None else whole
@@ -272,9 +293,7 @@ def _build_in(
         strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(state_feeds[name],))
         for name, variable in state.items()
     ]
-    session_config = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
-    session_config.gpu_options.allow_growth = True
-    session = tf.Session(config=session_config)
+    session = tf.Session(config=_session_config(config))
     session.run(tf.global_variables_initializer())
     return Engine(
         task=task,
@@ -293,6 +312,18 @@ def _build_in(
         weights_saver=tf.train.Saver(first_replica, max_to_keep=None),
         full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
     )
+
+
+def _session_config(config: EngineConfig) -> tf.ConfigProto:
+    """Threads and Grappler's passes are TensorFlow's own choice but for what was measured to be better without."""
+    found = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
+    found.gpu_options.allow_growth = True
+    # Both folders of constants keep a copy of every initial value for as long as the session lives.
+    found.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+    found.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
+    if config.xla:
+        found.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
+    return found
 
 
 def _per_replica(strategy: tf.distribute.Strategy, outputs: Outputs) -> "List[Outputs]":
@@ -467,10 +498,13 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     checkpoint.discard_best_after(folder, step)
     _require_space(engine, plan, step, folder, with_best=dev is not None)
     order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
-    run_step = session.make_callable(engine.training, feed_list=[engine.records])
+    batches = input_pipeline.read_ahead(
+        input_pipeline.training_batches(records, order, state.examples_consumed, plan.train_batch_size)
+    )
+    run_step = _step_runner(engine, plan, folder)
     report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
     saved = (step, state) if step else None
-    with contextlib.closing(report), StopRequest() as stop:
+    with contextlib.closing(report), contextlib.closing(batches), StopRequest() as stop:
         while True:
             last = step >= plan.num_train_steps
             evaluation_due = due(step, plan.eval_every_steps) or (last and plan.eval_every_steps > 0)
@@ -487,8 +521,9 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             if last:
                 break
             with report.timed():
-                numbers = order.numbers(state.examples_consumed, plan.train_batch_size)
-                result = run_step(records.read(numbers))
+                with report.waiting():
+                    numbers, serialized = next(batches)
+                result = run_step(step, serialized)
             _require_finite(result, step, numbers)
             step += 1
             state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
@@ -497,6 +532,28 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
         patience = plan.early_stopping_patience
         say("Early stopping: no better {} in {} evaluations.".format(engine.task.best_metric, patience))
     return step
+
+
+def _step_runner(engine: Engine, plan: Plan, folder: str) -> Callable[[int, List[bytes]], Dict[str, Any]]:
+    """run(step, serialized examples) makes the update from `step`; it traces those of profile_steps."""
+    first_traced, last_traced = engine.config.profile_steps or (0, -1)
+    if last_traced > plan.num_train_steps:
+        raise UserError(
+            "--profile_steps={},{}: the run ends at step {}. Name steps that it makes.".format(
+                first_traced, last_traced, plan.num_train_steps
+            )
+        )
+    run = engine.session.make_callable(engine.training, feed_list=[engine.records])
+
+    def run_step(step: int, serialized: List[bytes]) -> Dict[str, Any]:
+        if not first_traced <= step + 1 <= last_traced:
+            return run(serialized)
+        options, found = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
+        result = engine.session.run(engine.training, {engine.records: serialized}, options, found)
+        reports.write_trace(folder, step + 1, found.step_stats)
+        return result
+
+    return run_step
 
 
 def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best: bool) -> None:
@@ -533,6 +590,7 @@ def _evaluate_and_keep_best(
     stop: StopRequest,
 ) -> TrainingState:
     """The state after the evaluation due at `step`; unchanged where a signal cut it short: the resumed run makes it."""
+    started = time.perf_counter()
     found = _predict(engine, dev, engine.config.eval_batch_size, stop)
     if found is None:
         return state
@@ -554,7 +612,7 @@ def _evaluate_and_keep_best(
         if after.scale != before.scale:
             _set_state(engine, state)  # the training tower reads it
             note += "  (learning rate × {:g} from here on)".format(plan.plateau_factor)
-    report.evaluation(step, metrics, note)
+    report.evaluation(step, metrics, note, time.perf_counter() - started)
     return state._replace(evaluated_step=step)
 
 
@@ -580,20 +638,21 @@ def _predict(
     engine: Engine, records: RecordFile, batch_size: int, stop: Optional[StopRequest]
 ) -> Optional[Tuple[Predictions, float]]:
     """(Predictions in file order, mean loss); None where `stop` was requested meanwhile."""
-    predictions: Predictions = {name: [] for name in engine.inference[0].predictions}
-    loss = weight = 0.0
-    for numbers in input_pipeline.file_order_batches(records, batch_size):
+    # One array an example in its own place: batches are made by length, and the sums below must not depend on them.
+    predictions: Predictions = {name: [np.empty(0)] * len(records) for name in engine.inference[0].predictions}
+    loss, weight = np.zeros(len(records)), np.zeros(len(records))
+    for numbers in input_pipeline.length_sorted_batches(records, batch_size):
         if stop:
             return None
-        tokens = iter(records.index["tokens"][numbers])
-        for outputs in engine.session.run(engine.inference, {engine.records: records.read(numbers)}):
-            loss += float(np.sum(outputs.loss, dtype=np.float64))
-            weight += float(np.sum(outputs.weight, dtype=np.float64))
-            lengths = [next(tokens) for _ in outputs.loss]
+        found = engine.session.run(engine.inference, {engine.records: records.read(numbers)})
+        ends = np.cumsum([len(outputs.loss) for outputs in found])
+        for outputs, mine in zip(found, np.split(numbers, ends[:-1])):  # one a replica
+            loss[mine], weight[mine] = outputs.loss, outputs.weight
             for name, values in outputs.predictions.items():
                 per_token = name in engine.task.per_token_predictions
-                predictions[name] += [row[:length] if per_token else row for row, length in zip(values, lengths)]
-    return predictions, loss / max(weight, 1e-12)
+                for number, row in zip(mine, values):
+                    predictions[name][number] = row[: records.index["tokens"][number]] if per_token else row
+    return predictions, float(np.sum(loss) / max(np.sum(weight), 1e-12))
 
 
 def close(engine: Engine) -> None:

@@ -1,0 +1,195 @@
+"""The same numbers whichever way an update is computed: compiled or not, from sparse gradients or dense ones."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from conftest import ROOT
+
+from optimizers import RULES, RuleOptimizer, lookahead
+from training import session_engine
+
+COMPILES = hasattr(tf.config, "list_physical_devices") and not tf.config.list_physical_devices("GPU")
+TABLE = (9, 4)
+ROWS = [[0, 2, 2, 5], [1, 1, 6], [3], [2, 5, 7, 7], [0, 6], [8, 0, 8], [4, 2]]  # looked up by each update
+UPDATES = len(ROWS)
+TABLES = ("words/embeddings", "bias/embeddings")  # one decayed, one not
+DENSE = {
+    "head/kernel": TABLE,
+    "head/bias": (5,),
+    "norm/gamma": (5,),
+    "top/gamma": (5,),  # as norm/gamma, at another rate
+}
+FACTORS = {"top/gamma": 3.0, "bias/embeddings": 0.5}
+EVERYTHING = dict(
+    weight_decay_rate=0.1,
+    exclude_from_weight_decay=["bias"],
+    clip_norm=3.0,  # above the norm of every other update
+    rate_multiplier=lambda name: FACTORS.get(name, 1.0),
+    ema_decay=0.9,
+)
+
+
+def values_of(shape, number, size=1.0):
+    return np.array(size * np.random.RandomState(number).randn(*shape), np.float32)
+
+
+def start_of(shape, number):
+    return np.array(1.0 + values_of(shape, number), np.float32)
+
+
+def updates():
+    """(rate, table → values of the rows looked up, name → dense gradient) of each update."""
+    for step, rows in enumerate(ROWS):
+        size = 1.0 if step % 2 else 0.05
+        looked_up = {name: values_of((len(rows), TABLE[1]), 10 * step + n, size) for n, name in enumerate(TABLES)}
+        dense = {name: values_of(shape, 10 * step + n, size) for n, (name, shape) in enumerate(DENSE.items(), 2)}
+        yield 0.05 * (1.0 - step / 10.0), looked_up, dense
+
+
+def train(rule, sparse, compiled, use_resource=True, **options):
+    """Every variable after every update: name → [UPDATES, …]."""
+    with tf.Graph().as_default(), tf.variable_scope("", use_resource=use_resource), tf.Session() as session:
+        rate, rows = tf.placeholder(tf.float32, []), tf.placeholder(tf.int32, [None])
+        weights, gradients, fed = {}, {}, {}
+        for number, (name, shape) in enumerate([(name, TABLE) for name in TABLES] + list(DENSE.items())):
+            weights[name] = tf.get_variable(name, initializer=start_of(shape, number))
+            gradients[name] = fed[name] = tf.placeholder(tf.float32, shape)
+            if sparse and name in TABLES:
+                fed[name] = tf.placeholder(tf.float32, [None, TABLE[1]])
+                loss = tf.reduce_sum(tf.gather(weights[name], rows) * fed[name])
+                (gradients[name],) = tf.gradients(loss, weights[name])
+                assert isinstance(gradients[name], tf.IndexedSlices)
+        optimizer = RuleOptimizer(rate, rule, compiled=compiled, **options)
+        train_op = optimizer.apply_gradients([(gradients[name], weights[name]) for name in weights])
+        assert (compiled_functions() != []) == (compiled and COMPILES)
+        session.run(tf.global_variables_initializer())
+        found = []
+        for value, looked_up, dense in updates():
+            feeds = {fed[name]: gradient for name, gradient in dense.items()}
+            step_rows = ROWS[len(found)]
+            for name, factors in looked_up.items():
+                whole = np.zeros(TABLE, np.float32)
+                np.add.at(whole, step_rows, factors)
+                feeds[fed[name]] = factors if sparse else whole
+            feeds.update({rate: value, rows: step_rows})
+            session.run(train_op, feeds)
+            found.append(session.run({v.op.name: v for v in tf.global_variables()}))
+        return {name: np.array([values[name] for values in found]) for name in found[0]}
+
+
+def compiled_functions():
+    """The name of the function of each call that XLA compiles, in the default graph."""
+    calls = [op for op in tf.get_default_graph().get_operations() if op.type.endswith("PartitionedCall")]
+    return [op.get_attr("f").name for op in calls if op.get_attr("_XlaMustCompile")]
+
+
+def assert_close(found, expected, tolerance=2e-6):
+    """Each variable by its own scale."""
+    assert set(found) == set(expected)
+    for name, values in expected.items():
+        assert np.abs(found[name] - values).max() <= tolerance * np.abs(values).max(), name
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_an_update_is_the_same_dense_or_sparse_compiled_or_not(name):
+    """Weights, slots, slow weights and averages; by reference variables too."""
+    rule = lookahead(RULES[name](), 3, 0.4)
+    expected = train(rule, sparse=rule.lazy, compiled=False, **EVERYTHING)
+    assert {"words/embeddings/slow", "words/embeddings/ema"} <= set(expected)
+    for compiled in (False, True):
+        assert_close(train(rule, True, compiled, use_resource=compiled, **EVERYTHING), expected)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", ["sgd", "adagrad", "lazyadam"])
+def test_rows_without_a_gradient_and_their_slots_stay_bitwise(name, compiled):
+    """Those of a table that is not decayed, and lazyadam's of any. Averaged weights still move towards the weights."""
+    for options in ({}, EVERYTHING):
+        found = train(RULES[name](), True, compiled, **options)
+        tables = [table for table in TABLES if not options or name == "lazyadam" or "bias" in table]
+        assert tables
+        for table in tables:
+            for variable in [table] + [table + "/" + slot for slot in RULES[name]().slots]:
+                for step in range(1, UPDATES):
+                    moved = (found[variable][step] != found[variable][step - 1]).any(axis=1)
+                    assert np.flatnonzero(moved).tolist() == sorted(set(ROWS[step])), variable
+
+
+@pytest.mark.skipif(not COMPILES, reason="this TensorFlow, or this device, does not compile updates")
+def test_weights_of_a_shape_share_a_compilation_unless_one_alone_is_decayed():
+    weights = {}
+    with tf.Graph().as_default(), tf.variable_scope("", use_resource=True):
+        for name in ("a/gamma", "b/gamma", "a/bias", "b/bias"):
+            weights[name] = tf.get_variable(name, initializer=np.ones(5, np.float32))
+        options = dict(weight_decay_rate=0.1, exclude_from_weight_decay=["bias"], compiled=True)
+        optimizer = RuleOptimizer(tf.constant(0.1), RULES["adamw"](), **options)
+        optimizer.apply_gradients([(tf.ones([5]), weight) for weight in weights.values()])
+        functions = compiled_functions()
+    assert len(functions) == 4 and len(set(functions)) == 2
+
+
+MIRRORED = ("adamw", "lazyadam")
+
+
+def train_replicas(name, compiled, devices):
+    """The table and its slots on every replica after the updates, each replica with its part of the rows."""
+    config = session_engine.EngineConfig(distribution="mirrored", devices=devices)
+    with tf.Graph().as_default():
+        strategy = session_engine._make_strategy(config)
+        with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
+            rows, factors = tf.placeholder(tf.int32, [None]), tf.placeholder(tf.float32, [None, TABLE[1]])
+
+            def update():
+                place = tf.distribute.get_replica_context().replica_id_in_sync_group
+                count = tf.shape(rows)[0]
+                mine = slice(place * count // len(devices), (place + 1) * count // len(devices))
+                table = tf.get_variable("table", initializer=start_of(TABLE, 0))
+                (gradient,) = tf.gradients(tf.reduce_sum(tf.gather(table, rows[mine]) * factors[mine]), table)
+                optimizer = RuleOptimizer(
+                    tf.constant(0.05), RULES[name](), 0.1, clip_norm=1.0, ema_decay=0.9, compiled=compiled
+                )
+                train_op = optimizer.apply_gradients([(gradient, table)])
+                with tf.control_dependencies([train_op]):
+                    return tf.identity(optimizer.grad_norm)
+
+            done = strategy.experimental_local_results(session_engine._on_replicas(strategy, update))
+        with tf.Session(config=tf.ConfigProto(device_count={"CPU": len(devices)})) as session:
+            session.run(tf.global_variables_initializer())
+            # A row twice within a replica, and one on both: 2 and 5.
+            for step, step_rows in enumerate(([2, 2, 5, 1], [5, 0, 5, 2], [7, 3, 8, 8], [2, 5, 5, 2])):
+                values = values_of((4, TABLE[1]), step)
+                if len(devices) == 1:  # summed here, so that it is right whatever the optimizer does
+                    step_rows, places = np.unique(step_rows, return_inverse=True)
+                    values = np.eye(len(step_rows), dtype=np.float32)[places].T.dot(values)
+                session.run(done, {rows: step_rows, factors: values})
+            mirrored = {v.op.name: strategy.experimental_local_results(v) for v in tf.global_variables()}
+            return {name: [session.run(v).tolist() for v in mirrors] for name, mirrors in mirrored.items()}
+
+
+def print_two_replicas():
+    devices = ("cpu:0", "cpu:1")
+    found = [[train_replicas(name, compiled, devices) for compiled in (False, True)] for name in MIRRORED]
+    print(json.dumps(found))
+
+
+def test_rows_of_two_replicas_are_summed_before_they_move_the_table():
+    """In a process of its own: TensorFlow 2 fixes its devices once."""
+    code = "import sys; sys.path[:0] = {!r}; import {} as tests; tests.print_two_replicas()".format(
+        [ROOT, os.path.join(ROOT, "tests")], __name__
+    )
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, **pipes)
+    assert process.returncode == 0, process.stderr
+    for name, pair in zip(MIRRORED, json.loads(process.stdout.splitlines()[-1])):
+        one = train_replicas(name, False, ("cpu:0",))
+        for two in pair:
+            assert set(two) == set(one)
+            for variable, (expected,) in one.items():
+                assert len(two[variable]) == 2
+                for mirror in two[variable]:
+                    assert_close({variable: np.array(mirror)}, {variable: np.array(expected)})
