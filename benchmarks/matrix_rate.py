@@ -1,0 +1,123 @@
+"""What share of the machine's matrix rate a whole training step reaches, on MRPC, in float32 and bfloat16.
+
+    python benchmarks/matrix_rate.py --data=GLUE_FOLDER --vocab_file=FILE [--pairs=5] [--results=FILE]
+
+The rate is that of one 2048 × 2048 × 2048 product in TensorFlow, the best of 10, measured in turns with the steps. A
+step counts the operations of the matrix products that it must do: of real tokens, with each example's attention at its
+own length, and of the last layer what the first token needs. Reading, softmax, dropout, update: time, no operations.
+Prints a table, writes JSON.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Dict, Sequence
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+import tensorflow_setup  # noqa: F401, I001
+
+import speed_batches
+import tensorflow.compat.v1 as tf
+from training_speed import FREE, MINILM, ROWS, Side, Worker, write_inputs
+
+TARGETS = {"float32": 0.65, "bfloat16": 0.45}
+TASK, BATCHES, LABELS, SIZE = "mrpc", 10, 2, 2048
+
+
+def step_operations(lengths: Sequence[int], config: Dict[str, int]) -> int:
+    """Multiplications and additions of the matrix products of an update by examples of these lengths, in tokens."""
+    hidden, inner, layers = (config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    query = key = value = output = 2 * hidden * hidden  # a token
+    feed_forward = 2 * 2 * hidden * inner
+    attended = 2 * 2 * hidden  # a pair of tokens, over all heads: the score, and the sum of values
+    forward = 0
+    for length in lengths:
+        layer = (query + key + value + output + feed_forward) * length + attended * length * length
+        last = (key + value + attended) * length + query + output + feed_forward  # for [CLS] alone
+        head = 2 * hidden * hidden + 2 * hidden * LABELS  # pooler, classifier
+        forward += (layers - 1) * layer + last + head
+    return 3 * forward  # a product has two in its gradient, of the same size
+
+
+def product_timer(dtype: str) -> Callable[[], float]:
+    """A function that gives operations/s of the product."""
+    with tf.Graph().as_default():
+        factors = [
+            tf.get_variable(name, [SIZE, SIZE], tf.as_dtype(dtype), tf.random_uniform_initializer(-1, 1))
+            for name in "ab"
+        ]
+        product = tf.matmul(*factors).op
+        session = tf.Session()
+        session.run(tf.global_variables_initializer())
+
+    def best_of_10() -> float:
+        times = []
+        for _ in range(11):  # the first warms the caches
+            started = time.perf_counter()
+            session.run(product)
+            times.append(time.perf_counter() - started)
+        return 2 * SIZE**3 / min(times[1:])
+
+    return best_of_10
+
+
+def measure(precision: str, batches_file: str, config_file: str, pairs: int) -> Dict[str, Any]:
+    rows = speed_batches.load(batches_file)
+    side = Side("ours", FREE.padding, precision)
+    worker = Worker(side, batches_file, config_file, {"ours": sys.executable})
+    product_rate = product_timer(precision)
+    whole = ROWS[TASK] // speed_batches.BATCH
+    worker.train(0, BATCHES)
+    step_rates, product_rates, steps_ms = [], [], []
+    for pair in range(pairs):
+        first = pair * BATCHES % (whole - BATCHES + 1)
+        product_rates.append(product_rate())
+        seconds, _ = worker.train(first, BATCHES)
+        batches = rows.batches["random"][first : first + BATCHES]
+        operations = sum(step_operations([len(rows.ids[n]) for n in numbers], MINILM) for numbers in batches)
+        step_rates.append(operations / seconds)
+        steps_ms.append(seconds / BATCHES * 1000)
+    worker.close()
+    return {
+        "side": str(side),
+        "step, GFLOP/s": round(statistics.median(step_rates) / 1e9, 1),
+        "product, GFLOP/s": round(statistics.median(product_rates) / 1e9, 1),
+        "step, ms": round(statistics.median(steps_ms), 1),
+        "share": round(statistics.median(a / b for a, b in zip(step_rates, product_rates)), 3),
+        "target": TARGETS[precision],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--vocab_file", required=True)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--results", default="matrix_rate.json")
+    arguments = parser.parse_args()
+    results = []
+    print("| mrpc | step, ms | step, GFLOP/s | 2048³ product, GFLOP/s | share, target |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        batches_files, config_file = write_inputs(arguments.data, arguments.vocab_file, folder)
+        for precision in TARGETS:
+            found = measure(precision, batches_files[TASK], config_file, arguments.pairs)
+            results.append(found)
+            relation = "≥" if found["share"] >= found["target"] else "<"
+            print(
+                "| {side} | {step, ms} | {step, GFLOP/s} | {product, GFLOP/s} | {share} {0} {target} |".format(
+                    relation, **found
+                ),
+                flush=True,
+            )
+    with open(arguments.results, "w") as file:
+        json.dump(results, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

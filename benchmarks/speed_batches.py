@@ -1,0 +1,48 @@
+"""The rows and batches that both sides of benchmarks/training_speed.py read, in one file.
+
+An .npz: `ids`, `segments` (all rows, one after the other), `lengths` [rows], `labels` [rows], and the row numbers of
+each batch, [batches, 32]: `random` as they are drawn, `grouped` as transformers' length-grouped sampler draws them.
+"""
+
+from typing import Any, Dict, List, NamedTuple
+
+import numpy as np
+
+BATCH, LENGTH, SEED = 32, 128, 1
+_MEGABATCH = 50 * BATCH  # rows that are sorted by length together
+
+
+class Rows(NamedTuple):
+    ids: List[np.ndarray]
+    segments: List[np.ndarray]
+    labels: np.ndarray
+    batches: Dict[str, np.ndarray]  # "random", "grouped" → [batches, BATCH] row numbers
+
+
+def save(path: str, features: List[Dict[str, Any]]) -> None:
+    lengths = np.array([len(feature["input_ids"]) for feature in features])
+    rng = np.random.RandomState(SEED)
+    order = rng.permutation(len(features))
+    order = order[: len(order) // BATCH * BATCH]
+    megabatches = [order[start : start + _MEGABATCH] for start in range(0, len(order), _MEGABATCH)]
+    grouped = np.concatenate([m[np.argsort(-lengths[m], kind="stable")] for m in megabatches]).reshape(-1, BATCH)
+    np.savez(
+        path,
+        ids=np.concatenate([feature["input_ids"] for feature in features]),
+        segments=np.concatenate([feature["segment_ids"] for feature in features]),
+        lengths=lengths,
+        labels=np.array([feature["label_ids"][0] for feature in features]),
+        random=order.reshape(-1, BATCH),
+        grouped=grouped[rng.permutation(len(grouped))],
+    )
+
+
+def load(path: str) -> Rows:
+    file = np.load(path)
+    ends = np.cumsum(file["lengths"])[:-1]
+    return Rows(
+        ids=np.split(file["ids"], ends),
+        segments=np.split(file["segments"], ends),
+        labels=file["labels"],
+        batches={name: file[name] for name in ("random", "grouped")},
+    )

@@ -1,0 +1,84 @@
+"""Our side of benchmarks/training_speed.py: trains on the batches that its standard input asks for.
+
+speed_worker.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION
+
+Answers `ready`, then for each line `ORDER FIRST COUNT` a line `SECONDS PEAK_MEGABYTES`.
+"""
+
+import os
+import resource
+import sys
+import time
+from typing import Any, Tuple
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import tensorflow_setup  # noqa: F401, I001
+
+import numpy as np
+import speed_batches
+import tensorflow.compat.v1 as tf
+
+import modeling
+from optimization import OptimizerConfig
+from tasks import classification
+from tasks.classification_data import TextProcessor
+from training import session_engine
+from training.plan import PlanConfig, make_plan
+from training.session_engine import EngineConfig
+
+
+def prepared(rows: speed_batches.Rows, config_file: str, padding: str, precision: str) -> Tuple[Any, np.ndarray]:
+    """(an engine that trains, the serialized record of each row)."""
+    labels = ["0", "1"]
+    task = classification.classification_task(
+        classification.TaskInputs(
+            processor=TextProcessor(labels=labels),
+            files={},
+            labels=labels,
+            tokenizer=None,
+            vocab_fingerprint="",
+            source_fingerprint=str,
+            bert_config=modeling.BertConfig.from_json_file(config_file),
+            max_seq_length=speed_batches.LENGTH,
+        )
+    )
+    settings = PlanConfig(
+        train_batch_size=speed_batches.BATCH, num_train_steps=10000, learning_rate=5e-5, num_warmup_steps=100
+    )
+    plan = make_plan(settings, len(rows.ids), {}, {})
+    engine_config = EngineConfig(padding=padding, precision=precision, max_seq_length=speed_batches.LENGTH)
+    engine = session_engine.build(task, engine_config, 1, plan, OptimizerConfig())
+
+    def record(number: int) -> bytes:
+        feature = {
+            "input_ids": tf.train.Feature(int64_list=tf.train.Int64List(value=rows.ids[number])),
+            "segment_ids": tf.train.Feature(int64_list=tf.train.Int64List(value=rows.segments[number])),
+            "label_ids": tf.train.Feature(int64_list=tf.train.Int64List(value=[rows.labels[number]])),
+        }
+        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+
+    return engine, np.array([record(number) for number in range(len(rows.ids))], object)
+
+
+def main() -> None:
+    answers, sys.stdout = sys.stdout, sys.stderr  # the engine speaks to people
+    batches_file, config_file, padding, precision = sys.argv[1:]
+    rows = speed_batches.load(batches_file)
+    engine, records = prepared(rows, config_file, padding, precision)
+    run_step = engine.session.make_callable(engine.training, feed_list=[engine.records])
+    for numbers in rows.batches["random"][:2]:
+        run_step(records[numbers])
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
+        order, first, count = line.split()
+        batches = rows.batches[order][int(first) : int(first) + int(count)]
+        started = time.perf_counter()
+        for numbers in batches:
+            run_step(records[numbers])
+        seconds = time.perf_counter() - started
+        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

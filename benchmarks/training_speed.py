@@ -1,0 +1,224 @@
+"""Training examples/s and peak memory, ours beside PyTorch and transformers, on the same batches.
+
+    python benchmarks/training_speed.py --data=GLUE_FOLDER --vocab_file=FILE [--torch=PYTHON] [--tf1=PYTHON]
+        [--pairs=5] [--only=PART_OF_A_NAME] [--results=FILE]
+
+GLUE_FOLDER holds SST-2/train.tsv and MRPC/train.tsv; benchmarks/training_speed.sh makes the interpreters: --torch has
+PyTorch and transformers, --tf1 TensorFlow 1.15.5; without one, its rows are left out. MiniLM's sizes (6 layers of
+384), random weights, batch 32, at most 128 tokens, dropout .1, AdamW with decay and clipping. Two processes take turns
+on the same rows; a ratio is the median over the pairs. Prints a table, writes JSON.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.dirname(HERE))
+
+import speed_batches
+
+import tokenization
+from tasks.classification_data import PROCESSORS
+from tasks.classification_features import encode_pairs
+
+MINILM = {
+    "vocab_size": 30522,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1536,
+    "type_vocab_size": 2,
+}
+ROWS = {"sst-2": 3200, "mrpc": 1600}
+# google-research/bert itself on TensorFlow 1.15.5: a figure, measured once on 2 cores with AVX-512. On another machine
+# the ratio to it says nothing.
+UPSTREAM_EXAMPLES_A_SECOND = 13.7
+MEMORY_TARGET = 1.0  # of PyTorch's peak, at most
+
+
+NAMES = {"tf1": "ours on TF 1.15.5", "upstream": "google-research/bert"}
+
+
+class Side(NamedTuple):
+    system: str  # "ours", "torch", "tf1", "upstream": a figure, nothing is run
+    padding: str
+    precision: str
+    order: str = "random"
+
+    def __str__(self) -> str:
+        padding = self.order if self.order == "grouped" else self.padding
+        return "{} {} {}".format(NAMES.get(self.system, self.system), padding, self.precision)
+
+
+class Comparison(NamedTuple):
+    task: str
+    ours: Side
+    other: Side
+    batches: int  # a turn
+    target: float
+
+
+TORCH_LONGEST = Side("torch", "longest", "bfloat16")
+TORCH_GROUPED = Side("torch", "longest", "bfloat16", "grouped")
+FREE = Side("ours", "none", "bfloat16")
+COMPARISONS = (
+    Comparison("sst-2", FREE, TORCH_LONGEST, 20, 2.5),
+    Comparison("sst-2", FREE, TORCH_GROUPED, 100, 1.15),
+    Comparison("mrpc", FREE, TORCH_LONGEST, 10, 1.8),
+    Comparison("mrpc", FREE, TORCH_GROUPED, 50, 1.15),
+    Comparison("sst-2", FREE, Side("ours", "fixed", "float32"), 4, 10.0),
+    Comparison("sst-2", FREE, Side("ours", "none", "float32"), 20, 1.0),
+    Comparison("mrpc", FREE, Side("ours", "none", "float32"), 10, 1.0),
+    Comparison("sst-2", Side("ours", "longest", "float32"), Side("torch", "longest", "float32"), 20, 1.0),
+    Comparison("mrpc", Side("ours", "longest", "float32"), Side("torch", "longest", "float32"), 10, 1.0),
+    Comparison("sst-2", Side("tf1", "fixed", "float32"), Side("upstream", "fixed", "float32"), 4, 1.0),
+)
+
+
+class Worker:
+    """A process that trains on the batches it is told."""
+
+    def __init__(self, side: Side, batches_file: str, config_file: str, pythons: Dict[str, str]) -> None:
+        script = "speed_worker_torch.py" if side.system == "torch" else "speed_worker.py"
+        python = pythons[side.system]
+        command = [python, os.path.join(HERE, script), batches_file, config_file, side.padding, side.precision]
+        self.side = side
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, universal_newlines=True
+        )
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.errors.seek(0)
+            raise SystemExit("{} ended:\n{}".format(self.side, self.errors.read()[-2000:]))
+        return line
+
+    def train(self, first: int, count: int) -> Tuple[float, float]:
+        """(seconds, peak megabytes so far)."""
+        assert self.process.stdin is not None
+        print(self.side.order, first, count, file=self.process.stdin, flush=True)
+        seconds, megabytes = self._answer().split()
+        return float(seconds), float(megabytes)
+
+    def close(self) -> None:
+        self.process.communicate()
+
+
+class Upstream:
+    """A Worker that takes the time it is known to take."""
+
+    def train(self, first: int, count: int) -> Tuple[float, float]:
+        return count * speed_batches.BATCH / UPSTREAM_EXAMPLES_A_SECOND, float("nan")
+
+    def close(self) -> None:
+        pass
+
+
+def write_batches(task: str, data: str, vocabulary: str, path: str) -> None:
+    examples = PROCESSORS[task]().get_train_examples(os.path.join(data, task.upper()))
+    examples = random.Random(speed_batches.SEED).sample(examples, ROWS[task])
+    encoded = encode_pairs(tokenization.FullTokenizer(vocabulary), examples, speed_batches.LENGTH)
+    features = [
+        {"input_ids": e.input_ids, "segment_ids": e.segment_ids, "label_ids": [int(x.label)]}
+        for e, x in zip(encoded, examples)
+    ]
+    speed_batches.save(path, features)
+
+
+def write_inputs(data: str, vocabulary: str, folder: str) -> Tuple[Dict[str, str], str]:
+    """(task → file of batches, configuration file), made in `folder`."""
+    config_file = os.path.join(folder, "bert_config.json")
+    with open(config_file, "w") as file:
+        json.dump(MINILM, file)
+    batches_files = {task: os.path.join(folder, task + ".npz") for task in ROWS}
+    for task, path in batches_files.items():
+        write_batches(task, data, vocabulary, path)
+    return batches_files, config_file
+
+
+def compare(
+    comparison: Comparison, batches_file: str, config_file: str, pythons: Dict[str, str], pairs: int
+) -> Dict[str, Any]:
+    sides = (comparison.ours, comparison.other)
+    workers = [
+        Upstream() if side.system == "upstream" else Worker(side, batches_file, config_file, pythons) for side in sides
+    ]
+    examples = comparison.batches * speed_batches.BATCH
+    whole = ROWS[comparison.task] // speed_batches.BATCH
+    rates: List[List[float]] = [[], []]
+    memory = [0.0, 0.0]
+    for pair in range(pairs):
+        first = pair * comparison.batches % (whole - comparison.batches + 1)
+        for side in (0, 1) if pair % 2 == 0 else (1, 0):
+            seconds, memory[side] = workers[side].train(first, comparison.batches)
+            rates[side].append(examples / seconds)
+    for worker in workers:
+        worker.close()
+    found = {
+        "task": comparison.task,
+        "sides": [str(side) for side in sides],
+        "examples/s": [round(statistics.median(rate), 1) for rate in rates],
+        "ratio": round(statistics.median(a / b for a, b in zip(*rates)), 2),
+        "target": comparison.target,
+        "pairs": [[round(a, 1), round(b, 1)] for a, b in zip(*rates)],
+    }
+    if comparison.other.system != "upstream":
+        found["peak MB"] = [round(peak) for peak in memory]
+        found["memory ratio"] = round(memory[0] / memory[1], 2)
+    if comparison.other.system == "torch":
+        found["memory target"] = MEMORY_TARGET
+    return found
+
+
+def table_row(found: Dict[str, Any]) -> str:
+    speed = "{} {} {}".format(found["ratio"], "≥" if found["ratio"] >= found["target"] else "<", found["target"])
+    memory = str(found.get("memory ratio", ""))
+    if "memory target" in found:
+        relation = "≤" if found["memory ratio"] <= found["memory target"] else ">"
+        memory = "{} {} {}".format(memory, relation, found["memory target"])
+    cells = [found["task"], *found["sides"], *found["examples/s"], speed, *found.get("peak MB", ["", ""]), memory]
+    return "| {} |".format(" | ".join(map(str, cells)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--vocab_file", required=True)
+    parser.add_argument("--torch", default="")
+    parser.add_argument("--tf1", default="")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--only", default="", help='as "mrpc", or "sst-2 ours none bfloat16 / torch grouped bfloat16"')
+    parser.add_argument("--results", default="training_speed.json")
+    arguments = parser.parse_args()
+    pythons = {"ours": sys.executable, "torch": arguments.torch, "tf1": arguments.tf1, "upstream": sys.executable}
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        batches_files, config_file = write_inputs(arguments.data, arguments.vocab_file, folder)
+        print(
+            "| task | ours | other | ours, examples/s | other | ratio, target | ours, peak MB | other | ratio, target |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|")
+        for comparison in COMPARISONS:
+            name = "{} {} / {}".format(comparison.task, comparison.ours, comparison.other)
+            if arguments.only not in name or not all(pythons[s.system] for s in (comparison.ours, comparison.other)):
+                continue
+            found = compare(comparison, batches_files[comparison.task], config_file, pythons, arguments.pairs)
+            results.append(found)
+            print(table_row(found), flush=True)
+    with open(arguments.results, "w") as file:
+        json.dump(results, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()
