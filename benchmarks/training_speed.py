@@ -73,7 +73,7 @@ COMPARISONS = (
     Comparison("sst-2", FREE, TORCH_GROUPED, 100, 1.15),
     Comparison("mrpc", FREE, TORCH_LONGEST, 10, 1.8),
     Comparison("mrpc", FREE, TORCH_GROUPED, 50, 1.15),
-    Comparison("sst-2", FREE, Side("ours", "fixed", "float32"), 4, 10.0),
+    Comparison("sst-2", FREE, Side("ours", "fixed", "float32"), 16, 10.0),
     Comparison("sst-2", FREE, Side("ours", "none", "float32"), 20, 1.0),
     Comparison("mrpc", FREE, Side("ours", "none", "float32"), 10, 1.0),
     Comparison("sst-2", Side("ours", "longest", "float32"), Side("torch", "longest", "float32"), 20, 1.0),
