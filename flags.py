@@ -460,7 +460,7 @@ def _profile_steps() -> Tuple[int, ...]:
     if not given_parts:
         return ()
     _require(FLAGS.do_train, "--profile_steps traces updates: give it with --do_train.")
-    steps = tuple(int(part) for part in given_parts if part.isdigit())
+    steps = tuple(int(part) for part in given_parts if part.isdecimal())
     _require(
         len(steps) == len(given_parts) == 2 and 1 <= steps[0] <= steps[1],
         "--profile_steps={}: not a first and a last update, counted from 1. Write for example 10,12.".format(

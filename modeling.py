@@ -197,11 +197,14 @@ _TWICE_GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
 _GELU_CUBIC = 0.044715
 
 
-@tf.custom_gradient
-def gelu(x: tf.Tensor) -> Any:
-    """x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415).
+def gelu(x: tf.Tensor) -> tf.Tensor:
+    """x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
+    return _gelu(x)
 
-    .5 (1 + tanh u) is written as sigmoid(2u). Operations on the widest tensor of a layer are what a step pays for:
+
+@tf.custom_gradient
+def _gelu(x: tf.Tensor) -> Any:
+    """.5 (1 + tanh u) is written as sigmoid(2u). Operations on the widest tensor of a layer are what a step pays for:
     with this gradient there are half as many, and two tensors are kept for it instead of five.
     """
 
@@ -244,14 +247,15 @@ class BertModel:
       token_type_ids: [B, S] integer; all 0 if None.
       use_one_hot_embeddings: look word embeddings up by a matrix product, which is faster on TPU.
       padding_free: what works token by token runs on the real tokens alone; attention alone sees the padded square.
-          The same vectors and gradients at real positions, but shapes that XLA and TPUs cannot compile.
+          The same vectors and gradients at real positions, but shapes that XLA and TPUs cannot compile. What the
+          getters pad is beside the way to the loss: tf.gradients of the loss by it is None.
       first_token_only: the last layer is computed for the first token alone, which is all that get_pooled_output
           reads. get_sequence_output, and get_all_encoder_layers, raise ValueError.
       matmul_dtype: of the factors and results of the encoder's matrix products, float32 or bfloat16. Everything else
           is float32: weights, LayerNorm, softmax, and what is returned.
 
     Positions where input_mask is 0 get vectors too, zeros if padding_free; they mean nothing, and no real position
-    depends on them. The first token of a sequence counts as real.
+    depends on them. The first token of a sequence is computed whatever its mask.
     """
 
     def __init__(
@@ -277,30 +281,33 @@ class BertModel:
         if token_type_ids is None:
             token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
         self._first_token_only = first_token_only
-        self._layout = _real_tokens(input_mask) if padding_free else _every_position(batch_size, seq_length)
+        layout = _real_tokens(input_mask) if padding_free else _every_position(batch_size, seq_length)
 
         with tf.variable_scope(scope, default_name="bert"):
             with tf.variable_scope("embeddings"):
                 words, self.embedding_table = embedding_lookup(
-                    self._layout.rows(input_ids),
+                    layout.rows(input_ids),
                     vocab_size=config.vocab_size,
                     embedding_size=config.hidden_size,
                     initializer_range=config.initializer_range,
                     use_one_hot_embeddings=use_one_hot_embeddings,
                 )
-                self._embedding_rows = _postprocessed(
+                rows = _postprocessed(
                     words,
-                    self._layout,
+                    layout,
                     token_type_ids=token_type_ids,
                     token_type_vocab_size=config.type_vocab_size,
                     initializer_range=config.initializer_range,
                     max_position_embeddings=config.max_position_embeddings,
                     dropout_prob=config.hidden_dropout_prob,
                 )
+                self.embedding_output = layout.padded(rows)
+                if not padding_free:  # on the way to the loss, so that its gradient is there for the asking
+                    rows = reshape_to_matrix(self.embedding_output)
             with tf.variable_scope("encoder"):
-                self._layer_rows = _encoder(
-                    self._embedding_rows,
-                    self._layout,
+                layers = _encoder(
+                    rows,
+                    layout,
                     score_bias=_score_bias(tf.reshape(input_mask, [batch_size, 1, seq_length])),
                     sizes=_LayerSizes(
                         hidden_size=config.hidden_size,
@@ -315,10 +322,15 @@ class BertModel:
                     num_hidden_layers=config.num_hidden_layers,
                     first_token_only=first_token_only,
                 )
-            last = self._layer_rows[-1]
+            if first_token_only:
+                first = layers[-1]
+            else:
+                self.all_encoder_layers = [layout.padded(layer) for layer in layers]
+                self.sequence_output = self.all_encoder_layers[-1]
+                first = layout.first(layers[-1]) if padding_free else self.sequence_output[:, 0, :]
             with tf.variable_scope("pooler"):
                 self.pooled_output = _dense(
-                    last if first_token_only else self._layout.first(last),
+                    first,
                     config.hidden_size,
                     config.initializer_range,
                     activation=tf.tanh,
@@ -330,10 +342,12 @@ class BertModel:
 
     def get_sequence_output(self) -> tf.Tensor:
         """[B, S, H]: the last layer."""
+        self._require_all_tokens()
         return self.sequence_output
 
     def get_all_encoder_layers(self) -> List[tf.Tensor]:
         """num_hidden_layers tensors [B, S, H]."""
+        self._require_all_tokens()
         return self.all_encoder_layers
 
     def get_embedding_output(self) -> tf.Tensor:
@@ -343,22 +357,6 @@ class BertModel:
     def get_embedding_table(self) -> Any:
         """[V, H]: the word embeddings."""
         return self.embedding_table
-
-    # Upstream's attributes. Rows become padded squares where they are asked for.
-
-    @property
-    def embedding_output(self) -> tf.Tensor:
-        return self._layout.padded(self._embedding_rows)
-
-    @property
-    def all_encoder_layers(self) -> List[tf.Tensor]:
-        self._require_all_tokens()
-        return [self._layout.padded(rows) for rows in self._layer_rows]
-
-    @property
-    def sequence_output(self) -> tf.Tensor:
-        self._require_all_tokens()
-        return self._layout.padded(self._layer_rows[-1])
 
     def _require_all_tokens(self) -> None:
         if self._first_token_only:
@@ -426,7 +424,7 @@ def _every_position(batch_size: Any, seq_length: Any) -> _Layout:
     return _Layout(batch_size, seq_length)
 
 
-# Matrices of as many rows share what oneDNN compiles and keeps for their shape.
+# oneDNN compiles code for every new shape, and keeps it; this leaves few shapes.
 _ROWS_MULTIPLE = 32
 
 

@@ -198,12 +198,16 @@ def create_update(
     Raises UserError where a pattern that the user gave matches no variable, or where everything is frozen.
     """
     variables = tf.trainable_variables() if variables is None else list(variables)
-    names = [variable.op.name for variable in variables]
+    names = [optimizers.name_of(variable) for variable in variables]
     _require_matches("freeze", config.freeze, names)
     _require_matches("lr_multipliers", [pattern for pattern, _ in config.lr_multipliers], names)
     if config.no_decay_patterns_given:
         _require_matches("no_decay_patterns", config.no_decay_patterns, names)
-    variables = [v for v in variables if not any(re.search(pattern, v.op.name) for pattern in config.freeze)]
+    variables = [
+        variable
+        for variable, name in zip(variables, names)
+        if not any(re.search(pattern, name) for pattern in config.freeze)
+    ]
     if not variables:
         raise UserError("--freeze={}: nothing is left to train.".format(",".join(config.freeze)))
     multipliers = rate_multipliers(config, names)

@@ -480,7 +480,9 @@ def make_plan(config: flags.ClassifierConfig, job: Job, examples: int, saved: Op
         )
     if config.optimizer.ema_decay:
         notes["evaluated"] = "the average of the weights (--ema_decay={:g})".format(config.optimizer.ema_decay)
-    return plans.make_plan(config.plan, examples, identity, notes)
+    plan = plans.make_plan(config.plan, examples, identity, notes)
+    session_engine.require_traceable(config.engine, plan)
+    return plan
 
 
 def initial_weights_identity(config: flags.ClassifierConfig) -> Optional[str]:

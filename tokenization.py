@@ -237,12 +237,10 @@ def _apart(word: str) -> str:
 class WordpieceTokenizer:
     """word → pieces: greedily the longest piece of the vocabulary, then the longest that continues it ("##…")."""
 
-    # The vocabulary is not to change afterwards.
     def __init__(self, vocab: Dict[str, int], unk_token: str = "[UNK]", max_input_chars_per_word: int = 200) -> None:
         self.vocab = vocab
         self.unk_token = unk_token
         self.max_input_chars_per_word = max_input_chars_per_word
-        self._longest_piece = max(map(len, vocab), default=0)
 
     def tokenize(self, text: Any) -> List[str]:
         """Pieces of each word; unk_token for a word that cannot be cut, or is too long."""
@@ -258,7 +256,7 @@ class WordpieceTokenizer:
         start = 0
         while start < len(word):
             prefix = "##" if start else ""
-            for end in range(min(len(word), start + self._longest_piece), start, -1):
+            for end in range(len(word), start, -1):
                 piece = prefix + word[start:end]
                 if piece in self.vocab:
                     break

@@ -154,7 +154,7 @@ def test_xla_pads_to_a_fixed_length():
 def test_steps_to_trace_are_a_first_and_a_last():
     assert configured(BASE)[0].engine.profile_steps == ()
     assert configured(BASE + ["--profile_steps=3,5"])[0].engine.profile_steps == (3, 5)
-    for wrong in ("5,3", "0,2", "a,b", "3", "1,2,3", "-1,2", "1.5,2", "3,"):
+    for wrong in ("5,3", "0,2", "a,b", "3", "1,2,3", "-1,2", "1.5,2", "3,", "²,3"):
         with pytest.raises(flags.UserError, match="--profile_steps={}: not a first and a last".format(wrong)):
             configured(BASE + ["--profile_steps=" + wrong])
     with pytest.raises(flags.UserError, match="--profile_steps traces updates"):

@@ -159,6 +159,16 @@ def test_padding_free_is_the_padded_computation():
         check()
 
 
+def test_what_the_padded_model_returns_is_on_the_way_to_the_loss():
+    """As upstream's: saliency and adversarial training differentiate by it."""
+    with tf.Graph().as_default():
+        model = modeling.BertModel(config(), False, tf.ones([2, 3], tf.int32))
+        between = [model.embedding_output, model.get_sequence_output()]
+        assert all(gradient is not None for gradient in tf.gradients(model.get_pooled_output(), between))
+        tf.get_default_graph().finalize()
+        assert model.get_all_encoder_layers()[-1] is model.sequence_output
+
+
 def assert_all_close(actual, expected, tolerance):
     """By the largest gradient: that of a key's bias is 0 but for rounding."""
     np.testing.assert_allclose(np.asarray(actual[0]), np.asarray(expected[0]), atol=tolerance)

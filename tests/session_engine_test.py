@@ -199,7 +199,7 @@ def test_the_steps_asked_for_are_traced_and_learn_the_same(task, records, tmp_pa
     timed = [event for event in events if event["ph"] == "X" and "MatMul" in event["args"]["op"]]
     assert len(timed) >= 6 and all(event["dur"] >= 0 for event in timed)
     with pytest.raises(UserError, match="--profile_steps=12,13: the run ends at step 12"):
-        run(task, records, tmp_path / "beyond", plan, profile_steps=(12, 13))
+        session_engine.require_traceable(EngineConfig(profile_steps=(12, 13)), plan)
 
 
 def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkeypatch):

@@ -118,6 +118,15 @@ def test_pieces_are_greedy_and_put_together_give_the_word(word):
         rest = rest[len(piece) - len(prefix) :]
 
 
+def test_a_piece_added_to_the_vocabulary_later_is_used():
+    """As scripts written for upstream's tokenizer do."""
+    vocab = {"a": 0, "##b": 1}
+    tokenizer = tokenization.WordpieceTokenizer(vocab)
+    assert tokenizer.tokenize("abba") == ["[UNK]"]
+    vocab["abba"] = 2
+    assert tokenizer.tokenize("abba") == ["abba"]
+
+
 def test_words_above_the_limit_are_unknown():
     tokenizer = tokenization.WordpieceTokenizer({"a": 0, "##a": 1}, max_input_chars_per_word=5)
     assert tokenizer.tokenize("aaaaa aaaaaa") == ["a"] + ["##a"] * 4 + ["[UNK]"]

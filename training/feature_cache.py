@@ -33,7 +33,7 @@ INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")])
 FACTS_DTYPE = np.dtype([(name, "<u8" if name == "text" else "<u4") for name in Facts._fields])
 _ENDINGS = (".tfrecord", ".index", ".facts")
 _FACTS_CHUNK = 1 << 18
-_CHUNK = 64  # examples featurized at once; so few are gone before the garbage collector looks at them
+_CHUNK = 64  # examples featurized at once; of more, the garbage collector would visit every list
 _ORDER_CHUNK = 1 << 16
 _Example = tf.train.Example  # TF 1.15 looks a name up in tf slowly
 

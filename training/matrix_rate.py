@@ -10,12 +10,15 @@ _SIZE = 512
 _REPETITIONS = 8
 
 
-def bfloat16_speedup(device: str) -> float:
-    """The rate of bfloat16 products on `device`, as "/cpu:0", over that of float32 ones. Takes a tenth of a second."""
+def bfloat16_speedup(device: str, session_config: tf.ConfigProto) -> float:
+    """The rate of bfloat16 products on `device`, as "/cpu:0", over that of float32 ones. Takes a tenth of a second.
+
+    session_config: the run's own, since the first session of a process decides how much of a GPU's memory it takes.
+    """
     with tf.Graph().as_default(), tf.device(device):
         feed = tf.placeholder(tf.float32, [_SIZE, _SIZE])
         products = [tf.matmul(factor, factor).op for factor in (feed, tf.cast(feed, tf.bfloat16))]
-        with tf.Session(config=tf.ConfigProto(allow_soft_placement=True)) as session:
+        with tf.Session(config=session_config) as session:
             value = np.ones([_SIZE, _SIZE], np.float32)
             float32, bfloat16 = (_least_secs(session, product, {feed: value}) for product in products)
     return float32 / bfloat16
@@ -30,8 +33,8 @@ def _least_secs(session: tf.Session, operation: tf.Operation, feeds: Dict[tf.Ten
     return min(found)
 
 
-def describe_bfloat16(device: str) -> str:
+def describe_bfloat16(device: str, session_config: tf.ConfigProto) -> str:
     """A line for people."""
-    speedup = bfloat16_speedup(device)
+    speedup = bfloat16_speedup(device, session_config)
     text = "--precision=bfloat16: matrix products run {:.1f} times as fast as in float32 here.".format(speedup)
     return text if speedup > 1.1 else "WARNING: {} --precision=float32 is no slower, and exact.".format(text)

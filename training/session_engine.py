@@ -8,7 +8,6 @@ replicas sees the same examples.
 
 import contextlib
 import functools
-import inspect
 import os
 import signal
 import threading
@@ -23,6 +22,7 @@ from tensorflow.core.protobuf import rewriter_config_pb2
 
 import modeling
 import optimization
+import optimizers
 import schedules
 from errors import UserError
 from tasks.task import Compute, Outputs, Predictions, Task
@@ -171,10 +171,12 @@ def _sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
 
 
 def _prepare_xla() -> None:
-    if "jit_compile" not in inspect.signature(tf.function).parameters:
+    if not optimizers.has_xla():
         raise UserError("--xla: TensorFlow {} compiles nothing. Use 2.15 or later.".format(tf.__version__))
     # Without it a session's global_jit_level is for GPUs alone. TensorFlow reads it once, when it first needs it.
-    os.environ["TF_XLA_FLAGS"] = os.environ.get("TF_XLA_FLAGS", "") + " --tf_xla_cpu_global_jit"
+    on_cpu, given = "--tf_xla_cpu_global_jit", os.environ.get("TF_XLA_FLAGS", "")
+    if on_cpu not in given:
+        os.environ["TF_XLA_FLAGS"] = given + " " + on_cpu
 
 
 def build(
@@ -194,7 +196,7 @@ def build(
     with graph.as_default():
         strategy = _make_strategy(config)
         if config.precision == "bfloat16":
-            say(matrix_rate.describe_bfloat16(strategy.extended.worker_devices[0]))
+            say(matrix_rate.describe_bfloat16(strategy.extended.worker_devices[0], _session_config(config)))
         with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
             return _build_in(strategy, task, config, seed, plan, optimizer)
 
@@ -318,7 +320,7 @@ def _session_config(config: EngineConfig) -> tf.ConfigProto:
     """Threads and Grappler's passes are TensorFlow's own choice but for what was measured to be better without."""
     found = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
     found.gpu_options.allow_growth = True
-    # Both folders of constants keep a copy of every initial value for as long as the session lives.
+    # Both passes that fold constants keep a copy of every initial value for as long as the session lives.
     found.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
     found.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
     if config.xla:
@@ -501,7 +503,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     batches = input_pipeline.read_ahead(
         input_pipeline.training_batches(records, order, state.examples_consumed, plan.train_batch_size)
     )
-    run_step = _step_runner(engine, plan, folder)
+    run_step = _step_runner(engine, step)
     report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
     saved = (step, state) if step else None
     with contextlib.closing(report), contextlib.closing(batches), StopRequest() as stop:
@@ -523,7 +525,9 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             with report.timed():
                 with report.waiting():
                     numbers, serialized = next(batches)
-                result = run_step(step, serialized)
+                result, trace = run_step(step, serialized)
+            if trace is not None:
+                reports.write_trace(folder, step + 1, trace)
             _require_finite(result, step, numbers)
             step += 1
             state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
@@ -534,24 +538,31 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     return step
 
 
-def _step_runner(engine: Engine, plan: Plan, folder: str) -> Callable[[int, List[bytes]], Dict[str, Any]]:
-    """run(step, serialized examples) makes the update from `step`; it traces those of profile_steps."""
-    first_traced, last_traced = engine.config.profile_steps or (0, -1)
-    if last_traced > plan.num_train_steps:
+def require_traceable(config: EngineConfig, plan: Plan) -> None:
+    """Raises UserError where the run ends before the updates to trace."""
+    if config.profile_steps and config.profile_steps[1] > plan.num_train_steps:
         raise UserError(
             "--profile_steps={},{}: the run ends at step {}. Name steps that it makes.".format(
-                first_traced, last_traced, plan.num_train_steps
+                *config.profile_steps, plan.num_train_steps
             )
+        )
+
+
+def _step_runner(engine: Engine, start: int) -> Callable[[int, List[bytes]], Tuple[Dict[str, Any], Any]]:
+    """run(step, serialized examples) makes the update from `step`: (fetched, its step_stats if of profile_steps)."""
+    first_traced, last_traced = engine.config.profile_steps or (0, -1)
+    if 0 < last_traced <= start:
+        say(
+            "--profile_steps={},{}: done already, in a run before; nothing is traced.".format(first_traced, last_traced)
         )
     run = engine.session.make_callable(engine.training, feed_list=[engine.records])
 
-    def run_step(step: int, serialized: List[bytes]) -> Dict[str, Any]:
+    def run_step(step: int, serialized: List[bytes]) -> Tuple[Dict[str, Any], Any]:
         if not first_traced <= step + 1 <= last_traced:
-            return run(serialized)
+            return run(serialized), None
         options, found = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
         result = engine.session.run(engine.training, {engine.records: serialized}, options, found)
-        reports.write_trace(folder, step + 1, found.step_stats)
-        return result
+        return result, found.step_stats
 
     return run_step
 
