@@ -288,7 +288,7 @@ class RuleOptimizer(tf.train.Optimizer):
         self.compiled = compiled
         self.grad_norm: Optional[tf.Tensor] = None  # of the last apply_gradients, before clipping
         self.averages: Dict[str, Any] = {}  # variable name → the variable of its average
-        self._compiled: Dict[bool, Callable] = {}  # decayed or not → what updates a weight and its slots
+        self._compiled_updates: Dict[bool, Callable] = {}  # decayed or not → what updates a weight and its slots
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
         """One update; afterwards global_step, where given, is one larger.
@@ -368,7 +368,9 @@ class RuleOptimizer(tf.train.Optimizer):
         def move(weight: Any, gradient: Any, *slots: Any) -> tf.Operation:
             variables = (weight,) + slots
             if isinstance(gradient, tf.IndexedSlices):
-                return self._move_rows(name, variables, _unique_rows(gradient), numbers)
+                if strategy.num_replicas_in_sync > 1:  # a sum over replicas has the rows of each
+                    gradient = _unique_rows(gradient)
+                return self._move_rows(name, variables, gradient, numbers)
             return self._move_all(name, variables, gradient, numbers)
 
         return strategy.extended.update(variable, move, args=[gradient] + slots, group=True)
@@ -403,11 +405,13 @@ class RuleOptimizer(tf.train.Optimizer):
             return _assigned(variables, self._moved_with_copies(name, values, gradient, numbers))
         # One compilation serves every weight of a shape: of the name, the equation knows only whether it is decayed.
         decayed = self._do_use_weight_decay(name)
-        if decayed not in self._compiled:
-            self._compiled[decayed] = _compiled_in_place(functools.partial(self._moved_with_copies, name))
+        if decayed not in self._compiled_updates:
+            self._compiled_updates[decayed] = _compiled_in_place(functools.partial(self._moved_with_copies, name))
         weight = variables[0]
         handles = [variable.handle for variable in variables]
-        return self._compiled[decayed](handles, gradient, numbers, tuple(weight.shape.as_list()), weight.dtype).op
+        return self._compiled_updates[decayed](
+            handles, gradient, numbers, tuple(weight.shape.as_list()), weight.dtype
+        ).op
 
     def _moved_with_copies(
         self, name: str, values: Sequence[Any], gradient: Any, numbers: Dict[str, Any]

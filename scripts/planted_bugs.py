@@ -61,6 +61,30 @@ BUGS = {
         "            if False:",
         "tests/sparse_and_compiled_updates_test.py -k adamw",
     ),
+    "a table whose rows rest is passed over": Bug(
+        "optimizers.py",
+        "    return Rule({}, lambda g, slots, t: (g, ()), rests=True)",
+        "    return Rule({}, lambda g, slots, t: (g, ()))",
+        "tests/sparse_and_compiled_updates_test.py -k passed_over",
+    ),
+    "a row that two replicas have moves by one of them": Bug(
+        "optimizers.py",
+        "                if strategy.num_replicas_in_sync > 1:  # a sum",
+        "                if False:  # a sum",
+        "tests/sparse_and_compiled_updates_test.py -k two_replicas",
+    ),
+    "parts are scaled as if they weighed the same": Bug(
+        "training/session_engine.py",
+        "            scale = 1.0 / _sum_over_replicas(tf.add_n(weights))",
+        "            scale = 1.0 / _sum_over_replicas(weights[0] * parts)",
+        "tests/session_engine_test.py -k parts",
+    ),
+    "padded positions are attended to": Bug(
+        "modeling.py",
+        "        scores += score_bias",
+        "        scores += 0.0 * score_bias",
+        "tests/session_engine_test.py -k learned",
+    ),
     "one compilation serves what is decayed and what is not": Bug(
         "optimizers.py",
         "        decayed = self._do_use_weight_decay(name)\n",

@@ -56,7 +56,7 @@ class Compute(NamedTuple):
 
     is_training: bool
     padding_free: bool = False  # token-wise work on real tokens alone; not for static shapes
-    precision: str = "float32"  # or "bfloat16": of the factors of matrix products
+    precision: str = "float32"  # or "bfloat16": of the encoder's matrix products
 
 
 class Column(NamedTuple):

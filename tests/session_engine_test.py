@@ -22,21 +22,24 @@ from training.plan import PlanConfig, make_plan
 from training.session_engine import EngineConfig
 
 
+def task_of(bert_config_file, **changed):
+    inputs = classification.TaskInputs(
+        processor=TextProcessor(labels=["blame", "praise"]),
+        files={},
+        labels=["blame", "praise"],
+        tokenizer=None,
+        vocab_fingerprint="tiny",
+        source_fingerprint=lambda path: path,
+        bert_config=modeling.BertConfig.from_json_file(bert_config_file),
+        max_seq_length=16,
+    )
+    return classification.classification_task(inputs._replace(**changed))
+
+
 @pytest.fixture(scope="module")
 def task(tiny):
-    labels = ["blame", "praise"]
-    return classification.classification_task(
-        classification.TaskInputs(
-            processor=TextProcessor(labels=labels),
-            files={split: os.path.join(tiny.data_dir, split + ".tsv") for split in ("train", "dev", "test")},
-            labels=labels,
-            tokenizer=tokenization.FullTokenizer(tiny.vocab_file),
-            vocab_fingerprint="tiny",
-            source_fingerprint=lambda path: path,
-            bert_config=modeling.BertConfig.from_json_file(tiny.bert_config_file),
-            max_seq_length=16,
-        )
-    )
+    files = {split: os.path.join(tiny.data_dir, split + ".tsv") for split in ("train", "dev", "test")}
+    return task_of(tiny.bert_config_file, files=files, tokenizer=tokenization.FullTokenizer(tiny.vocab_file))
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,15 @@ def run(task, records, folder, plan, resume=None, **settings):
     session_engine.close(engine)
     reader = tf.train.load_checkpoint(checkpoint.prefix_of(str(folder), step))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def losses_and_norms(task, plan, records, steps, **config):
+    """[steps, 2]: the loss and the gradient norm of each update, on the training file's examples in order."""
+    engine = built(task, plan, **config)
+    step = engine.session.make_callable(engine.training, feed_list=[engine.records])
+    results = [step(records["train"].read(np.arange(n * 16, n * 16 + 16))) for n in range(steps)]
+    session_engine.close(engine)
+    return np.array([[result["loss"], result["grad_norm"]] for result in results])
 
 
 def assert_equal(first, second):
@@ -385,26 +397,11 @@ def test_a_model_without_a_trained_head_predicts_nothing(task, records, tmp_path
 
 def test_a_batch_in_parts_is_the_whole_batch(tiny, task, records):
     """Without dropout, with class weights, so that parts weigh differently."""
-    weighed = classification.classification_task(
-        classification.TaskInputs(
-            processor=TextProcessor(labels=["blame", "praise"]),
-            files={},
-            labels=["blame", "praise"],
-            tokenizer=None,
-            vocab_fingerprint="",
-            source_fingerprint=str,
-            bert_config=modeling.BertConfig.from_json_file(tiny.without_dropout),
-            max_seq_length=16,
-            class_weights=[1.0, 5.0],
-        )
-    )
-    found = {}
-    for parts in (1, 2, 8):
-        engine = built(weighed, plan_of(records), gradient_accumulation_steps=parts)
-        step = engine.session.make_callable(engine.training, feed_list=[engine.records])
-        results = [step(records["train"].read(np.arange(n * 16, n * 16 + 16))) for n in range(10)]
-        found[parts] = [[float(result[name]) for name in ("loss", "grad_norm")] for result in results]
-        session_engine.close(engine)
+    weighed = task_of(tiny.without_dropout, class_weights=[1.0, 5.0])
+    plan = plan_of(records)
+    found = {
+        parts: losses_and_norms(weighed, plan, records, 10, gradient_accumulation_steps=parts) for parts in (1, 2, 8)
+    }
     np.testing.assert_allclose(found[2], found[1], rtol=1e-5)
     np.testing.assert_allclose(found[8], found[1], rtol=1e-5)
     with pytest.raises(UserError, match="16 does not divide by 1 replicas × 3 parts"):
@@ -462,25 +459,11 @@ def test_averaged_weights_are_evaluated_and_exported(task, records, tmp_path):
 
 def test_padding_changes_nothing_that_is_learned(tiny, task, records):
     """Without dropout. The batches differ in how much of them is padding."""
-    inputs = classification.TaskInputs(
-        processor=TextProcessor(labels=["blame", "praise"]),
-        files={},
-        labels=["blame", "praise"],
-        tokenizer=None,
-        vocab_fingerprint="",
-        source_fingerprint=str,
-        bert_config=modeling.BertConfig.from_json_file(tiny.without_dropout),
-        max_seq_length=16,
-    )
-    found = {}
-    for padding in ("none", "longest", "fixed"):
-        plan = plan_of(records, num_warmup_steps=0)
-        engine = built(classification.classification_task(inputs), plan, padding=padding)
-        step = engine.session.make_callable(engine.training, feed_list=[engine.records])
-        results = [step(records["train"].read(np.arange(n * 16, n * 16 + 16))) for n in range(5)]
-        found[padding] = [[float(result[name]) for name in ("loss", "grad_norm")] for result in results]
-        session_engine.close(engine)
-    losses = np.array(found["none"])[:, 0]
+    plan, still = plan_of(records, num_warmup_steps=0), task_of(tiny.without_dropout)
+    found = {
+        padding: losses_and_norms(still, plan, records, 5, padding=padding) for padding in ("none", "longest", "fixed")
+    }
+    losses = found["none"][:, 0]
     assert len(set(losses)) == 5 and np.ptp(losses) > 0.01  # it learns
     np.testing.assert_allclose(found["longest"], found["none"], rtol=1e-5)
     np.testing.assert_allclose(found["fixed"], found["none"], rtol=1e-5)

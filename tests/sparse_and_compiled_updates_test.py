@@ -133,6 +133,16 @@ def test_weights_of_a_shape_share_a_compilation_unless_one_alone_is_decayed():
     assert len(functions) == 4 and len(set(functions)) == 2
 
 
+@pytest.mark.skipif(not COMPILES, reason="this TensorFlow, or this device, does not compile updates")
+@pytest.mark.parametrize("name, passes", [("adamw", 1), ("sgd", 0), ("adagrad", 0), ("lazyadam", 0)])
+def test_a_table_whose_rows_rest_is_not_passed_over(name, passes):
+    with tf.Graph().as_default(), tf.variable_scope("", use_resource=True):
+        table = tf.get_variable("table", initializer=start_of(TABLE, 0))
+        (gradient,) = tf.gradients(tf.gather(table, ROWS[0]), table)
+        RuleOptimizer(tf.constant(0.1), RULES[name](), compiled=True).apply_gradients([(gradient, table)])
+        assert len(compiled_functions()) == passes
+
+
 MIRRORED = ("adamw", "lazyadam")
 
 

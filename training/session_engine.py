@@ -41,7 +41,7 @@ class EngineConfig:
     distribution: str = "one_device"  # or "mirrored"
     devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
     padding: str = "none"  # or "longest" of the batch, "fixed" to max_seq_length
-    precision: str = "float32"  # or "bfloat16", of matrix products
+    precision: str = "float32"  # or "bfloat16": of the encoder's matrix products
     xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding
     max_seq_length: int = 128
     gradient_accumulation_steps: int = 1  # parts of a batch, one after the other
