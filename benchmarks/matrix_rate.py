@@ -5,17 +5,20 @@
 The rate is that of one 2048 × 2048 × 2048 product in TensorFlow, the best of 10, measured in turns with the steps. A
 step counts the operations of the matrix products that it must do: of real tokens, with each example's attention at its
 own length, and of the last layer what the first token needs. Reading, softmax, dropout, update: time, no operations.
-Prints a table, writes JSON.
+
+What could be reached: the products of the dense layers alone, forward and backward, at the step's own shapes and one
+after the other. Prints tables, writes JSON.
 """
 
 import argparse
+import collections
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Counter, Dict, List, Sequence, Tuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -43,6 +46,47 @@ def step_operations(lengths: Sequence[int], config: Dict[str, int]) -> int:
         head = 2 * hidden * hidden + 2 * hidden * LABELS  # pooler, classifier
         forward += (layers - 1) * layer + last + head
     return 3 * forward  # a product has two in its gradient, of the same size
+
+
+def dense_products(rows: int, config: Dict[str, int]) -> List[Tuple[Tuple[int, int, int], int]]:
+    """((m, k, n) of a product [m, k] · [k, n], how many a step has) of the dense layers; the last one's are left out.
+
+    A dense layer from `a` to `b` wide is one product forward, and one each for the gradients of its input and kernel.
+    """
+    hidden, inner, layers = (config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    found: Counter[Tuple[int, int, int]] = collections.Counter()
+    for a, b, count in ((hidden, hidden, 4), (hidden, inner, 1), (inner, hidden, 1)):
+        for shape in ((rows, a, b), (rows, b, a), (a, rows, b)):
+            found[shape] += count * (layers - 1)
+    return list(found.items())
+
+
+def measure_products(precision: str, rows: int) -> Dict[str, Any]:
+    """How long the dense layers' products take by themselves, and at what rate."""
+    shapes = dense_products(rows, MINILM)
+    seconds = sum(best_time(precision, *shape) * count for shape, count in shapes)
+    operations = sum(2 * m * k * n * count for (m, k, n), count in shapes)
+    return {"rows": rows, "products, ms": round(seconds * 1000, 1), "GFLOP/s": round(operations / seconds / 1e9, 1)}
+
+
+def best_time(dtype: str, m: int, k: int, n: int) -> float:
+    """Seconds of one product, the best of 10 runs of 10."""
+    with tf.Graph().as_default():
+        random = tf.random_uniform_initializer(-1, 1)
+        a = tf.get_variable("a", [m, k], tf.as_dtype(dtype), random)
+        factors = [tf.get_variable("b{}".format(i), [k, n], tf.as_dtype(dtype), random) for i in range(10)]
+        products: List[Any] = []
+        for factor in factors:
+            with tf.control_dependencies(products[-1:]):
+                products.append(tf.matmul(a, factor).op)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            times = []
+            for _ in range(11):  # the first warms the caches
+                started = time.perf_counter()
+                session.run(products)  # all of them: an operation that nobody reads would be dropped
+                times.append(time.perf_counter() - started)
+    return min(times[1:]) / len(factors)
 
 
 def product_timer(dtype: str) -> Callable[[], float]:
@@ -115,6 +159,15 @@ def main() -> None:
                 ),
                 flush=True,
             )
+        lengths = speed_batches.load(batches_files[TASK])
+        batches = lengths.batches["random"]
+        tokens = statistics.mean(sum(len(lengths.ids[n]) for n in numbers) for numbers in batches)
+        rows = -(-int(tokens) // 32) * 32  # as modeling.py rounds them
+        print("\n| dense layers' products alone | rows | ms a step | GFLOP/s |\n|---|---|---|---|")
+        for precision in TARGETS:
+            alone = measure_products(precision, rows)
+            results.append(dict(alone, side=precision))
+            print("| {} | {rows} | {products, ms} | {GFLOP/s} |".format(precision, **alone), flush=True)
     with open(arguments.results, "w") as file:
         json.dump(results, file, indent=2)
 
