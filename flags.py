@@ -1,29 +1,22 @@
-"""Every flag: its definition, its checks, and the frozen configuration made from it.
+"""Every flag: its definition, and the parsing of a command line.
 
 The one place that touches absl. A flag is a row of a table: name, kind, default, meaning, bounds. Relations between
-flags are checked in `classifier_config`, before anything is read or written. "Given" means given by the user, which is
-not the same as different from the default.
+flags are checked in configuration.py, before anything is read or written. "Given" means given by the user, which is not
+the same as different from the default.
 """
 
-import dataclasses
-import json
-import math
-import os
-import re
 import sys
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Sequence
 
 from absl import flags as absl_flags
 
 from errors import UserError
-from optimization import OptimizerConfig, rule_of
 from optimizers import RULES
 from schedules import DECAY_BEGINS, SCHEDULES
+from tasks import tagging, tagging_data
 from tasks.classification_data import LABEL_TYPES, PROCESSORS
-from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES, PlanConfig
-from training.plan import check as check_plan
-from training.session_engine import EngineConfig
+from tasks.heads import CELLS
+from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES
 
 FLAGS = absl_flags.FLAGS
 
@@ -39,7 +32,7 @@ class Flag(NamedTuple):
     upper: Optional[float] = None
 
 
-_INPUT = [
+_CLASSIFICATION = [
     Flag("task_name", tuple(sorted(PROCESSORS)), None, "What to learn, and how its files are laid out."),
     Flag("data_dir", "string", None, "Folder of the task's train, dev and test files."),
     Flag(
@@ -69,6 +62,52 @@ _INPUT = [
         "What a mistake costs, by class, in training: name=weight,… (1 where not named) or balanced.",
     ),
     Flag("language", "string", "zh", "Of xnli: the language, by the code of its files."),
+]
+_TAGGING = [
+    Flag("train_file", "string", None, "Tagged sentences to train on."),
+    Flag("dev_file", "string", None, "Tagged sentences to evaluate on."),
+    Flag("test_file", "string", None, "Sentences to predict; scored too where they have tags."),
+    Flag(
+        "format",
+        tagging_data.FORMATS,
+        "auto",
+        "columns: a word a line; json: spans by characters; cluener: CLUENER's JSON; text: a text a line, untagged. "
+        "auto: JSON where a file's name says so, else columns; of standard input, text.",
+    ),
+    Flag("tag_column", "string", "last", "Of columns: the tag's, a number from 0, last, or none. The word's is 0."),
+    Flag(
+        "tag_scheme",
+        tagging_data.SCHEMES,
+        "auto",
+        "How tags mark entities; plain: they mark none (any word-level tagging). auto: what a file's tags look like.",
+    ),
+    Flag("tags_file", "string", None, "The tags, one a line, in the order of their ids; else those of train_file."),
+    Flag(
+        "mend_tags",
+        "boolean",
+        False,
+        "Read impossible tags as conlleval does, and of entities that overlap the longer; each case is reported.",
+    ),
+    Flag(
+        "text_units",
+        tagging_data.UNITS,
+        "auto",
+        "What gets a tag each in json, cluener and text. auto: characters where the training words are, else words.",
+    ),
+    Flag("head", tagging.HEADS, "softmax", "What turns vectors into tags."),
+    Flag("lstm_size", "integer", 128, "Of bilstm and bilstm_crf: units a direction.", 1),
+    Flag("lstm_layers", "integer", 1, "Of bilstm and bilstm_crf: how many, one on the other.", 1),
+    Flag("lstm_cell", tuple(sorted(CELLS)), "lstm", "Of bilstm and bilstm_crf: the recurrent cell."),
+    Flag("constrained_decoding", "boolean", False, "Never predict an I- that nothing begins."),
+    Flag(
+        "doc_stride",
+        "integer",
+        None,
+        "Pieces between the beginnings of a long sentence's windows; half of their room if not given.",
+        1,
+    ),
+]
+_INPUT = [
     Flag("bert_config_file", "string", None, "JSON file of the model's sizes; belongs to init_checkpoint."),
     Flag("vocab_file", "string", None, "WordPiece vocabulary; belongs to init_checkpoint."),
     Flag("spm_model_file", "string", None, "SentencePiece model, for a BERT trained on one; instead of vocab_file."),
@@ -79,7 +118,12 @@ _INPUT = [
     Flag("cache_dir", "string", None, "Folder of the record cache; output_dir/cache if not given."),
     Flag("skip_bad_lines", "integer", 0, "Lines of a file that may be left out because they cannot be read.", 0),
     Flag("predict_file", "string", None, "File to predict, - for standard input; the task's test file if not given."),
-    Flag("predict_output", "string", None, "Where predictions go; output_dir/predictions.tsv if not given."),
+    Flag(
+        "predict_output",
+        "string",
+        None,
+        "Where predictions go; output_dir/predictions.tsv (of tags: .conll, and .jsonl beside it) if not given.",
+    ),
 ]
 _PHASES = [
     Flag("do_train", "boolean", False, "Train."),
@@ -253,47 +297,64 @@ _TPU = [
     Flag("iterations_per_loop", "integer", 1000, "With use_tpu: steps in one call of the TPU.", 1),
 ]
 
-GROUPS: Dict[str, List[Flag]] = {
-    "What to do": _PHASES,
-    "Task and data": _INPUT,
+_TRAINING: Dict[str, List[Flag]] = {
     "How long, and how fast it learns": _LENGTH,
     "The update": _UPDATE,
     "Where weights come from, and continuing": _WEIGHTS,
     "Evaluation and engine": _ENGINE,
     "TPU (upstream's flags)": _TPU,
 }
+# By script, title of a group → its flags.
+GROUPS: Dict[str, Dict[str, List[Flag]]] = {
+    "run_classifier": {
+        "What to do": _PHASES,
+        "Task": _CLASSIFICATION,
+        "Data and model": _INPUT,
+        **_TRAINING,
+    },
+    "run_ner": {
+        "What to do": _PHASES,
+        "Tagging": _TAGGING,
+        "Data and model": _INPUT,
+        **_TRAINING,
+    },
+}
+
+
+def flags_of(script: str) -> List[Flag]:
+    return [flag for group in GROUPS[script].values() for flag in group]
 
 
 # --- registering and parsing ------------------------------------------------------------------------------------------
 
 
 def _meaning(flag: Flag) -> str:
-    return flag.meaning if flag.default in (None, "") else "{} Default: {}.".format(flag.meaning, _text(flag.default))
+    return flag.meaning if flag.default in (None, "") else "{} Default: {}.".format(flag.meaning, text_of(flag.default))
 
 
-def _text(default: Any) -> str:
-    return str(default).lower() if isinstance(default, bool) else str(default)
+def text_of(value: Any) -> str:
+    """As the command line has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def register(script: str) -> None:
-    """Defines the flags of run_classifier for `script` (its file's name without .py). A second call changes nothing."""
-    for group in GROUPS.values():
-        for flag in group:
-            if flag.name in FLAGS and FLAGS.find_module_defining_flag(flag.name) == script:
-                continue
-            known: Dict[str, Any] = {"flag_values": FLAGS, "module_name": script}
-            if isinstance(flag.kind, tuple):
-                parser: Any = absl_flags.EnumParser(list(flag.kind), case_sensitive=False)
-                absl_flags.DEFINE(parser, flag.name, flag.default, _meaning(flag), serializer=_SERIALIZER, **known)
-            elif flag.kind == "boolean":
-                absl_flags.DEFINE_boolean(flag.name, flag.default, _meaning(flag), **known)
-            elif flag.kind == "list":
-                absl_flags.DEFINE_list(flag.name, flag.default, _meaning(flag), **known)
-            elif flag.kind == "string":
-                absl_flags.DEFINE_string(flag.name, flag.default, _meaning(flag), **known)
-            else:
-                define: Any = absl_flags.DEFINE_integer if flag.kind == "integer" else absl_flags.DEFINE_float
-                define(flag.name, flag.default, _meaning(flag), lower_bound=flag.lower, upper_bound=flag.upper, **known)
+    """Defines the flags of a script, a key of GROUPS. Those that another script has defined, or a call before, stay."""
+    for flag in flags_of(script):
+        if flag.name in FLAGS and FLAGS.find_module_defining_flag(flag.name) in GROUPS:
+            continue
+        known: Dict[str, Any] = {"flag_values": FLAGS, "module_name": script}
+        if isinstance(flag.kind, tuple):
+            parser: Any = absl_flags.EnumParser(list(flag.kind), case_sensitive=False)
+            absl_flags.DEFINE(parser, flag.name, flag.default, _meaning(flag), serializer=_SERIALIZER, **known)
+        elif flag.kind == "boolean":
+            absl_flags.DEFINE_boolean(flag.name, flag.default, _meaning(flag), **known)
+        elif flag.kind == "list":
+            absl_flags.DEFINE_list(flag.name, flag.default, _meaning(flag), **known)
+        elif flag.kind == "string":
+            absl_flags.DEFINE_string(flag.name, flag.default, _meaning(flag), **known)
+        else:
+            define: Any = absl_flags.DEFINE_integer if flag.kind == "integer" else absl_flags.DEFINE_float
+            define(flag.name, flag.default, _meaning(flag), lower_bound=flag.lower, upper_bound=flag.upper, **known)
 
 
 _SERIALIZER: Any = absl_flags.ArgumentSerializer()
@@ -301,7 +362,7 @@ _SERIALIZER: Any = absl_flags.ArgumentSerializer()
 
 def help_text(script: str, description: str) -> str:
     lines = [description, "", "usage: python {}.py --flag=value …".format(script)]
-    for title, group in GROUPS.items():
+    for title, group in GROUPS[script].items():
         lines += ["", title]
         for flag in group:
             values = " ({})".format(" | ".join(flag.kind)) if isinstance(flag.kind, tuple) else ""
@@ -309,9 +370,8 @@ def help_text(script: str, description: str) -> str:
     return "\n".join(lines)
 
 
-def run(main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:
+def run(script: str, main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:
     """Parses the command line, calls main, and exits: 0 done, 2 a mistake of the user's."""
-    script = os.path.splitext(os.path.basename(argv[0]))[0]
     if any(argument in ("--help", "-h", "-help", "-?", "--helpfull", "--helpshort") for argument in argv[1:]):
         print(help_text(script, description))
         sys.exit(0)
@@ -319,6 +379,7 @@ def run(main: Callable[[], None], argv: Sequence[str], description: str) -> NoRe
         rest = FLAGS(list(argv))
         if rest[1:]:
             raise UserError("{!r} is not a flag. Write --name=value.".format(rest[1]))
+        _refuse_flags_of_others(script)
         main()
     except (absl_flags.Error, UserError) as error:
         print("{}: error: {}".format(script, error), file=sys.stderr)
@@ -326,359 +387,18 @@ def run(main: Callable[[], None], argv: Sequence[str], description: str) -> NoRe
     sys.exit(0)
 
 
+def _refuse_flags_of_others(script: str) -> None:
+    """Of a process that has imported more than one script; elsewhere absl does not know them."""
+    own = {flag.name for flag in flags_of(script)}
+    for flag in (flag for other in GROUPS for flag in flags_of(other)):
+        if flag.name not in own and flag.name in FLAGS and given(flag.name):
+            raise UserError("--{} is no flag of {}.py. Leave it out.".format(flag.name, script))
+
+
 def given(name: str) -> bool:
     return bool(FLAGS[name].present)
 
 
-def given_flags() -> List[str]:
+def given_flags(script: str) -> List[str]:
     """The flags that the user gave, one `--name=value` a line of a flagfile."""
-    names = [flag.name for group in GROUPS.values() for flag in group if given(flag.name)]
-    return [FLAGS[name].serialize() for name in names]
-
-
-def _if_given(name: str) -> Any:
-    return FLAGS[name].value if given(name) else None
-
-
-# --- configuration ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which text becomes which features. None where neither a flag nor the model's folder says."""
-
-    task_name: Optional[str]
-    data_dir: Optional[str]
-    text_columns: Tuple[str, ...]
-    label_column: Optional[str]
-    label_type: str
-    labels: Tuple[str, ...]
-    class_weights: Tuple[str, ...]
-    language: str
-    bert_config_file: Optional[str]
-    vocab_file: Optional[str]
-    spm_model_file: Optional[str]
-    do_lower_case: bool
-    max_seq_length: int
-    max_train_examples: Optional[int]
-    max_eval_examples: Optional[int]
-    cache_dir: Optional[str]
-    skip_bad_lines: int
-    predict_file: Optional[str]
-    predict_output: Optional[str]
-
-
-@dataclass(frozen=True)
-class WeightsConfig:
-    init_checkpoint: Optional[str]
-    from_scratch: bool
-    output_dir: Optional[str]
-    model_dir: Optional[str]
-    checkpoint: Optional[str]
-    resume_mode: str
-    allow_plan_change: bool
-    reset_head: bool
-
-
-@dataclass(frozen=True)
-class ClassifierConfig:
-    do_train: bool
-    do_eval: bool
-    do_predict: bool
-    dry_run: bool
-    check_data: bool
-    best_metric: Optional[str]
-    data: DataConfig
-    plan: PlanConfig
-    optimizer: OptimizerConfig
-    weights: WeightsConfig
-    engine: EngineConfig
-
-
-# The flags of a model's files, and what the files are called in its folder.
-MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
-
-# What config.json of a model's folder says of its input, unless the command does. A text that is read otherwise than
-# the training text gives noise, so of some the command may not say another thing.
-_SAVED = ("task_name", "language", "text_columns", "label_column", "label_type", "do_lower_case", "max_seq_length")
-_FIXED = ("label_type", "do_lower_case")
-
-
-def _from_model(folder: Optional[str]) -> Dict[str, Any]:
-    """What a trained model's folder says of its own input: the values of the flags that need not be given with it."""
-    found: Dict[str, Any] = {}
-    if folder is None:
-        return found
-    path = os.path.join(folder, "config.json")
-    if os.path.exists(path):
-        try:
-            with open(path, encoding="utf-8") as file:
-                data = json.load(file)["data"]
-            found = {name: data[name] for name in _SAVED if name in data}
-        except (ValueError, KeyError, TypeError):
-            raise UserError("{}: not the config.json of a run. Restore it from a copy.".format(path)) from None
-        found["text_columns"] = tuple(found.get("text_columns", ()))
-        for name in _FIXED:
-            _require(
-                name not in found or not given(name) or FLAGS[name].value == found[name],
-                "--{}={}: the model in {} was trained with {}. Leave the flag out.".format(
-                    name, _text(FLAGS[name].value), folder, _text(found.get(name))
-                ),
-            )
-    tokenizer_given = given("vocab_file") or given("spm_model_file")
-    for name, base in MODEL_FILES.items():
-        if os.path.exists(os.path.join(folder, base)) and (name == "bert_config_file" or not tokenizer_given):
-            found[name] = os.path.join(folder, base)
-    return {name: value for name, value in found.items() if not given(name)}
-
-
-def _devices() -> Tuple[str, ...]:
-    names = tuple(name.strip().lower().lstrip("/") for name in FLAGS.devices if name.strip())
-    for name in names:
-        kind, _, number = name.partition(":")
-        if kind not in ("cpu", "gpu") or not number.isdigit():
-            raise UserError("--devices: {!r} is not a device. Write cpu:0 or gpu:0, separated by commas.".format(name))
-    if len(names) > 1 and FLAGS.distribution == "one_device":
-        raise UserError("--devices names {} devices: pass --distribution=mirrored, or name one.".format(len(names)))
-    if len(set(names)) != len(names):
-        raise UserError("--devices names a device twice.")
-    return names
-
-
-def _padding() -> str:
-    if not FLAGS.xla:
-        return str(FLAGS.padding)
-    _require(
-        not given("padding") or FLAGS.padding == "fixed",
-        "--xla: every other shape would be compiled anew. Give --padding=fixed, or leave --padding out.",
-    )
-    return "fixed"
-
-
-def _profile_steps() -> Tuple[int, ...]:
-    given_parts = _parts("profile_steps")
-    if not given_parts:
-        return ()
-    _require(FLAGS.do_train, "--profile_steps traces updates: give it with --do_train.")
-    steps = tuple(int(part) for part in given_parts if part.isdecimal())
-    _require(
-        len(steps) == len(given_parts) == 2 and 1 <= steps[0] <= steps[1],
-        "--profile_steps={}: not a first and a last update, counted from 1. Write for example 10,12.".format(
-            ",".join(given_parts)
-        ),
-    )
-    return steps
-
-
-def _parts(name: str) -> Tuple[str, ...]:
-    """Of a flag that is a list."""
-    return tuple(part.strip() for part in list(FLAGS[name].value or ()))
-
-
-def _numbers(name: str, kind: Callable[[str], Any]) -> Tuple[Any, ...]:
-    """Of a flag that is a list of numbers. Raises UserError for another thing."""
-    try:
-        found = tuple(kind(part) for part in _parts(name))
-    except ValueError:
-        raise UserError("--{}={}: not a list of numbers.".format(name, ",".join(_parts(name)))) from None
-    _require(
-        all(0 <= number < float("inf") for number in found), "--{}: a number is below 0 or not finite.".format(name)
-    )
-    return found
-
-
-def _patterns(name: str) -> Tuple[str, ...]:
-    """Of a flag that is a list of regular expressions. Raises UserError for what is none."""
-    for part in _parts(name):
-        _require_pattern(name, part)
-    return _parts(name)
-
-
-def _require_pattern(name: str, pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise UserError("--{}: {!r} is not a regular expression ({}).".format(name, pattern, error)) from None
-
-
-def _multipliers() -> Tuple[Tuple[str, float], ...]:
-    found = []
-    for part in _parts("lr_multipliers"):
-        pattern, _, factor = part.rpartition("=")
-        try:
-            number = float(factor)
-        except ValueError:
-            number = -1.0
-        _require(
-            bool(pattern) and 0 < number < float("inf"),
-            "--lr_multipliers: {!r} is not pattern=factor with a factor above 0. To leave variables as they are, name "
-            "them in --freeze.".format(part),
-        )
-        _require_pattern("lr_multipliers", pattern)
-        found.append((pattern, number))
-    return tuple(found)
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UserError(message)
-
-
-def classifier_config() -> ClassifierConfig:
-    """The parsed flags as frozen slices. Raises UserError for relations that do not hold."""
-    f = FLAGS
-    for flag in (flag for group in GROUPS.values() for flag in group if flag.kind == "float"):
-        value = f[flag.name].value
-        _require(
-            value is None or math.isfinite(value), "--{}={}: not a finite number. Give one.".format(flag.name, value)
-        )
-    for name in ("adam_beta1", "adam_beta2", "momentum"):
-        _require(f[name].value != 1, "--{}=1: an average that takes in nothing new. Give less.".format(name))
-    _require(
-        f.do_train or f.do_eval or f.do_predict or f.dry_run or f.check_data,
-        "Nothing to do: pass at least one of --do_train, --do_eval, --do_predict, --dry_run, --check_data.",
-    )
-    _require(not (f.dry_run and f.check_data), "--dry_run and --check_data were both given. Give one.")
-    _require(
-        f.predict_file != "-" or f.do_predict and not f.do_train,
-        "--predict_file=-: standard input is predicted by a command of its own: --do_predict and --model_dir.",
-    )
-    _require(not f.use_tpu, "--use_tpu: this version does not train on TPUs. Run without it.")
-    for flag in _TPU[1:]:
-        _require(not given(flag.name) or f.use_tpu, "--{} is read only with --use_tpu. Leave it out.".format(flag.name))
-    model: Dict[str, Any] = {}
-    _require(
-        f.lr_schedule != "piecewise" or not given("learning_rate"),
-        "--lr_schedule=piecewise takes its rates from --lr_values: leave --learning_rate out.",
-    )
-    _require(f.learning_rate > 0, "--learning_rate=0: nothing would be learned. Give a positive rate.")
-    _require(
-        not (f.vocab_file and f.spm_model_file), "--vocab_file and --spm_model_file were both given. Give the model's."
-    )
-    if f.check_data:
-        model = _from_model(f.model_dir)
-        _require(bool(f.data_dir or f.predict_file), "--data_dir (or --predict_file) is needed to check data.")
-    elif f.do_train or f.dry_run:
-        for name in ("task_name", "data_dir", "bert_config_file", "output_dir"):
-            _require(getattr(f, name) is not None, "--{} is needed to train.".format(name))
-        _require(
-            f.model_dir is None, "--model_dir is for evaluation and prediction; a run that trains uses --output_dir."
-        )
-        _require(
-            not (f.from_scratch and f.init_checkpoint),
-            "--from_scratch and --init_checkpoint were both given. Give one.",
-        )
-        _require(
-            f.resume_mode != "weights" or bool(f.init_checkpoint),
-            "--resume_mode=weights needs --init_checkpoint: the run, or checkpoint, whose weights it starts from.",
-        )
-    else:
-        _require(not given("class_weights"), "--class_weights weighs what is learned: give it with --do_train.")
-        _require(bool(f.model_dir or f.output_dir), "Pass --model_dir (or --output_dir): the folder of a trained run.")
-        _require(not f.do_eval or f.data_dir is not None, "--data_dir is needed to evaluate.")
-        _require(
-            not f.do_predict or bool(f.data_dir or f.predict_file),
-            "--predict_file (or --data_dir) is needed to predict.",
-        )
-        model = _from_model(f.model_dir or f.output_dir)
-    lists = {name: _parts(name) for name in ("text_columns", "labels", "class_weights")}
-    data = _filled(DataConfig, **dict(lists, **model))
-    _check_task(data)
-    _require(
-        not given("lookahead_alpha") or bool(f.lookahead_steps) or f.optimizer == "ranger",
-        "--lookahead_alpha is read with --lookahead_steps, or ranger. Leave it out.",
-    )
-    for name in ("lookahead_alpha", "layerwise_lr_decay", "plateau_factor", "adam_epsilon"):
-        _require(f[name].value != 0, "--{}=0: it would stop training, or divide by 0. Give more.".format(name))
-    _require(f.plateau_factor != 1, "--plateau_factor=1: the rate would never be reduced. Give less.")
-    _require(
-        not (f.do_train or f.dry_run) or f.train_batch_size % f.gradient_accumulation_steps == 0,
-        "--train_batch_size={} does not divide by {} parts (--gradient_accumulation_steps). Give a multiple.".format(
-            f.train_batch_size, f.gradient_accumulation_steps
-        ),
-    )
-    _require(f.ema_decay < 1.0, "--ema_decay=1: the average would never move. Give for example 0.99.")
-    optimizer = _filled(
-        OptimizerConfig,
-        no_decay_patterns=_patterns("no_decay_patterns"),
-        no_decay_patterns_given=given("no_decay_patterns"),
-        lr_multipliers=_multipliers(),
-        freeze=_patterns("freeze"),
-    )
-    rule_of(optimizer)  # finds numbers that the rule does not read
-    plan = _filled(
-        PlanConfig,
-        num_train_epochs=_if_given("num_train_epochs"),
-        warmup_proportion=_if_given("warmup_proportion"),
-        eval_every_epochs=_if_given("eval_every_epochs"),
-        lr_boundaries=_numbers("lr_boundaries", int),
-        lr_values=_numbers("lr_values", float),
-    )
-    if f.do_train or f.dry_run:
-        check_plan(plan)
-    return ClassifierConfig(
-        do_train=f.do_train,
-        do_eval=f.do_eval,
-        do_predict=f.do_predict,
-        dry_run=f.dry_run,
-        check_data=f.check_data,
-        best_metric=f.best_metric,
-        data=data,
-        plan=plan,
-        optimizer=optimizer,
-        weights=_filled(WeightsConfig),
-        engine=_filled(
-            EngineConfig,
-            devices=_devices(),
-            padding=_padding(),
-            profile_steps=_profile_steps(),
-            max_seq_length=model.get("max_seq_length", f.max_seq_length),
-        ),
-    )
-
-
-# Flags of one task_name alone.
-_OF_TASK = {
-    "text": ("text_columns", "label_column", "label_type", "labels"),
-    "xnli": ("language",),
-}
-
-
-def _check_task(data: DataConfig) -> None:
-    """The flags that say what the data is. Raises UserError for relations that do not hold."""
-    folder = FLAGS.model_dir or FLAGS.output_dir
-    _require(data.task_name is not None, "--task_name is needed: {} has no config.json that says it.".format(folder))
-    for task, names in _OF_TASK.items():
-        for name in names:
-            _require(
-                task == data.task_name or not given(name),
-                "--{} is of --task_name={}, not of {}. Leave it out.".format(name, task, data.task_name),
-            )
-    _require(
-        bool(data.vocab_file or data.spm_model_file),
-        "--vocab_file (or --spm_model_file) is needed: it says what the model's input ids are.",
-    )
-    _require(
-        data.task_name != "ax" or not (FLAGS.do_train or FLAGS.dry_run),
-        "--task_name=ax has no training data: train mnli, then predict ax with --model_dir.",
-    )
-    _require(
-        len(data.text_columns) <= 2 and len(set(data.text_columns)) == len(data.text_columns),
-        "--text_columns={}: name one column, or two different ones.".format(",".join(data.text_columns)),
-    )
-    _require(
-        len(set(data.labels)) == len(data.labels) != 1,
-        "--labels={}: name two or more different classes.".format(",".join(data.labels)),
-    )
-    label_type = data.label_type if data.task_name == "text" else PROCESSORS[data.task_name or ""].label_type
-    for name in ("labels", "class_weights"):
-        _require(
-            not getattr(data, name) or label_type != "regression",
-            "--{}: a number is learned, which has no classes. Leave it out.".format(name),
-        )
-
-
-def _filled(kind: Any, **values: Any) -> Any:
-    """A slice of configuration: each field from `values`, else from the flag of its name."""
-    names = [field.name for field in dataclasses.fields(kind)]
-    return kind(**{name: values[name] if name in values else FLAGS[name].value for name in names})
+    return [FLAGS[flag.name].serialize() for flag in flags_of(script) if given(flag.name)]

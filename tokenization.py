@@ -180,6 +180,25 @@ class BasicTokenizer:
         return whitespace_tokenize(" ".join(words))
 
 
+def word_places(text: str) -> List[Tuple[int, int]]:
+    """[start, end) of the words that BasicTokenizer parts cased text into, control characters within them included."""
+    places: List[Tuple[int, int]] = []
+    start = end = 0  # of the word that is being read; the same where none is
+    for number, character in enumerate(text + " "):
+        written = _apart(_cleaned(character))
+        if not written:
+            continue
+        if not written[0].isspace():
+            start, end = (start if start < end else number), number + 1
+            continue
+        if start < end:
+            places.append((start, end))
+            start = end
+        if written.strip():
+            places.append((number, number + 1))
+    return places
+
+
 _UNDECIDED = "\ufffd"  # cleaning removes this character, so it is free to say: look at the neighbours
 
 

@@ -139,6 +139,42 @@ BUGS = {
         "zip(found, np.split(np.sort(numbers), ends[:-1]))",
         "tests/session_engine_test.py -k file_order",
     ),
+    "tags are shifted by one piece": Bug(
+        "tasks/tagging.py",
+        '            "tag_ids": tags + [0],',
+        '            "tag_ids": tags[1:] + [0, 0],',
+        "tests/tagging_test.py -k first_piece",
+    ),
+    "padding counts as O": Bug(
+        "tasks/tagging.py",
+        "    counted = tf.cast(tf.equal(roles, _COUNTED), tf.float32)",
+        "    counted = tf.ones_like(roles, tf.float32)",
+        "tests/tagging_test.py -k squashing",
+    ),
+    "logits go through tanh": Bug(
+        "tasks/heads.py",
+        "    logits = tf.reshape(tf.cast(logits, tf.float32), [batch_size, length, tags])",
+        "    logits = tf.reshape(tf.tanh(logits), [batch_size, length, tags])",
+        "tests/tagging_test.py -k squashing",
+    ),
+    "the head drops out at evaluation": Bug(
+        "tasks/tagging.py",
+        "    dropout_prob = inputs.bert_config.hidden_dropout_prob if compute.is_training else 0.0",
+        "    dropout_prob = inputs.bert_config.hidden_dropout_prob",
+        "tests/tagging_test.py -k dropout_is_off",
+    ),
+    "what does not fit a window is cut off": Bug(
+        "tasks/tagging.py",
+        "    while end < words:",
+        "    while not shown:",
+        "tests/tagging_test.py -k first_piece",
+    ),
+    "a window in mid-sentence begins a sentence": Bug(
+        "tasks/heads.py",
+        "    first = tf.one_hot(tf.where_v2(words.starts, 0, -1), length)",
+        "    first = tf.one_hot(tf.zeros_like(words.lengths), length)",
+        "tests/tagging_test.py -k mid_sentence",
+    ),
     "the second replica is not restored": Bug(
         "training/session_engine.py",
         "in engine.strategy.experimental_local_results(variables[name]):",

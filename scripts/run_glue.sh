@@ -17,6 +17,7 @@
 #           SST-2 .898; all-MiniLM-L6-v2, one seed, the last checkpoint
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/resumable.sh"
 tasks=${1:-all} seeds=${2:-1}
 shift $(($# < 2 ? $# : 2))
 glue=${GLUE_DIR:-$ROOT/glue} model=${BERT_DIR:-$ROOT/quickstart/model} runs=${RUNS_DIR:-$ROOT/runs/glue}
@@ -36,23 +37,6 @@ folder_of() {
   esac
 }
 
-# run NAME ARGUMENT…: the command, unless it was finished; notes how many seconds all its tries took.
-run() {
-  local output=$runs/$1 status=0 started=$SECONDS before
-  shift
-  before=$(cat "$output/seconds" 2>/dev/null || echo 0)
-  if [ "$(head -n 1 "$output/done" 2>/dev/null)" = "$*" ]; then
-    echo "$output is done."
-    return
-  fi
-  echo "== ${output##*/}"
-  mkdir -p "$output"
-  "$PYTHON" run_classifier.py "$@" --output_dir="$output" || status=$?
-  echo $((before + SECONDS - started)) >"$output/seconds"
-  [ "$status" = 0 ] || exit "$status"
-  echo "$*" >"$output/done"
-}
-
 for seed in $seeds; do
   for task in $tasks; do
     data=$glue/$(folder_of "$task")
@@ -61,10 +45,10 @@ for seed in $seeds; do
     elif [ "$task" = ax ] && [ ! -f "$runs/mnli-seed$seed/done" ]; then
       echo "SKIPPED ax: it is predicted by a model of mnli; run mnli first."
     elif [ "$task" = ax ]; then
-      run "ax-seed$seed" --task_name=ax --data_dir="$data" --do_predict --model_dir="$runs/mnli-seed$seed" --checkpoint=last
+      resumable run_classifier.py "ax-seed$seed" --task_name=ax --data_dir="$data" --do_predict --model_dir="$runs/mnli-seed$seed" --checkpoint=last
     else
       # A few rows of the official QQP lack columns.
-      run "$task-seed$seed" --task_name="$task" --data_dir="$data" --do_train --do_eval --do_predict --checkpoint=last \
+      resumable run_classifier.py "$task-seed$seed" --task_name="$task" --data_dir="$data" --do_train --do_eval --do_predict --checkpoint=last \
         --bert_config_file="$model/bert_config.json" --vocab_file="$model/vocab.txt" \
         --init_checkpoint="$model/bert_model.ckpt" --seed="$seed" --keep_checkpoint_max=1 --eval_batch_size=32 \
         --predict_batch_size=32 --log_every_steps=50 --skip_bad_lines=$([ "$task" = qqp ] && echo 100 || echo 0) "$@"

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Dict, List
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
@@ -12,9 +13,16 @@ from training import files
 
 
 def flags_table() -> str:
-    lines = ["# Flags of run_classifier.py", "", "Made by `scripts/write_flags_table.py` from flags.py."]
-    for title, group in flags.GROUPS.items():
-        lines += ["", "## " + title, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
+    lines = ["# Flags", "", "Made by `scripts/write_flags_table.py` from flags.py."]
+    scripts: Dict[str, List[str]] = {}
+    groups = {}
+    for script in flags.GROUPS:
+        for title, group in flags.GROUPS[script].items():
+            scripts.setdefault(title, []).append(script + ".py")
+            groups[title] = group
+    for title, group in groups.items():
+        of = "" if len(scripts[title]) == len(flags.GROUPS) else " (" + scripts[title][0] + ")"
+        lines += ["", "## " + title + of, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
         for flag in group:
             values = ", ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind
             default = "" if flag.default in (None, "") else str(flag.default)

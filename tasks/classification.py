@@ -122,14 +122,6 @@ def classification_task(inputs: TaskInputs) -> Task:
         gold = np.array(predictions["label_ids"]).astype(found.dtype)
         return {name: float(metrics.METRICS[name](found, gold)) for name in inputs.processor.metrics}
 
-    def prediction_table(
-        split: str, predictions: Predictions, file_ids: Sequence[str]
-    ) -> Tuple[List[str], List[List[str]]]:
-        rows = [[i, label_type.shown(v, inputs.labels)] for i, v in zip(file_ids, label_type.predicted(predictions))]
-        for row, probabilities in zip(rows, predictions.get("probabilities", [])):
-            row += ["{:.6f}".format(probability) for probability in probabilities]
-        return ["id", "prediction"] + list(inputs.labels), rows
-
     return Task(
         name=type(inputs.processor).__name__,
         columns={
@@ -143,7 +135,6 @@ def classification_task(inputs: TaskInputs) -> Task:
         fingerprint=fingerprint,
         build=build,
         score=score,
-        prediction_table=prediction_table,
         labels=tuple(inputs.labels),
         best_metric=inputs.processor.best_metric,
         head_variables=("output_weights", "output_bias"),
@@ -194,6 +185,17 @@ def _build(inputs: TaskInputs, batch: Dict[str, Any], compute: Compute) -> Outpu
     label_type = LABEL_TYPES[inputs.processor.label_type]
     loss, weight, predictions = label_type.outputs(logits, gold, inputs.class_weights if is_training else None)
     return Outputs(loss=loss, weight=weight, predictions=dict(predictions, label_ids=gold))
+
+
+def prediction_table(
+    label_type: str, labels: Sequence[str], predictions: Predictions, file_ids: Sequence[str]
+) -> Tuple[List[str], List[List[str]]]:
+    """(header, rows) of the prediction file; `file_ids` are the examples' ids in file order."""
+    kind = LABEL_TYPES[label_type]
+    rows = [[i, kind.shown(value, labels)] for i, value in zip(file_ids, kind.predicted(predictions))]
+    for row, probabilities in zip(rows, predictions.get("probabilities", [])):
+        row += ["{:.6f}".format(probability) for probability in probabilities]
+    return ["id", "prediction"] + list(labels), rows
 
 
 def confusion(label_type: str, labels: Sequence[str], predictions: Predictions) -> List[List[int]]:

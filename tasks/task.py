@@ -6,7 +6,7 @@ engine trains sentence classification, regression and tagging, and the same task
 The life of an example: `read` yields it from a file, `featurize` turns it into a feature (column name -> list of
 numbers) and the facts that the data report is made from, the feature cache stores both, the input pipeline batches
 records into tensors, `build` turns a batch into losses and predictions, `score` turns the predictions of a whole split
-into metrics, `prediction_table` turns them into rows for people.
+into metrics.
 """
 
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
@@ -25,6 +25,7 @@ class BadLines:
     def __init__(self, allowed: int) -> None:
         self.allowed = allowed
         self.messages: List[str] = []
+        self.mended: List[str] = []  # what is wrong with lines that were read all the same
 
     def add(self, error: UserError) -> None:
         """Raises the error where no more lines may be left out."""
@@ -89,13 +90,12 @@ class Task(NamedTuple):
 
     read(split, bad_lines) yields examples in file order; a line that cannot be read goes to bad_lines, which raises
         UserError with file:line where no more may be left out. An example has an `example_id`.
-    featurize(examples) gives the feature and the facts of each; per-token columns all have the same length.
+    featurize(examples) gives the feature and the facts of each, in order; with splits_examples, of each at least one.
+        The per-token columns of a feature all have the same length.
     fingerprint(split) gives everything that decides the bytes of the split's records (files, vocabulary, lengths).
     build(batch, compute) makes the graph; batch has a tensor a column and `input_mask` [B, S]. It is called once a
         replica and mode and shares its variables by name.
     score(split, predictions) gives metric name -> value over the whole split.
-    prediction_table(split, predictions, file_ids) gives (header, rows) for the prediction file; `file_ids` are the
-        examples' ids in file order.
     """
 
     name: str
@@ -106,7 +106,6 @@ class Task(NamedTuple):
     fingerprint: Callable[[str], Dict[str, Any]]
     build: Callable[[Dict[str, Any], Compute], Outputs]
     score: Callable[[str, Predictions], Dict[str, float]]
-    prediction_table: Callable[[str, Predictions, Sequence[str]], Tuple[List[str], List[List[str]]]]
     labels: Tuple[str, ...]  # class or tag names in id order; empty for regression
     best_metric: str  # the name, among those of `score`, that picks the best checkpoint; larger is better
     head_variables: Tuple[
@@ -114,4 +113,5 @@ class Task(NamedTuple):
     ]  # name prefixes of what is not pre-trained; without them there is nothing to predict with
     per_token_predictions: Tuple[str, ...] = ()
     max_tokens: int = 0  # what featurize cuts an example to; 0: nothing is cut
+    splits_examples: bool = False  # whether an example may be several records
     skip_bad_lines: int = 0  # how many lines of a file may be left out

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import zlib
-from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from errors import UserError
 from tasks.task import BadLines
@@ -55,11 +55,9 @@ def rows(path: str, bad_lines: Optional[BadLines] = None) -> Iterator[Row]:
 def lines(path: str, bad_lines: BadLines) -> Iterator[Tuple[int, str]]:
     """(line number from 1, text with its line end). Blank lines at the end are dropped, others are bad lines."""
     blank_from = blanks = 0
-    for number, raw in _raw_lines(path):
-        try:
-            text = _decoded(raw, path, number)
-        except UserError as error:
-            bad_lines.add(error)
+    for number, text in lines_or_errors(path):
+        if isinstance(text, UserError):
+            bad_lines.add(text)
             continue
         if not text.strip(" \r\n"):
             blank_from, blanks = (blank_from if blanks else number), blanks + 1
@@ -68,6 +66,15 @@ def lines(path: str, bad_lines: BadLines) -> Iterator[Tuple[int, str]]:
             bad_lines.add(_blank(path, blank))
         blanks = 0
         yield number, text
+
+
+def lines_or_errors(path: str) -> Iterator[Tuple[int, Union[str, UserError]]]:
+    """(line number from 1, text with its line end, or what is wrong with it) of every line, blank ones too."""
+    for number, raw in _raw_lines(path):
+        try:
+            yield number, _decoded(raw, path, number)
+        except UserError as error:
+            yield number, error
 
 
 def _blank(path: str, line: int) -> UserError:
@@ -84,9 +91,7 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
     except OSError as error:
         if path.endswith(".gz") and error.errno is None:  # gzip's own: a wrong magic number or checksum
             raise UserError("{}: no whole gzip file ({}). Make it again.".format(path, error)) from None
-        raise UserError(
-            "{}: cannot be read ({}). Check --data_dir or --predict_file.".format(path, error.strerror)
-        ) from None
+        raise UserError("{}: cannot be read ({}). Check the path.".format(path, error.strerror)) from None
 
 
 def _raw_lines(path: str) -> Iterator[Tuple[int, bytes]]:
@@ -228,6 +233,15 @@ def _csv_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
             bad_lines.add(_blank(path, blank))
         blanks = []
         yield Row(path, feed.first, cells)
+
+
+def is_json_lines(path: str) -> bool:
+    """Whether the first line is a JSON object."""
+    with open(path, "rb") as file:
+        try:
+            return isinstance(json.loads(file.readline(LONGEST_LINE_BYTES).decode("utf-8-sig")), dict)
+        except (ValueError, RecursionError):
+            return False
 
 
 def ending_for(path: str, text_columns: Sequence[str]) -> str:

@@ -162,7 +162,7 @@ BAD_MODELS = [
     ({CONFIG: config(hidden_size="big")}, {}, r"bert_config.json: hidden_size='big' is not a positive whole number"),
     ({CONFIG: config(num_hidden_layers=0)}, {}, r"bert_config.json: num_hidden_layers=0 is not a positive"),
     ({CONFIG: config(hidden_dropout_prob=1.5)}, {}, r"bert_config.json: hidden_dropout_prob=1.5 is not"),
-    ({CONFIG: config(type_vocab_size=1)}, {}, r"bert_config.json: type_vocab_size=1, but a pair of texts needs 2"),
+    ({CONFIG: config(type_vocab_size=1)}, {}, r"bert_config.json: type_vocab_size=1, but 2 are needed"),
     ({}, {"max_seq_length": 33}, r"--max_seq_length=33: .* has max_position_embeddings=32"),
     ({}, {"max_seq_length": 2}, r"max_seq_length"),
     ({}, {"from_scratch": None}, r"Pass --init_checkpoint, or --from_scratch"),

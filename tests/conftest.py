@@ -1,5 +1,6 @@
 """A small task that a tiny BERT learns in seconds, and the command line run as a user runs it."""
 
+import importlib
 import json
 import os
 import random
@@ -82,8 +83,8 @@ def tiny(tmp_path_factory) -> Tiny:
     )
 
 
-def command(arguments: List[str]) -> List[str]:
-    return [sys.executable, os.path.join(ROOT, "run_classifier.py")] + arguments
+def command(arguments: List[str], script: str = "run_classifier") -> List[str]:
+    return [sys.executable, os.path.join(ROOT, script + ".py")] + arguments
 
 
 def train_sentencepiece(path: str, lines: List[str], **options: object) -> str:
@@ -99,31 +100,31 @@ def train_sentencepiece(path: str, lines: List[str], **options: object) -> str:
     return path
 
 
-def run_main(arguments: List[str]) -> int:
+def run_main(arguments: List[str], script: str = "run_classifier") -> int:
     """The command line within this process, which is much faster than another; gives the exit code."""
     import flags
-    import run_classifier
 
+    module = importlib.import_module(script)  # registers flags, which restoring would take away
     saved = flagsaver.save_flag_values()
     try:
         with pytest.raises(SystemExit) as exit:
-            flags.run(run_classifier.main, ["run_classifier.py"] + arguments, "")
+            flags.run(script, module.main, [script + ".py"] + arguments, "")
     finally:
         flagsaver.restore_flag_values(saved)
     return exit.value.code
 
 
-def mistake(arguments: List[str], capsys) -> str:
+def mistake(arguments: List[str], capsys, script: str = "run_classifier") -> str:
     """What the command line says of a user's mistake, which must make it exit 2."""
-    code = run_main(arguments)
+    code = run_main(arguments, script)
     captured = capsys.readouterr()
     assert code == 2, captured
     return captured.err
 
 
-def succeed(arguments: List[str], capsys) -> str:
+def succeed(arguments: List[str], capsys, script: str = "run_classifier") -> str:
     """What a run that must exit 0 prints."""
-    code = run_main(arguments)
+    code = run_main(arguments, script)
     captured = capsys.readouterr()
     assert code == 0, captured.err
     return captured.out

@@ -38,7 +38,6 @@ def task_of(count=300, fingerprint=None, columns=None, calls=None):
         fingerprint=lambda split: fingerprint or {"source": "a"},
         build=None,
         score=None,
-        prediction_table=None,
         labels=("0", "1"),
         best_metric="accuracy",
         head_variables=("output",),

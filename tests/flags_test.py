@@ -7,9 +7,12 @@ import sys
 
 import pytest
 from absl.testing import flagsaver
+from conftest import run_main
 
+import configuration
 import flags
 import run_classifier  # noqa: F401  (registers the flags)
+import run_ner  # noqa: F401
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE = [
@@ -20,6 +23,12 @@ BASE = [
     "--vocab_file=v",
     "--output_dir=o",
 ]
+BASES = {
+    "run_classifier": BASE,
+    "run_ner": ["--train_file=t", "--dev_file=d", "--test_file=s"]
+    + [f for f in BASE if "task" not in f and "data" not in f],
+}
+CONFIGURATIONS = {"run_classifier": configuration.classifier_config, "run_ner": configuration.tagging_config}
 UPSTREAM = dict(
     data_dir=None,
     bert_config_file=None,
@@ -47,15 +56,15 @@ UPSTREAM = dict(
     master=None,
     num_tpu_cores=8,
 )
-ALL = [flag for group in flags.GROUPS.values() for flag in group]
+ALL = [(script, flag) for script in flags.GROUPS for flag in flags.flags_of(script)]
 
 
-def configured(arguments):
+def configured(arguments, script="run_classifier"):
     """The configuration of a command line, with the registry as it was before."""
     saved = flagsaver.save_flag_values()
     try:
-        flags.FLAGS(["run_classifier.py"] + arguments)
-        return flags.classifier_config(), flags.given_flags()
+        flags.FLAGS([script + ".py"] + arguments)
+        return CONFIGURATIONS[script](), flags.given_flags(script)
     finally:
         flagsaver.restore_flag_values(saved)
 
@@ -79,14 +88,14 @@ def test_upstreams_25_flags_have_their_names_and_defaults():
     assert {name: flags.FLAGS[name].default for name in UPSTREAM} == UPSTREAM
 
 
-@pytest.mark.parametrize("flag", ALL, ids=lambda flag: flag.name)
-def test_every_flag_changes_the_configuration_or_is_refused(flag):
+@pytest.mark.parametrize("script, flag", ALL, ids=lambda value: getattr(value, "name", value))
+def test_every_flag_changes_the_configuration_or_is_refused(script, flag):
     value = other_value(flag)
     if value is None:
         pytest.skip("a flag of one value")
-    before, _ = configured(BASE)
+    before, _ = configured(BASES[script], script)
     try:
-        after, given = configured(BASE + ["--{}={}".format(flag.name, value)])
+        after, given = configured(BASES[script] + ["--{}={}".format(flag.name, value)], script)
     except flags.UserError as error:
         assert "--" + flag.name in str(error)
         return
@@ -95,43 +104,47 @@ def test_every_flag_changes_the_configuration_or_is_refused(flag):
 
 
 def test_given_is_not_the_same_as_default():
-    assert configured(BASE)[0].plan.num_train_epochs is None
-    assert configured(BASE + ["--num_train_epochs=3.0"])[0].plan.num_train_epochs == 3.0
+    assert configured(BASE)[0].run.plan.num_train_epochs is None
+    assert configured(BASE + ["--num_train_epochs=3.0"])[0].run.plan.num_train_epochs == 3.0
     assert [line.split("=")[0] for line in configured(BASE)[1]] == [line.split("=")[0] for line in BASE_IN_TABLE_ORDER]
 
 
 BASE_IN_TABLE_ORDER = ["--do_train", "--task_name", "--data_dir", "--bert_config_file", "--vocab_file", "--output_dir"]
 
 
-def test_every_flag_of_the_slices_comes_from_a_flag():
+@pytest.mark.parametrize("script", flags.GROUPS)
+def test_every_flag_of_the_slices_comes_from_a_flag(script):
     """A field that no flag fills would be a setting that nobody can reach."""
-    names = {flag.name for flag in ALL}
-    config = configured(BASE)[0]
-    for part in (config.data, config.plan, config.optimizer, config.weights, config.engine):
+    names = {flag.name for flag in flags.flags_of(script)}
+    config = configured(BASES[script], script)[0]
+    run = config.run
+    for part in (config.data, config.model, run.plan, run.optimizer, run.weights, run.engine):
         fields = {field.name for field in dataclasses.fields(part)}
         assert fields - {"no_decay_patterns_given"} <= names
 
 
-def test_help_shows_every_flag_once_in_groups():
+@pytest.mark.parametrize("script", flags.GROUPS)
+def test_help_shows_every_flag_once_in_groups(script):
     process = subprocess.run(
-        [sys.executable, os.path.join(ROOT, "run_classifier.py"), "--help"],
+        [sys.executable, os.path.join(ROOT, script + ".py"), "--help"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         universal_newlines=True,
     )
     assert process.returncode == 0
-    for title in flags.GROUPS:
+    for title in flags.GROUPS[script]:
         assert process.stdout.count("\n{}\n".format(title)) == 1
-    for flag in ALL:
+    for flag in flags.flags_of(script):
         assert process.stdout.count("\n  --{} ".format(flag.name)) == 1
 
 
-def test_only_run_classifier_registers_flags():
+def test_only_the_scripts_register_flags():
     code = (
         "import sys; sys.path.insert(0, {!r}); from absl import flags; before = set(flags.FLAGS);"
         "import modeling, tokenization, optimization; assert set(flags.FLAGS) - before <= OTHERS, 'early';"
-        "flags.DEFINE_string('my_own', '', ''); import run_classifier;"
-        "assert 'task_name' in flags.FLAGS; assert run_classifier.FLAGS is flags.FLAGS; print('ok')"
+        "flags.DEFINE_string('my_own', '', ''); import run_classifier, run_ner;"
+        "assert {{'task_name', 'head'}} <= set(flags.FLAGS);"
+        "assert run_classifier.FLAGS is run_ner.FLAGS is flags.FLAGS; print('ok')"
     ).format(ROOT)
     # TensorFlow 1.15 brings flags of absl's own modules along.
     code = "OTHERS = set();" + code.replace(
@@ -144,16 +157,16 @@ def test_only_run_classifier_registers_flags():
 
 
 def test_xla_pads_to_a_fixed_length():
-    assert configured(BASE)[0].engine.padding == "none"
-    assert configured(BASE + ["--xla"])[0].engine.padding == "fixed"
-    assert configured(BASE + ["--xla", "--padding=fixed"])[0].engine.padding == "fixed"
+    assert configured(BASE)[0].run.engine.padding == "none"
+    assert configured(BASE + ["--xla"])[0].run.engine.padding == "fixed"
+    assert configured(BASE + ["--xla", "--padding=fixed"])[0].run.engine.padding == "fixed"
     with pytest.raises(flags.UserError, match="--xla: every other shape"):
         configured(BASE + ["--xla", "--padding=longest"])
 
 
 def test_steps_to_trace_are_a_first_and_a_last():
-    assert configured(BASE)[0].engine.profile_steps == ()
-    assert configured(BASE + ["--profile_steps=3,5"])[0].engine.profile_steps == (3, 5)
+    assert configured(BASE)[0].run.engine.profile_steps == ()
+    assert configured(BASE + ["--profile_steps=3,5"])[0].run.engine.profile_steps == (3, 5)
     for wrong in ("5,3", "0,2", "a,b", "3", "1,2,3", "-1,2", "1.5,2", "3,", "²,3"):
         with pytest.raises(flags.UserError, match="--profile_steps={}: not a first and a last".format(wrong)):
             configured(BASE + ["--profile_steps=" + wrong])
@@ -170,7 +183,7 @@ def test_the_table_in_the_documentation_is_that_of_the_flags():
 
 
 def test_the_flags_of_a_task_are_refused_with_another():
-    for task, names in flags._OF_TASK.items():
+    for task, names in configuration._OF_TASK.items():
         for name in names:
             value = "multi" if name == "label_type" else "a,b"
             of_task = [other for other in BASE if "task_name" not in other] + ["--task_name=" + task]
@@ -178,3 +191,37 @@ def test_the_flags_of_a_task_are_refused_with_another():
             assert configured(of_task + [given])[0].data != configured(of_task)[0].data
             with pytest.raises(flags.UserError, match="--{} is of --task_name={}, not of mrpc".format(name, task)):
                 configured(BASE + [given])
+
+
+def test_a_flag_of_the_other_script_is_refused():
+    for script, flag in (("run_ner", "--task_name=mrpc"), ("run_classifier", "--head=crf")):
+        process = subprocess.run(
+            [sys.executable, os.path.join(ROOT, script + ".py"), "--do_train", flag],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            universal_newlines=True,
+        )
+        assert process.returncode == 2 and "Unknown command line flag" in process.stderr, process.stderr
+    assert run_main(["--do_train", "--task_name=mrpc"], "run_ner") == 2
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (["--do_eval"], "--dev_file is needed to evaluate"),
+        (["--do_predict"], "--predict_file (or --test_file) is needed to predict"),
+        (["--tag_column=0"], "--tag_column=0: not last, none, or a number from 1"),
+        (["--format=text"], "--format=text has no tags"),
+        (["--lstm_size=3"], "--lstm_size is of --head=bilstm and bilstm_crf"),
+        (["--doc_stride=127"], "--doc_stride=127: words would be left out between windows of 126 pieces"),
+        (["--doc_stride=126"], None),
+    ],
+)
+def test_relations_of_tagging_flags(given, message):
+    base = [flag for flag in BASES["run_ner"] if "dev_file" not in flag and "test_file" not in flag]
+    if message is None:
+        configured(base + given, "run_ner")
+        return
+    with pytest.raises(flags.UserError) as error:
+        configured(base + given, "run_ner")
+    assert message in str(error.value)

@@ -317,7 +317,9 @@ def test_a_loss_that_is_not_finite_stops_before_any_checkpoint(task, records, tm
     with pytest.raises(UserError) as error:
         session_engine.train(engine, plan, records["train"], None, str(tmp_path))
     session_engine.close(engine)
-    assert "from step 3 is not finite" in str(error.value) and "numbers " in str(error.value)
+    assert "from step 3 is not finite" in str(error.value) and "at these lines of the training file: " in str(
+        error.value
+    )
     assert checkpoint.steps_in(str(tmp_path))[0] == 3
 
 

@@ -40,6 +40,7 @@ class SplitReport(NamedTuple):
     duplicates: Places  # (line, the line that has the same text and label)
     conflicts: Places  # (line, the line that has the same text and another label)
     skipped: List[str]
+    mended: List[str]
 
 
 class Overlap(NamedTuple):
@@ -88,6 +89,7 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         duplicates=duplicates,
         conflicts=conflicts,
         skipped=records.skipped,
+        mended=records.mended,
     )
 
 
@@ -166,6 +168,9 @@ def problems(found: SplitReport) -> List[str]:
     if found.skipped:
         lines.append("{}: bad lines left out: {:,}".format(file, len(found.skipped)))
         lines += ["  " + message for message in found.skipped]
+    if found.mended:
+        lines.append("{}: read otherwise than they are written: {:,}".format(file, len(found.mended)))
+        lines += ["  " + message for message in found.mended]
     if found.truncated.total:
         text = "{}: cut to --max_seq_length={}: {:,} of {:,}, the longest of {:,} tokens ({})"
         longest, named = found.tokens["longest"], _named(found.truncated, file)

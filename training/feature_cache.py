@@ -26,7 +26,7 @@ from tasks.task import BadLines, Column, Facts, Feature, Task
 from training import files
 from training.permutation import Permutation
 
-FORMAT = 2  # raise when the bytes of a record change for the same inputs
+FORMAT = 3  # raise when the bytes of a record change for the same inputs
 _HEADER_BYTES = 12  # a TFRecord frame: uint64 length, uint32 checksum, data, uint32 checksum
 _FRAME_BYTES = 16
 INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")])  # of the data, without its frame
@@ -60,10 +60,20 @@ class RecordFile:
             offset = start * FACTS_DTYPE.itemsize
             yield np.fromfile(self._facts_path, FACTS_DTYPE, _FACTS_CHUNK, offset=offset)
 
+    def lines(self, numbers: np.ndarray) -> List[int]:
+        """The lines of the source file where the numbered examples stand, in order."""
+        facts = np.memmap(self._facts_path, FACTS_DTYPE, mode="r")
+        return sorted(facts["line"][numbers].tolist())
+
     @property
     def skipped(self) -> List[str]:
         """What was wrong with the lines that --skip_bad_lines left out."""
         return self.description["skipped"]
+
+    @property
+    def mended(self) -> List[str]:
+        """What was wrong with the lines that were read all the same."""
+        return self.description["mended"]
 
     def read(self, numbers: np.ndarray) -> List[bytes]:
         """The serialized tf.train.Example of each numbered example."""
@@ -153,6 +163,14 @@ def _select(examples: Iterable[Any], numbers: np.ndarray) -> Iterator[Any]:
             position = next(wanted, None)
 
 
+def count_records(task: Task, split: str, limit: Optional[int], seed: int) -> int:
+    """How many records open_or_build would give. Writes nothing."""
+    examples = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
+    if not task.splits_examples:
+        return sum(1 for _ in examples)
+    return sum(len(task.featurize(chunk)) for chunk in _chunks(examples))
+
+
 def example_ids(task: Task, split: str, limit: Optional[int] = None, seed: int = 0) -> List[str]:
     """The ids of a split's examples, in the order of its records."""
     examples = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
@@ -177,7 +195,10 @@ def _build(
             files.rename_synced(path, prefix + ending)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    files.write_json(prefix + ".json", dict(description, examples=count, record_bytes=size, skipped=bad_lines.messages))
+    files.write_json(
+        prefix + ".json",
+        dict(description, examples=count, record_bytes=size, skipped=bad_lines.messages, mended=bad_lines.mended),
+    )
 
 
 def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: str, facts_path: str) -> int:
@@ -186,7 +207,7 @@ def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: s
     offset = _HEADER_BYTES
     count = 0
     with tf.python_io.TFRecordWriter(path) as writer, open(index_path, "wb") as index, open(facts_path, "wb") as facts:
-        for chunk in iter(lambda: list(itertools.islice(examples, _CHUNK)), []):
+        for chunk in _chunks(examples):
             index_rows, fact_rows = [], []
             for feature, fact in task.featurize(chunk):
                 tokens = 0 if per_token is None else len(feature[per_token])
@@ -197,8 +218,12 @@ def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: s
                 offset += len(record) + _FRAME_BYTES
             index.write(np.array(index_rows, INDEX_DTYPE).tobytes())  # buffered, as tofile is not
             facts.write(np.array(fact_rows, FACTS_DTYPE).tobytes())
-            count += len(chunk)
+            count += len(index_rows)
     return count
+
+
+def _chunks(examples: Iterator[Any]) -> Iterator[List[Any]]:
+    return iter(lambda: list(itertools.islice(examples, _CHUNK)), [])
 
 
 def _shuffle(records: str, index_path: str) -> None:

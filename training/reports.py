@@ -196,6 +196,12 @@ def plot_curves(path: str, curves: Dict[str, np.ndarray]) -> bool:
 def format_confusion_table(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
     """Rows are true labels, columns predicted ones."""
     cells = [["true \\ predicted"] + list(labels)]
-    cells += [[label] + ["{:,}".format(count) for count in row] for label, row in zip(labels, matrix)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in cells)
+    return format_table(
+        cells + [[label] + ["{:,}".format(count) for count in row] for label, row in zip(labels, matrix)]
+    )
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """In columns of equal width."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)

@@ -528,7 +528,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
                 result, trace = run_step(step, serialized)
             if trace is not None:
                 reports.write_trace(folder, step + 1, trace)
-            _require_finite(result, step, numbers)
+            _require_finite(result, step, records, numbers)
             step += 1
             state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
             report.update(step, *(float(result[name]) for name in ("loss", "learning_rate", "grad_norm")))
@@ -578,14 +578,14 @@ def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best
     checkpoint.require_space(folder, everything, best, saves, engine.config.keep_checkpoint_max)
 
 
-def _require_finite(result: Dict[str, Any], step: int, numbers: np.ndarray) -> None:
+def _require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbers: np.ndarray) -> None:
     bad = [name for name in ("loss", "grad_norm") if not np.isfinite(result[name])]
     if bad:
         raise UserError(
-            "The {} of the update from step {} is not finite ({}). Its examples are numbers {} of the training file "
-            "(from 0, after --max_train_examples). Nothing was saved after step {}: lower --learning_rate, lengthen "
+            "The {} of the update from step {} is not finite ({}). Its examples are at these lines of the training "
+            "file: {}. Nothing was saved after step {}: lower --learning_rate, lengthen "
             "the warm-up, or look at these examples.".format(
-                " and ".join(bad), step, result[bad[0]], ", ".join(map(str, sorted(numbers))), step
+                " and ".join(bad), step, result[bad[0]], ", ".join(map(str, records.lines(numbers))), step
             )
         )
 

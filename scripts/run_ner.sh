@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Named entities: trains, scores dev and test, writes a table of entity F1.
+#
+#   scripts/run_ner.sh [TASKS] [SEEDS] [FLAGS…]        scripts/run_ner.sh wnut17 "1 2 3" --head=crf
+#
+# TASKS: "all", or some of wnut17 cluener cluener-bio time conll2003 peoples-daily; SEEDS: 1 when not given; FLAGS go to
+# run_ner.py. A task whose folder is not there is left out. Stopped, the same command goes on where it was.
+#
+#   NER_DIR       folders WNUT17, CLUENER-json, CLUENER-bio, time, conll2003, peoples-daily, as published   ner
+#   BERT_DIR      bert_model.ckpt.*, bert_config.json, vocab.txt: English   quickstart/model, which scripts/quickstart.sh makes
+#   CHINESE_VOCAB the vocabulary of Chinese BERT. Without CHINESE_BERT_DIR a small BERT is trained from scratch
+#   CHINESE_BERT_DIR  the same three as in BERT_DIR: Chinese
+#   RUNS_DIR      one folder a run, results.md   runs/ner
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/resumable.sh"
+tasks=${1:-all} seeds=${2:-1}
+shift $(($# < 2 ? $# : 2))
+ner=${NER_DIR:-$ROOT/ner} english=${BERT_DIR:-$ROOT/quickstart/model} runs=${RUNS_DIR:-$ROOT/runs/ner}
+[ "$tasks" != all ] || tasks="wnut17 cluener cluener-bio time conll2003 peoples-daily"
+mkdir -p "$runs"
+ner=$(cd "$ner" 2>/dev/null && pwd) || { echo "error: NER_DIR=${NER_DIR:-ner} is no folder. Name the data's." >&2; exit 2; }
+runs=$(cd "$runs" && pwd)
+[ ! -d "$english" ] || english=$(cd "$english" && pwd)
+chinese=${CHINESE_BERT_DIR:+$(cd "$CHINESE_BERT_DIR" && pwd)}
+vocabulary=${CHINESE_VOCAB:+$(cd "$(dirname "$CHINESE_VOCAB")" && pwd)/$(basename "$CHINESE_VOCAB")}
+cd "$ROOT"
+need_environment .venv requirements.txt 3.11 3.12 3.13 3.10
+
+pretrained() {
+  weights=(--bert_config_file="$1/bert_config.json" --vocab_file="$1/vocab.txt" --init_checkpoint="$1/bert_model.ckpt")
+}
+
+# What Chinese text is learned with, and how long: random weights need a higher rate and more epochs.
+chinese_weights() {
+  if [ -n "$chinese" ]; then
+    pretrained "$chinese"
+    schedule=(--num_train_epochs=3)
+    return
+  fi
+  [ -n "$vocabulary" ] || { echo "error: set CHINESE_VOCAB, or CHINESE_BERT_DIR." >&2; exit 2; }
+  cat >"$runs/small_chinese_bert.json" <<JSON
+{"vocab_size": $(grep -c . "$vocabulary"), "hidden_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
+ "intermediate_size": 1024, "max_position_embeddings": 512, "type_vocab_size": 2}
+JSON
+  weights=(--bert_config_file="$runs/small_chinese_bert.json" --vocab_file="$vocabulary" --from_scratch)
+  schedule=(--num_train_epochs=12 --learning_rate=5e-4)
+}
+
+for seed in $seeds; do
+  for task in $tasks; do
+    case $task in
+      wnut17)
+        folder=$ner/WNUT17
+        files=(--train_file="$folder/wnut17train.conll" --dev_file="$folder/emerging.dev.conll"
+          --test_file="$folder/emerging.test.annotated")
+        ;;
+      cluener) # the official test file is not labelled, so dev stands for it, and nothing is chosen by it
+        folder=$ner/CLUENER-json
+        files=(--train_file="$folder/train.json" --dev_file="$folder/dev.json" --mend_tags --checkpoint=last)
+        ;;
+      cluener-bio)
+        folder=$ner/CLUENER-bio
+        files=(--train_file="$folder/cluener.train" --dev_file="$folder/cluener.test" --mend_tags --checkpoint=last)
+        ;;
+      time)
+        folder=$ner/time/split-with-dev
+        files=(--train_file="$folder/time.train" --dev_file="$folder/time.dev" --test_file="$folder/time.test" --mend_tags
+          --max_seq_length=192)
+        ;;
+      conll2003) # not run here: the data may not be passed on
+        folder=$ner/conll2003
+        files=(--train_file="$folder/train.txt" --dev_file="$folder/valid.txt" --test_file="$folder/test.txt")
+        ;;
+      peoples-daily) # not run here
+        folder=$ner/peoples-daily
+        files=(--train_file="$folder/example.train" --dev_file="$folder/example.dev" --test_file="$folder/example.test"
+          --mend_tags --max_seq_length=256)
+        ;;
+      *) echo "error: $task is no task of this script." >&2; exit 2 ;;
+    esac
+    if [ ! -d "$folder" ]; then
+      echo "SKIPPED $task: $folder is not there."
+      continue
+    fi
+    case $task in
+      wnut17 | conll2003)
+        pretrained "$english"
+        schedule=(--num_train_epochs=5 --learning_rate=2e-4)
+        ;;
+      *) chinese_weights ;;
+    esac
+    predict=(--do_predict)
+    [[ " ${files[*]}" == *" --test_file="* ]] || predict=()
+    resumable run_ner.py "$task-seed$seed" "${files[@]}" "${weights[@]}" "${schedule[@]}" --do_train --do_eval \
+      ${predict[@]+"${predict[@]}"} --seed="$seed" --keep_checkpoint_max=1 --eval_batch_size=32 --predict_batch_size=32 \
+      --log_every_steps=50 "$@"
+  done
+done
+"$PYTHON" scripts/ner_results.py "$runs"

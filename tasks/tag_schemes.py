@@ -1,0 +1,162 @@
+"""Tags ↔ entities: IOB1, BIO (IOB2), BIOES and its kin, and tags that mark no entities.
+
+A tag is O or PREFIX-TYPE. What each scheme writes for the entities PER(1-2), PER(3), LOC(4):
+
+    word    0   1      2      3      4
+    iob1    O   I-PER  I-PER  B-PER  I-LOC     B where an entity of the same type ends just before
+    bio     O   B-PER  I-PER  B-PER  B-LOC
+    bioes   O   B-PER  E-PER  S-PER  S-LOC     also as BMES (M for I) and BILOU (L for E, U for S)
+    plain   any word-level tagging, as NOUN VERB: no prefix, no entities
+
+Models are trained on bio, or plain.
+"""
+
+import re
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+SCHEMES = ("bio", "bioes", "iob1", "plain")
+OUTSIDE = "O"
+BARE = tuple("OBIMELSU")  # prefixes that lack a type
+_PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
+_TAG = re.compile(r"([{}])-(.+)".format("".join(_PREFIXES)), re.DOTALL)
+# After a prefix, whether the entity goes on: then the next tag has I or E and the same type.
+_UNFINISHED = {"bioes": ("B", "I")}
+
+
+class Entity(NamedTuple):
+    type: str
+    start: int  # the first word's number
+    end: int  # one more than the last word's
+
+
+def parts(tag: str) -> Tuple[str, str]:
+    """(B, I, E, S or O; type, empty for O). Raises ValueError where the tag is neither O nor prefixed."""
+    if tag == OUTSIDE:
+        return OUTSIDE, ""
+    match = _TAG.fullmatch(tag)
+    if match is None:
+        raise ValueError(tag)
+    return _PREFIXES[match.group(1)], match.group(2)
+
+
+def is_tag(tag: str) -> bool:
+    """Whether it is O or prefixed."""
+    return tag == OUTSIDE or _TAG.fullmatch(tag) is not None
+
+
+def entities(tags: Sequence[str]) -> List[Entity]:
+    """By the rules of conlleval (CoNLL-2000), which read every scheme but plain.
+
+    An entity ends where the type changes, after E and S, and before O, B and S; any other tag but O begins or continues
+    one. So an I that nothing begins begins an entity.
+    """
+    found = []
+    start, before, type_before = 0, OUTSIDE, ""
+    for number, tag in enumerate(list(tags) + [OUTSIDE]):
+        prefix, kind = parts(tag)
+        inside = before not in (OUTSIDE, "E", "S")  # an entity is open before this word
+        goes_on = inside and prefix in ("I", "E") and kind == type_before
+        if before != OUTSIDE and not goes_on:
+            found.append(Entity(type_before, start, number))
+        if not goes_on:
+            start = number
+        before, type_before = prefix, kind
+    return found
+
+
+def strict_entities(tags: Sequence[str]) -> List[Entity]:
+    """Of bio alone: an entity begins with B and goes on with I of its type. An I that continues none is passed over."""
+    found = []
+    start: Optional[int] = None
+    type_before = ""
+    for number, tag in enumerate(list(tags) + [OUTSIDE]):
+        prefix, kind = parts(tag)
+        if start is not None and not (prefix == "I" and kind == type_before):
+            found.append(Entity(type_before, start, number))
+            start = None
+        if prefix == "B":
+            start, type_before = number, kind
+    return found
+
+
+def to_bio(found: Iterable[Entity], words: int) -> List[str]:
+    """The tags of entities that do not overlap."""
+    tags = [OUTSIDE] * words
+    for kind, start, end in found:
+        assert start < end <= words, (kind, start, end)
+        tags[start:end] = ["B-" + kind] + ["I-" + kind] * (end - start - 1)
+    return tags
+
+
+def first_impossible(tags: Sequence[str], scheme: str) -> Optional[int]:
+    """The number of the first word whose tag cannot follow the one before; None where all can.
+
+    One more than the last word's where the sentence ends within an entity.
+    """
+    before, type_before = OUTSIDE, ""
+    for number, tag in enumerate(list(tags) + [OUTSIDE]):
+        prefix, kind = parts(tag)
+        unfinished = before in _UNFINISHED.get(scheme, ())
+        same = kind == type_before
+        if unfinished:
+            wrong = prefix not in ("I", "E") or not same
+        elif prefix in ("I", "E"):
+            wrong = scheme == "bioes" or (scheme == "bio" and (before == OUTSIDE or not same))
+        else:
+            wrong = scheme == "iob1" and prefix == "B" and not same
+        if wrong:
+            return number
+        before, type_before = prefix, kind
+    return None
+
+
+class Census:
+    """What is seen of a file's tags, from which its scheme is told."""
+
+    def __init__(self) -> None:
+        self.prefixes: Set[str] = set()
+        self.plain: Set[str] = set()  # tags that are neither O nor prefixed
+        self.outside = False
+        self._begun_by_inside = False  # an I where no entity of its type is open
+        self._begun_by_begin = False  # a B where none ends just before
+
+    def add(self, tags: Sequence[str]) -> None:
+        type_before = ""
+        for tag in tags:
+            match = _TAG.fullmatch(tag)
+            if match is None:
+                self.outside |= tag == OUTSIDE
+                self.plain |= {tag} - {OUTSIDE}
+                type_before = ""
+                continue
+            prefix, kind = match.groups()
+            self.prefixes.add(prefix)
+            if kind != type_before:
+                self._begun_by_inside |= prefix == "I"
+                self._begun_by_begin |= prefix == "B"
+            type_before = kind
+
+    def scheme(self) -> str:
+        """plain where tags have no prefix and none is O; bioes where one has E or S or a synonym; else iob1 or bio."""
+        if not self.prefixes or (self.plain and not self.outside):
+            return "plain" if self.plain else "bio"
+        if self.prefixes - {"B", "I"}:
+            return "bioes"
+        return "iob1" if self._begun_by_inside and not self._begun_by_begin else "bio"
+
+
+def tags_of(types: Iterable[str]) -> List[str]:
+    """bio's tags: O, then B and I of each type in order."""
+    return [OUTSIDE] + [prefix + "-" + kind for kind in types for prefix in "BI"]
+
+
+def legal(tags: Sequence[str]) -> Tuple[np.ndarray, np.ndarray]:
+    """Of bio's tags: ([L, L] whether the column's may follow the row's, [L] whether a sentence may begin so)."""
+    kinds: Dict[int, Tuple[str, str]] = dict(enumerate(map(parts, tags)))
+    follows = [
+        [prefix != "I" or (before != OUTSIDE and kind == type_before) for prefix, kind in kinds.values()]
+        for before, type_before in kinds.values()
+    ]
+    return np.array(follows), np.array([prefix != "I" for prefix, _ in kinds.values()])

@@ -1,0 +1,136 @@
+"""Tags and entities: every scheme reads what it writes, seqeval agrees, the impossible is found where it stands."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks import tag_schemes
+from tasks.tag_schemes import Census, Entity
+
+TYPES = ("PER", "LOC", "a-b")
+
+NO_SEQEVAL = "seqeval does not build on Python 3.7"
+
+
+@st.composite
+def sentences(draw):
+    """(entities that do not overlap, number of words)"""
+    found, word = [], 0
+    for kind, gap, length in draw(
+        st.lists(st.tuples(st.sampled_from(TYPES), st.integers(0, 2), st.integers(1, 4)), max_size=5)
+    ):
+        found.append(Entity(kind, word + gap, word + gap + length))
+        word += gap + length
+    return found, word + draw(st.integers(0 if word else 1, 2))
+
+
+def written(found, words, scheme):
+    tags = ["O"] * words
+    ends = {}
+    for kind, start, end in found:
+        for word in range(start, end):
+            if scheme == "iob1":
+                prefix = "B" if word == start and ends.get(start) == kind else "I"
+            elif scheme == "bio":
+                prefix = "B" if word == start else "I"
+            else:
+                first, inside, last, single = scheme
+                prefix = single if end - start == 1 else first if word == start else last if word == end - 1 else inside
+            tags[word] = prefix + "-" + kind
+        ends[end] = kind
+    return tags
+
+
+SCHEMES = {"iob1": "iob1", "bio": "bio", "BIES": "bioes", "BMES": "bioes", "BILU": "bioes"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(sentences(), st.sampled_from(sorted(SCHEMES)))
+def test_entities_are_read_as_they_were_written(sentence, style):
+    found, words = sentence
+    tags = written(found, words, style)
+    assert tag_schemes.entities(tags) == found
+    assert tag_schemes.first_impossible(tags, SCHEMES[style]) is None
+    bio = tag_schemes.to_bio(found, words)
+    assert bio == written(found, words, "bio") and tag_schemes.strict_entities(bio) == found
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(sentences(), min_size=1, max_size=6), st.sampled_from(sorted(SCHEMES)))
+def test_a_file_shows_its_scheme_or_one_that_reads_it_the_same(file, style):
+    census = Census()
+    for found, words in file:
+        census.add(written(found, words, style))
+    told = census.scheme()
+    for found, words in file:
+        tags = written(found, words, style)
+        assert tag_schemes.first_impossible(tags, told) is None and tag_schemes.entities(tags) == found
+    if style == "bio" or any(found for found, _ in file):
+        assert told == SCHEMES[style]
+
+
+random_tags = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=1, max_size=12)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(random_tags)
+def test_both_ways_of_reading_equal_seqevals(tags):
+    labeling = pytest.importorskip("seqeval.metrics.sequence_labeling", reason=NO_SEQEVAL)
+    scheme = pytest.importorskip("seqeval.scheme", reason=NO_SEQEVAL)
+    lenient = [Entity(kind, start, end + 1) for kind, start, end in labeling.get_entities(tags)]
+    assert tag_schemes.entities(tags) == lenient
+    strict = [Entity(e.tag, e.start, e.end) for e in scheme.Entities([tags], scheme.IOB2).entities[0]]
+    assert tag_schemes.strict_entities(tags) == strict
+
+
+@pytest.mark.parametrize(
+    "tags, scheme, place",
+    [
+        ("O I-X", "bio", 1),
+        ("I-X", "bio", 0),
+        ("B-X I-Y", "bio", 1),
+        ("B-X I-X O I-X", "bio", 3),
+        ("B-X I-X B-X I-X", "bio", None),
+        ("I-X B-X O", "iob1", None),
+        ("I-X O B-X", "iob1", 2),
+        ("I-X B-Y", "iob1", 1),
+        ("B-X O", "bioes", 1),
+        ("B-X E-X S-X", "bioes", None),
+        ("B-X I-X", "bioes", 2),
+        ("B-X M-X E-Y", "bioes", 2),
+        ("E-X", "bioes", 0),
+        ("S-X I-X E-X", "bioes", 1),
+        ("B-X B-X E-X", "bioes", 1),
+    ],
+)
+def test_the_first_impossible_tag_is_named(tags, scheme, place):
+    assert tag_schemes.first_impossible(tags.split(), scheme) == place
+
+
+@pytest.mark.parametrize(
+    "tags, scheme",
+    [
+        ("NOUN VERB DET", "plain"),
+        ("O O", "bio"),
+        ("O PER B-PER", "bio"),  # PER is then an error
+        ("O X", "plain"),
+        ("B-NP I-NP S-NP O", "bioes"),
+    ],
+)
+def test_what_tags_look_like(tags, scheme):
+    census = Census()
+    census.add(tags.split())
+    assert census.scheme() == scheme
+
+
+def test_legal_is_what_is_possible():
+    tags = tag_schemes.tags_of(("X", "Y"))
+    assert tags == ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    follows, begins = tag_schemes.legal(tags)
+    for a, b in itertools.product(range(5), repeat=2):
+        possible = tag_schemes.first_impossible(["B-" + tags[a][2:] if a else "O", tags[a], tags[b]], "bio") is None
+        assert follows[a, b] == possible
+    assert begins.tolist() == [True, True, False, True, False] and follows.dtype == np.bool_
