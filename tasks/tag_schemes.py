@@ -90,11 +90,12 @@ def to_bio(found: Iterable[Entity], words: int) -> List[str]:
     return tags
 
 
-def first_impossible(tags: Sequence[str], scheme: str) -> Optional[int]:
-    """The number of the first word whose tag cannot follow the one before; None where all can.
+def impossible(tags: Sequence[str], scheme: str) -> List[int]:
+    """The numbers of the words whose tags cannot follow the ones before.
 
-    One more than the last word's where the sentence ends within an entity.
+    One more than the last word's is among them where the sentence ends within an entity.
     """
+    found = []
     before, type_before = OUTSIDE, ""
     for number, tag in enumerate(list(tags) + [OUTSIDE]):
         prefix, kind = parts(tag)
@@ -107,9 +108,9 @@ def first_impossible(tags: Sequence[str], scheme: str) -> Optional[int]:
         else:
             wrong = scheme == "iob1" and prefix == "B" and not same
         if wrong:
-            return number
+            found.append(number)
         before, type_before = prefix, kind
-    return None
+    return found
 
 
 class Census:

@@ -246,7 +246,10 @@ def tagged(inputs: TaggingInputs, reader: Reader, split: str, predictions: Predi
     """The sentences that the predictions have windows of, in file order. Each word has exactly one prediction."""
     sentences = reader.by_number(split)
     tags = {number: np.full(len(sentences[number].words), -1) for number in map(int, predictions["sentence"])}
-    probabilities = {number: np.zeros((len(found), len(inputs.tags))) for number, found in tags.items()}
+    chosen = {number: np.zeros(len(found)) for number, found in tags.items()}
+    of_all: Dict[int, np.ndarray] = {}  # [words, tags]; kept where a tag may still be changed for another
+    if inputs.constrained_decoding:
+        of_all = {number: np.zeros((len(found), len(inputs.tags))) for number, found in tags.items()}
     names = ("sentence", "first_word", "roles", "tag_ids", "probabilities")
     for sentence, first, roles, tag_ids, of_tags in zip(*(predictions[name] for name in names)):
         number, counted = int(sentence), np.flatnonzero(roles == _COUNTED)
@@ -254,16 +257,18 @@ def tagged(inputs: TaggingInputs, reader: Reader, split: str, predictions: Predi
         words = counted + int(first)
         if np.any(tags[number][words] != -1):
             raise ValueError("A word of sentence {} is predicted twice.".format(number))
-        tags[number][words], probabilities[number][words] = tag_ids[counted], of_tags[counted]
+        tags[number][words], chosen[number][words] = tag_ids[counted], of_tags[counted, tag_ids[counted]]
+        if of_all:
+            of_all[number][words] = of_tags[counted]
     found = []
     for number in sorted(tags):
         mine = tags[number]
         if np.any(mine == -1):
             raise ValueError("A word of sentence {} is not predicted.".format(number))
-        if inputs.constrained_decoding:
-            mine = _legal_at_seams(mine, probabilities[number], inputs.tags)
-        chosen = probabilities[number][np.arange(len(mine)), mine]
-        found.append(Tagged(sentences[number], [inputs.tags[tag] for tag in mine], chosen))
+        if of_all:
+            mine = _legal_at_seams(mine, of_all[number], inputs.tags)
+            chosen[number] = of_all[number][np.arange(len(mine)), mine]
+        found.append(Tagged(sentences[number], [inputs.tags[tag] for tag in mine], chosen[number]))
     return found
 
 

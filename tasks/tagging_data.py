@@ -232,8 +232,7 @@ def _understood(
                 "{!r} has the tag {!r}, which is neither O nor as B-PER. Mend the line, or name another --tag_column."
             )
             raise _TagError(number, text.format(found.cells[number][0], tag)) from None
-    wrong = tag_schemes.first_impossible(tags, scheme)
-    if wrong is not None:
+    for wrong in tag_schemes.impossible(tags, scheme):
         word = min(wrong, len(tags) - 1)
         before = tags[wrong - 1] if wrong else "the sentence's start"
         text = "{} cannot follow {} in {}.".format(

@@ -53,7 +53,7 @@ def test_entities_are_read_as_they_were_written(sentence, style):
     found, words = sentence
     tags = written(found, words, style)
     assert tag_schemes.entities(tags) == found
-    assert tag_schemes.first_impossible(tags, SCHEMES[style]) is None
+    assert tag_schemes.impossible(tags, SCHEMES[style]) == []
     bio = tag_schemes.to_bio(found, words)
     assert bio == written(found, words, "bio") and tag_schemes.strict_entities(bio) == found
 
@@ -67,7 +67,7 @@ def test_a_file_shows_its_scheme_or_one_that_reads_it_the_same(file, style):
     told = census.scheme()
     for found, words in file:
         tags = written(found, words, style)
-        assert tag_schemes.first_impossible(tags, told) is None and tag_schemes.entities(tags) == found
+        assert tag_schemes.impossible(tags, told) == [] and tag_schemes.entities(tags) == found
     if style == "bio" or any(found for found, _ in file):
         assert told == SCHEMES[style]
 
@@ -107,7 +107,12 @@ def test_both_ways_of_reading_equal_seqevals(tags):
     ],
 )
 def test_the_first_impossible_tag_is_named(tags, scheme, place):
-    assert tag_schemes.first_impossible(tags.split(), scheme) == place
+    assert next(iter(tag_schemes.impossible(tags.split(), scheme)), None) == place
+
+
+def test_every_impossible_tag_is_found():
+    assert tag_schemes.impossible(["I-X", "I-X", "O", "I-Y", "B-Y"], "bio") == [0, 3]
+    assert tag_schemes.impossible(["B-X", "O", "E-X", "S-X", "B-X"], "bioes") == [1, 2, 5]
 
 
 @pytest.mark.parametrize(
@@ -131,6 +136,6 @@ def test_legal_is_what_is_possible():
     assert tags == ["O", "B-X", "I-X", "B-Y", "I-Y"]
     follows, begins = tag_schemes.legal(tags)
     for a, b in itertools.product(range(5), repeat=2):
-        possible = tag_schemes.first_impossible(["B-" + tags[a][2:] if a else "O", tags[a], tags[b]], "bio") is None
+        possible = tag_schemes.impossible(["B-" + tags[a][2:] if a else "O", tags[a], tags[b]], "bio") == []
         assert follows[a, b] == possible
     assert begins.tolist() == [True, True, False, True, False] and follows.dtype == np.bool_

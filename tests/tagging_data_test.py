@@ -103,7 +103,10 @@ def test_impossible_tags_may_be_read_as_conlleval_does(tmp_path):
     path = write(tmp_path, "a O\nb I-X\nc I-Y\nd B-X\n")
     found, bad_lines = read(path, Layout(mend_tags=True, tag_scheme="bio"))
     assert found[0].tags == ("O", "B-X", "B-Y", "B-X")
-    assert len(bad_lines.mended) == 1 and "data.conll:2: I-X cannot follow O" in bad_lines.mended[0]
+    assert [message.split("data.conll:")[1] for message in bad_lines.mended] == [
+        "2: I-X cannot follow O in bio.",
+        "3: I-Y cannot follow I-X in bio.",
+    ]
 
 
 def test_a_tag_that_training_did_not_see_is_named(tmp_path):
