@@ -1,4 +1,7 @@
-"""ner_results.py RUNS_DIR: results.md, entity scores of dev and test by task, mean ± sd over seeds."""
+"""ner_results.py RUNS_DIR…: results.md, entity scores of dev and test by task, mean ± sd over seeds.
+
+Of several folders, a row begins with the folder's name, and the file is written beside them.
+"""
 
 import collections
 import json
@@ -13,14 +16,14 @@ FILES = (("dev", "eval_results.json"), ("test", "test_results.json"))
 METRICS = ("f1", "precision", "recall", "macro_f1", "surface_macro_f1")
 
 
-def table(folder: str) -> str:
-    """Of the finished runs of a folder; empty where there is none."""
+def rows(folder: str, name: str) -> List[str]:
+    """Of the finished runs of a folder, a row each task and file; empty where there is none."""
     scores: Dict[Tuple[str, str], Dict[str, List[float]]] = collections.defaultdict(
         lambda: collections.defaultdict(list)
     )
     minutes: Dict[str, List[float]] = collections.defaultdict(list)
-    for name in sorted(os.listdir(folder)):
-        match, path = RUN.match(name), os.path.join(folder, name)
+    for run in sorted(os.listdir(folder)):
+        match, path = RUN.match(run), os.path.join(folder, run)
         if not match or not os.path.exists(os.path.join(path, "done")):
             continue
         with open(os.path.join(path, "seconds"), encoding="utf-8") as file:
@@ -32,12 +35,12 @@ def table(folder: str) -> str:
                 for metric in METRICS:
                     if metric in found:
                         scores[match.group(1), split][metric].append(found[metric])
-    lines = ["| task | file | F1 | precision | recall | macro F1 | surface macro F1 | seeds | minutes a run |"]
-    lines.append("|---|---|---|---|---|---|---|---|---|")
+    lines = []
     for (task, split), found in scores.items():
         cells = [_mean(found[metric]) for metric in METRICS] + [str(len(found["f1"]))]
-        lines.append("| {} | {} | {} | {:.1f} |".format(task, split, " | ".join(cells), statistics.mean(minutes[task])))
-    return "\n".join(lines) if scores else ""
+        cells = ([name] if name else []) + [task, split] + cells + ["{:.1f}".format(statistics.mean(minutes[task]))]
+        lines.append("| {} |".format(" | ".join(cells)))
+    return lines
 
 
 def _mean(values: List[float]) -> str:
@@ -48,11 +51,17 @@ def _mean(values: List[float]) -> str:
 
 
 def main() -> None:
-    folder = sys.argv[1]
-    text = table(folder)
-    if not text:
-        sys.exit("ner_results.py: {} holds no finished run.".format(folder))
-    with open(os.path.join(folder, "results.md"), "w", encoding="utf-8") as file:
+    folders = sys.argv[1:]
+    several = len(folders) > 1
+    names = [os.path.basename(folder) if several else "" for folder in folders]
+    found = [line for folder, name in zip(folders, names) for line in rows(folder, name)]
+    if not found:
+        sys.exit("ner_results.py: {} holds no finished run.".format(", ".join(folders)))
+    titles = ["run"] * several + ["task", "file", "F1", "precision", "recall", "macro F1", "surface macro F1"]
+    titles += ["seeds", "minutes a run"]
+    text = "\n".join(["| {} |".format(" | ".join(titles)), "|---" * len(titles) + "|"] + found)
+    where = os.path.dirname(os.path.abspath(folders[0])) if several else folders[0]
+    with open(os.path.join(where, "results.md"), "w", encoding="utf-8") as file:
         file.write(text + "\n")
     print(text)
 
