@@ -63,9 +63,9 @@ def windows(pieces: Sequence[int], room: int, stride: int) -> List[Window]:
         better = around > best[inside]
         best[inside[better]], owner[inside[better]] = around[better], number
     counted = [np.flatnonzero(owner == number) for number in range(len(shown))]
+    # One in which no word counts would be a record with nothing to learn.
     return [
-        Window(first, end, int(mine[0]) if len(mine) else first, int(mine[-1]) + 1 if len(mine) else first)
-        for (first, end), mine in zip(shown, counted)
+        Window(first, end, int(mine[0]), int(mine[-1]) + 1) for (first, end), mine in zip(shown, counted) if len(mine)
     ]
 
 

@@ -60,7 +60,7 @@ def test_every_word_counts_in_one_window_where_most_is_around_it(pieces, room, d
     assert [w for window in found for w in range(window.first_counted, window.end_counted)] == list(range(len(pieces)))
     best = np.full(len(pieces), -1)
     for window in found:
-        assert window.first <= window.first_counted <= window.end_counted <= window.end
+        assert window.first <= window.first_counted < window.end_counted <= window.end
         assert places[window.end] - places[window.first] <= room
         for word in range(window.first, window.end):
             around = min(places[word] - places[window.first], places[window.end] - places[word + 1])
