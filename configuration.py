@@ -128,11 +128,10 @@ def tagging_config() -> TaggingConfig:
         _require(any(files), "--train_file, --dev_file, --test_file or --predict_file is needed to check data.")
     elif f.do_train or f.dry_run:
         _check_training(("train_file",))
-        _require(not f.do_eval or f.dev_file is not None, "--dev_file is needed to evaluate.")
     else:
         _check_using()
-        _require(not f.do_eval or f.dev_file is not None, "--dev_file is needed to evaluate.")
         saved = _from_model(f.model_dir or f.output_dir, _SAVED_OF_TAGGER)
+    _require(f.check_data or not f.do_eval or f.dev_file is not None, "--dev_file is needed to evaluate.")
     _require(
         not f.do_predict or bool(f.test_file or f.predict_file), "--predict_file (or --test_file) is needed to predict."
     )

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests on TensorFlow 2.15 and 1.15.5, each in an environment of its own; about 7 minutes on 2 cores each.
+# The tests on TensorFlow 2.15 and 1.15.5, each in an environment of its own; about 9 minutes on 2 cores each.
 # Arguments go to pytest. A missing interpreter is skipped, loudly; with CI=true it is an error.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
