@@ -147,7 +147,22 @@ def tagging_task(inputs: TaggingInputs, reader: Reader) -> Task:
         per_token_predictions=("tag_ids", "probabilities", "roles"),
         splits_examples=True,
         skip_bad_lines=inputs.skip_bad_lines,
+        kinds=_kinds(inputs.tags, inputs.plain),
+        kinds_in=lambda sentence: _kinds_in(sentence.tags or (), inputs.plain),
     )
+
+
+def _kinds(tags: Sequence[str], plain: bool) -> Tuple[str, ...]:
+    """The types of entities, or the tags that are none, in id order."""
+    return (
+        tuple(tags)
+        if plain
+        else tuple(dict.fromkeys(tag_schemes.parts(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE))
+    )
+
+
+def _kinds_in(tags: Sequence[str], plain: bool) -> Sequence[str]:
+    return tags if plain else [entity.type for entity in tag_schemes.entities(tags)]
 
 
 # --- features ---------------------------------------------------------------------------------------------------------

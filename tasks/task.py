@@ -9,7 +9,7 @@ records into tensors, `build` turns a batch into losses and predictions, `score`
 into metrics.
 """
 
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -115,3 +115,5 @@ class Task(NamedTuple):
     max_tokens: int = 0  # what featurize cuts an example to; 0: nothing is cut
     splits_examples: bool = False  # whether an example may be several records
     skip_bad_lines: int = 0  # how many lines of a file may be left out
+    kinds: Tuple[str, ...] = ()  # what an example may hold several of, as entities by type; the data report counts them
+    kinds_in: Optional[Callable[[Any], Sequence[str]]] = None  # those in an example, as often as it holds them

@@ -15,6 +15,7 @@ from training.feature_cache import FACTS_DTYPE
 class Records:
     skipped = []
     mended = []
+    kinds = {}
 
     def __init__(self, facts):
         self._facts = np.array([tuple(fact) for fact in facts], FACTS_DTYPE)

@@ -332,6 +332,7 @@ def test_check_data_tells_what_stands_out(files, tmp_path, capsys):
         "train.conll: repeat an earlier one: 1 (train.conll:8 = train.conll:1)",
         "train.conll: have the text of an earlier one and another label: 1 (train.conll:3 = train.conll:1)",
         "unknown pieces: 1 of 9",
+        "  labels: LOC 1, PER 3",
     ):
         assert line in printed, printed
 

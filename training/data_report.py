@@ -29,7 +29,7 @@ class SplitReport(NamedTuple):
     split: str
     file: str
     examples: int
-    label_counts: Dict[str, int]  # empty where a label is not one of several classes
+    label_counts: Dict[str, int]  # of examples by class, or of Task.kinds; empty where there are neither
     tokens: Dict[str, int]  # median, 95th percentile and maximum, before anything is cut
     histogram: List[Tuple[int, int]]  # (up to this many tokens, examples)
     max_tokens: int
@@ -74,7 +74,7 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         split=split,
         file=task.files[split],
         examples=examples,
-        label_counts=dict(zip(task.labels, labels.tolist())) if labels.any() else {},
+        label_counts=records.kinds or (dict(zip(task.labels, labels.tolist())) if labels.any() else {}),
         tokens={
             "median": int(np.searchsorted(up_to, 0.5 * examples)),
             "95 %": int(np.searchsorted(up_to, 0.95 * examples)),

@@ -71,6 +71,11 @@ class RecordFile:
         return self.description["skipped"]
 
     @property
+    def kinds(self) -> Dict[str, int]:
+        """How many of each of Task.kinds the split has."""
+        return self.description["kinds"]
+
+    @property
     def mended(self) -> List[str]:
         """What was wrong with the lines that were read all the same."""
         return self.description["mended"]
@@ -133,7 +138,7 @@ def _open(prefix: str, mark: str, skip_bad_lines: int) -> Optional[RecordFile]:
         index = np.memmap(prefix + ".index", INDEX_DTYPE, mode="r")
         size = os.path.getsize(prefix + ".tfrecord")
         whole = description["fingerprint"] == mark and description["record_bytes"] == size
-        whole = whole and len(index) == description["examples"]
+        whole = whole and len(index) == description["examples"] and "kinds" in description
         whole = whole and os.path.getsize(prefix + ".facts") == len(index) * FACTS_DTYPE.itemsize
         if not whole or len(description["skipped"]) > skip_bad_lines:
             return None
@@ -184,7 +189,9 @@ def _build(
     shutil.rmtree(scratch, ignore_errors=True)  # what a killed run left
     os.makedirs(scratch)
     names = {name: os.path.join(scratch, name) for name in _ENDINGS}
+    kinds = dict.fromkeys(task.kinds, 0)
     try:
+        examples = _counting(task, examples, kinds)
         count = _write_records(task, examples, names[".tfrecord"], names[".index"], names[".facts"])
         if not count:
             raise UserError("The {} file has no examples. Put data into it.".format(split))
@@ -195,10 +202,16 @@ def _build(
             files.rename_synced(path, prefix + ending)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    files.write_json(
-        prefix + ".json",
-        dict(description, examples=count, record_bytes=size, skipped=bad_lines.messages, mended=bad_lines.mended),
-    )
+    description.update(examples=count, record_bytes=size, kinds=kinds)
+    files.write_json(prefix + ".json", dict(description, skipped=bad_lines.messages, mended=bad_lines.mended))
+
+
+def _counting(task: Task, examples: Iterator[Any], kinds: Dict[str, int]) -> Iterator[Any]:
+    """The same examples; adds what they hold to `kinds`."""
+    for example in examples:
+        for kind in task.kinds_in(example) if task.kinds_in else ():
+            kinds[kind] += 1
+        yield example
 
 
 def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: str, facts_path: str) -> int:
