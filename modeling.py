@@ -7,18 +7,17 @@ B batch · S sequence · F, T sequence that attends, is attended to · H hidden 
 """
 
 import collections
-import contextlib
 import copy
-import hashlib
 import json
 import math
 import re
-import threading
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from errors import UserError
+from randomness import dropout
+from token_layout import TokenLayout, every_position, real_tokens
 
 _LAYER_NORM_EPSILON = 1e-12  # of the published models
 _MASKED_SCORE = -10000.0  # added to the scores of padded positions, as in the published models
@@ -32,76 +31,6 @@ _UNREAD_KEYS = {
     "pooler_size_per_head",
     "pooler_type",
 }
-
-
-# --- where randomness comes from --------------------------------------------------------------------------------------
-
-
-class _Keys:
-    """What the random numbers of a keyed_randomness context are computed from."""
-
-    def __init__(self, seed: int, clock: Optional[Any], replica_id: Any) -> None:
-        self.seed = seed
-        self.clock = clock
-        self.replica_id = replica_id
-        self.uses: Dict[str, int] = collections.Counter()
-
-    def hashed(self, *names: str) -> int:
-        """A non-negative int64 that depends on the seed and the names alone."""
-        digest = hashlib.sha256("/".join((str(self.seed),) + names).encode("utf-8")).digest()
-        return int.from_bytes(digest[:8], "little") >> 1
-
-    def dropout_seed(self) -> Any:
-        """[2] int64. The place is the variable scope and the number of dropouts already built in it."""
-        scope = tf.get_variable_scope().name
-        place = self.hashed("dropout", scope, str(self.uses[scope]))
-        self.uses[scope] += 1
-        # 2^16 replicas at most, so two (step, replica) pairs never share a seed.
-        moment = tf.cast(self.clock, tf.int64) * 65536 + tf.cast(self.replica_id, tf.int64)
-        return tf.stack([tf.constant(place, tf.int64), moment])
-
-
-class _Contexts(threading.local):  # MirroredStrategy builds each replica in a thread of its own
-    def __init__(self) -> None:
-        self.stack: List[_Keys] = []
-
-
-_contexts = _Contexts()
-
-
-@contextlib.contextmanager
-def keyed_randomness(seed: int, clock: Optional[Any], replica_id: Any = 0) -> Iterator[None]:
-    """Inside, everything random is a pure function of its key, on every TensorFlow.
-
-    Initial values of truncated-normal variables depend on (seed, variable name), whatever is built before them. Dropout
-    masks depend on (seed, place, clock, replica_id).
-
-    Args:
-      seed: of the run.
-      clock: int64 scalar tensor, the step; None where no dropout is built.
-      replica_id: int or int32 scalar tensor.
-    """
-    keys = _Keys(seed, clock, replica_id)
-
-    def keyed_getter(getter: Callable, *args: Any, **kwargs: Any) -> Any:
-        initializer = kwargs.get("initializer")
-        if isinstance(initializer, tf.truncated_normal_initializer):
-            kwargs["initializer"] = _keyed_truncated_normal(initializer.stddev, keys.hashed("initial", kwargs["name"]))
-        return getter(*args, **kwargs)
-
-    _contexts.stack.append(keys)
-    try:
-        with tf.variable_scope(tf.get_variable_scope(), custom_getter=keyed_getter, auxiliary_name_scope=False):
-            yield
-    finally:
-        _contexts.stack.pop()
-
-
-def _keyed_truncated_normal(stddev: float, key: int) -> Callable:
-    def initialize(shape: Sequence[int], dtype: Any = tf.float32, partition_info: Any = None) -> tf.Tensor:
-        return tf.random.stateless_truncated_normal(shape, seed=[key, 0], stddev=stddev, dtype=dtype)
-
-    return initialize
 
 
 # --- configuration ----------------------------------------------------------------------------------------------------
@@ -281,7 +210,9 @@ class BertModel:
         if token_type_ids is None:
             token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
         self._first_token_only = first_token_only
-        layout = _real_tokens(input_mask) if padding_free else _every_position(batch_size, seq_length)
+        layout = (
+            real_tokens(input_mask, batch_size, seq_length) if padding_free else every_position(batch_size, seq_length)
+        )
 
         with tf.variable_scope(scope, default_name="bert"):
             with tf.variable_scope("embeddings"):
@@ -363,85 +294,6 @@ class BertModel:
             raise ValueError("The last layer has vectors of first tokens alone: leave first_token_only out.")
 
 
-# --- which positions are computed -------------------------------------------------------------------------------------
-
-
-class _Layout(NamedTuple):
-    """How the rows of a matrix of tokens [N, …] stand in the padded square [B, S, …].
-
-    Everything that works token by token works on rows.
-    """
-
-    batch_size: Any
-    seq_length: Any
-    places: Optional[tf.Tensor] = None  # [N, 2] (b, s) of each row; None: every position is a row, N = B · S
-    real: Optional[tf.Tensor] = None  # [B, S] boolean, with places
-
-    def rows(self, square: tf.Tensor) -> tf.Tensor:
-        """[B, S] → [N]"""
-        return tf.reshape(square, [-1]) if self.places is None else tf.gather_nd(square, self.places)
-
-    def square(self, rows: tf.Tensor) -> tf.Tensor:
-        """[N, W] → [B, S, W], zeros where no row stands."""
-        shape = [self.batch_size, self.seq_length, rows.shape.as_list()[1]]
-        return tf.reshape(rows, shape) if self.places is None else tf.scatter_nd(self.places, rows, tf.stack(shape))
-
-    def padded(self, rows: tf.Tensor) -> tf.Tensor:
-        """square, with zeros for the rows that only round their number up."""
-        square = self.square(rows)
-        return square if self.real is None else tf.where_v2(self.real[:, :, None], square, 0.0)
-
-    def heads(self, rows: tf.Tensor, heads: int) -> tf.Tensor:
-        """[N, A · D] → [B, A, S, D]"""
-        size = rows.shape.as_list()[1] // heads
-        square = tf.reshape(self.square(rows), [self.batch_size, self.seq_length, heads, size])
-        return tf.transpose(square, [0, 2, 1, 3])
-
-    def merged(self, heads: tf.Tensor) -> tf.Tensor:
-        """[B, A, S, D] → [N, A · D]"""
-        _, count, _, size = heads.shape.as_list()
-        context = tf.transpose(heads, [0, 2, 1, 3])  # [B, S, A, D]
-        if self.places is not None:
-            context = tf.gather_nd(context, self.places)
-        return tf.reshape(context, [-1, count * size])
-
-    def first(self, rows: tf.Tensor) -> tf.Tensor:
-        """[N, W] → [B, W]: each sequence's first token."""
-        if self.places is None:
-            return self.square(rows)[:, 0, :]
-        return tf.boolean_mask(rows, tf.equal(self.places[:, 1], 0))
-
-    def plus_positions(self, rows: tf.Tensor, table: Any) -> tf.Tensor:
-        """rows [N, W] plus the row of `table` that each one's position has."""
-        if self.places is not None:
-            return rows + tf.gather(table, self.places[:, 1])
-        width = rows.shape.as_list()[1]
-        # The same [S, W] for every sequence.
-        return tf.reshape(self.square(rows) + tf.slice(table, [0, 0], tf.stack([self.seq_length, width])), [-1, width])
-
-
-def _every_position(batch_size: Any, seq_length: Any) -> _Layout:
-    return _Layout(batch_size, seq_length)
-
-
-# oneDNN compiles code for every new shape, and keeps it; this leaves few shapes.
-_ROWS_MULTIPLE = 32
-
-
-def _real_tokens(input_mask: tf.Tensor) -> _Layout:
-    """Of a mask [B, S]; the first token of each sequence is computed whatever its mask says: the pooler reads it.
-
-    So are the first padded positions, as many as make the rows a multiple of _ROWS_MULTIPLE, where there are so many.
-    """
-    batch_size, seq_length = get_shape_list(input_mask)
-    first = tf.equal(tf.range(seq_length), 0)
-    real = tf.logical_or(tf.cast(input_mask, tf.bool), first)
-    places = tf.where(real)
-    more = tf.floormod(-tf.shape(places)[0], _ROWS_MULTIPLE)
-    places = tf.concat([places, tf.where(tf.logical_not(real))[:more]], axis=0)
-    return _Layout(batch_size, seq_length, tf.cast(places, tf.int32), real)
-
-
 # --- the parts of the model -------------------------------------------------------------------------------------------
 
 
@@ -489,7 +341,7 @@ def embedding_postprocessor(
     max_position_embeddings; else the session raises InvalidArgumentError.
     """
     batch_size, seq_length, _ = get_shape_list(input_tensor, expected_rank=3)
-    layout = _every_position(batch_size, seq_length)
+    layout = every_position(batch_size, seq_length)
     return layout.square(
         _postprocessed(
             reshape_to_matrix(input_tensor),
@@ -509,7 +361,7 @@ def embedding_postprocessor(
 
 def _postprocessed(
     words: tf.Tensor,
-    layout: _Layout,
+    layout: TokenLayout,
     token_type_ids: Optional[tf.Tensor],
     token_type_vocab_size: int,
     initializer_range: float,
@@ -599,8 +451,8 @@ def attention_layer(
     context = _attention(
         reshape_to_matrix(from_tensor),
         reshape_to_matrix(to_tensor),
-        _every_position(batch_size, from_seq_length),
-        _every_position(batch_size, to_seq_length),
+        every_position(batch_size, from_seq_length),
+        every_position(batch_size, to_seq_length),
         None if attention_mask is None else _score_bias(attention_mask),
         num_attention_heads,
         num_attention_heads * size_per_head,
@@ -621,8 +473,8 @@ def _score_bias(attention_mask: tf.Tensor) -> tf.Tensor:
 def _attention(
     from_rows: tf.Tensor,
     to_rows: tf.Tensor,
-    from_layout: _Layout,
-    to_layout: _Layout,
+    from_layout: TokenLayout,
+    to_layout: TokenLayout,
     score_bias: Optional[tf.Tensor],
     heads: int,
     width: int,
@@ -672,7 +524,7 @@ def transformer_model(
 
     outputs = _encoder(
         reshape_to_matrix(input_tensor),
-        _every_position(batch_size, seq_length),
+        every_position(batch_size, seq_length),
         None if attention_mask is None else _score_bias(attention_mask),
         _LayerSizes(
             hidden_size,
@@ -703,7 +555,7 @@ class _LayerSizes(NamedTuple):
 
 def _encoder(
     rows: tf.Tensor,
-    layout: _Layout,
+    layout: TokenLayout,
     score_bias: Optional[tf.Tensor],
     sizes: _LayerSizes,
     num_hidden_layers: int,
@@ -714,7 +566,7 @@ def _encoder(
     for layer in range(num_hidden_layers):
         from_rows, from_layout = rows, layout
         if first_token_only and layer == num_hidden_layers - 1:
-            from_rows, from_layout = layout.first(rows), _every_position(layout.batch_size, 1)
+            from_rows, from_layout = layout.first(rows), every_position(layout.batch_size, 1)
         with tf.variable_scope("layer_{}".format(layer)):
             rows = _layer(from_rows, rows, from_layout, layout, score_bias, sizes)
         outputs.append(rows)
@@ -724,8 +576,8 @@ def _encoder(
 def _layer(
     from_rows: tf.Tensor,
     to_rows: tf.Tensor,
-    from_layout: _Layout,
-    to_layout: _Layout,
+    from_layout: TokenLayout,
+    to_layout: TokenLayout,
     score_bias: Optional[tf.Tensor],
     sizes: _LayerSizes,
 ) -> tf.Tensor:
@@ -781,43 +633,6 @@ def _product(a: tf.Tensor, b: Any, dtype: tf.DType, transpose_b: bool = False) -
     """a · b, or a · bᵀ, of float32 tensors, in float32; its factors and result, and those of its gradients, rounded."""
     product = tf.matmul(tf.cast(a, dtype), tf.cast(b, dtype), transpose_b=transpose_b)
     return tf.cast(product, tf.float32)
-
-
-def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor:
-    """Sets a share dropout_prob of the elements to 0 and scales the rest by 1 / (1 - dropout_prob).
-
-    In a keyed_randomness context with a clock, the mask is a function of its key; else the graph's seed decides.
-    """
-    if not dropout_prob:
-        return input_tensor
-    keys = _contexts.stack[-1] if _contexts.stack else None
-    if keys is None or keys.clock is None:
-        return tf.nn.dropout(input_tensor, rate=dropout_prob)
-    dropped = round(dropout_prob * 65536)  # of the values that 16 bits have
-    keep = _random_int16(tf.shape(input_tensor), keys.dropout_seed()) >= tf.constant(dropped - 32768, tf.int16)
-
-    @tf.custom_gradient
-    def masked(x: tf.Tensor) -> Any:
-        # Kept for the gradient as a byte an element, not as the float32 mask.
-        return x * mask(), lambda upstream: upstream * mask()
-
-    def mask() -> tf.Tensor:
-        return tf.cast(keep, input_tensor.dtype) * (65536 / (65536 - dropped))
-
-    return masked(input_tensor)
-
-
-def _random_int16(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Uniform over all of int16, two from each word of the generator. The same on every TensorFlow."""
-    size = tf.reduce_prod(shape)
-    words = [(size + 1) // 2]
-    if hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):  # TF 2
-        bits = tf.random.stateless_uniform(words, seed, minval=None, maxval=None, dtype=tf.int32)
-    else:
-        least = tf.int32.min  # a range that leaves out one value of 2³², and has the top bit turned over
-        bits = tf.random.stateless_uniform(words, seed, minval=least, maxval=tf.int32.max, dtype=tf.int32)
-        bits = tf.bitwise.bitwise_xor(bits, tf.constant(least, tf.int32))
-    return tf.reshape(tf.reshape(tf.bitcast(bits, tf.int16), [-1])[:size], shape)
 
 
 def layer_norm(input_tensor: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:

@@ -98,13 +98,13 @@ BUGS = {
         "tests/sparse_and_compiled_updates_test.py -k an_update",
     ),
     "rows that round their number up are seen": Bug(
-        "modeling.py",
+        "token_layout.py",
         "        return square if self.real is None else tf.where_v2(self.real[:, :, None], square, 0.0)",
         "        return square",
         "tests/modeling_test.py -k padding_free",
     ),
     "both halves of a random word are one": Bug(
-        "modeling.py",
+        "randomness.py",
         "tf.bitcast(bits, tf.int16)",
         "tf.tile(tf.bitcast(bits, tf.int16)[:, :1], [1, 2])",
         "tests/tensor_parts_test.py -k independently",

@@ -3,8 +3,9 @@
 #
 #   scripts/run_ner.sh [TASKS] [SEEDS] [FLAGS…]        scripts/run_ner.sh wnut17 "1 2 3" --head=crf
 #
-# TASKS: "all", or some of wnut17 cluener cluener-bio time conll2003 peoples-daily; SEEDS: 1 when not given; FLAGS go to
-# run_ner.py. A task whose folder is not there is left out. Stopped, the same command goes on where it was.
+# TASKS: "all", or some of wnut17 cluener cluener-bio time conll2003 peoples-daily, and a second stage, time-after-cluener:
+# cluener's weights, a new head, a plan of its own. SEEDS: 1 when not given; FLAGS go to run_ner.py. A task
+# whose folder is not there is left out. Stopped, the same command goes on where it was.
 #
 #   NER_DIR       folders WNUT17, CLUENER-json, CLUENER-bio, time, conll2003, peoples-daily, as published   ner
 #   BERT_DIR      bert_model.ckpt.*, bert_config.json, vocab.txt: English   quickstart/model, which scripts/quickstart.sh makes
@@ -17,7 +18,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/resumable.sh"
 tasks=${1:-all} seeds=${2:-1}
 shift $(($# < 2 ? $# : 2))
 ner=${NER_DIR:-$ROOT/ner} english=${BERT_DIR:-$ROOT/quickstart/model} runs=${RUNS_DIR:-$ROOT/runs/ner}
-[ "$tasks" != all ] || tasks="wnut17 cluener cluener-bio time conll2003 peoples-daily"
+[ "$tasks" != all ] || tasks="wnut17 cluener cluener-bio time time-after-cluener conll2003 peoples-daily"
 mkdir -p "$runs"
 ner=$(cd "$ner" 2>/dev/null && pwd) || { echo "error: NER_DIR=${NER_DIR:-ner} is no folder. Name the data's." >&2; exit 2; }
 runs=$(cd "$runs" && pwd)
@@ -28,7 +29,8 @@ cd "$ROOT"
 need_environment .venv requirements.txt 3.11 3.12 3.13 3.10
 
 pretrained() {
-  weights=(--bert_config_file="$1/bert_config.json" --vocab_file="$1/vocab.txt" --init_checkpoint="$1/bert_model.ckpt")
+  model=(--bert_config_file="$1/bert_config.json" --vocab_file="$1/vocab.txt")
+  begin=(--init_checkpoint="$1/bert_model.ckpt")
 }
 
 # What Chinese text is learned with, and how long: random weights need a higher rate and more epochs.
@@ -43,7 +45,8 @@ chinese_weights() {
 {"vocab_size": $(grep -c . "$vocabulary"), "hidden_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
  "intermediate_size": 1024, "max_position_embeddings": 512, "type_vocab_size": 2}
 JSON
-  weights=(--bert_config_file="$runs/small_chinese_bert.json" --vocab_file="$vocabulary" --from_scratch)
+  model=(--bert_config_file="$runs/small_chinese_bert.json" --vocab_file="$vocabulary")
+  begin=(--from_scratch)
   schedule=(--num_train_epochs=12 --learning_rate=5e-4)
 }
 
@@ -63,7 +66,7 @@ for seed in $seeds; do
         folder=$ner/CLUENER-bio
         files=(--train_file="$folder/cluener.train" --dev_file="$folder/cluener.test" --mend_tags --checkpoint=last)
         ;;
-      time)
+      time | time-after-cluener)
         folder=$ner/time/split-with-dev
         files=(--train_file="$folder/time.train" --dev_file="$folder/time.dev" --test_file="$folder/time.test" --mend_tags
           --max_seq_length=192)
@@ -90,9 +93,17 @@ for seed in $seeds; do
         ;;
       *) chinese_weights ;;
     esac
+    if [ "$task" = time-after-cluener ]; then
+      first=$runs/cluener-seed$seed
+      if [ ! -f "$first/done" ]; then
+        echo "SKIPPED $task: $first has not ended. Run cluener before."
+        continue
+      fi
+      begin=(--init_checkpoint="$first" --resume_mode=weights --reset_head)
+    fi
     predict=(--do_predict)
     [[ " ${files[*]}" == *" --test_file="* ]] || predict=()
-    resumable run_ner.py "$task-seed$seed" "${files[@]}" "${weights[@]}" "${schedule[@]}" --do_train --do_eval \
+    resumable run_ner.py "$task-seed$seed" "${files[@]}" "${model[@]}" "${begin[@]}" "${schedule[@]}" --do_train --do_eval \
       ${predict[@]+"${predict[@]}"} --seed="$seed" --keep_checkpoint_max=1 --eval_batch_size=32 --predict_batch_size=32 \
       --log_every_steps=50 "$@"
   done

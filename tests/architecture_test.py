@@ -12,11 +12,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYERS = [
     {"errors"},
     {
+        "randomness",
         "schedules",
         "tensorflow_setup",
         "tasks.metrics",
         "tasks.tag_schemes",
         "tasks.task",
+        "token_layout",
         "training.files",
         "training.permutation",
     },

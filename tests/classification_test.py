@@ -6,6 +6,7 @@ import sklearn.utils.class_weight
 import tensorflow.compat.v1 as tf
 
 import modeling
+from randomness import keyed_randomness
 from tasks import classification, heads
 from tasks.classification_data import TextProcessor
 from tasks.task import Compute
@@ -31,7 +32,7 @@ def task_of(tiny, label_type="single", class_weights=None):
 
 def outputs_of(task, gold, is_training):
     """(loss, weight) of fixed examples with these labels; the same weights at every call."""
-    with tf.Graph().as_default(), modeling.keyed_randomness(1, None), tf.Session() as session:
+    with tf.Graph().as_default(), keyed_randomness(1, None), tf.Session() as session:
         ids = tf.constant([[2, 5 + n, 15, 3] for n in range(len(gold))])
         batch = dict(input_ids=ids, input_mask=tf.ones_like(ids), segment_ids=tf.zeros_like(ids))
         outputs = task.build(dict(batch, label_ids=tf.constant(gold)), Compute(is_training))

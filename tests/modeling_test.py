@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from errors import UserError
+from randomness import keyed_randomness
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 CHECKPOINT = os.path.join(GOLDEN, "tiny_bert", "bert_model.ckpt")
@@ -182,7 +183,7 @@ def keyed_outputs(seed, step, place="a", replica=0, before=False):
     """Dropout of ones, and initial values, in a fresh graph."""
     with tf.Graph().as_default(), tf.Session() as session:
         clock = tf.constant(step, tf.int64)
-        with modeling.keyed_randomness(seed, clock, replica):
+        with keyed_randomness(seed, clock, replica):
             if before:
                 tf.get_variable("earlier", [3], initializer=modeling.create_initializer())
             with tf.variable_scope(place):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modeling
+from randomness import keyed_randomness
 from tasks import heads, tagging
 from tasks.heads import TaggingHead
 from tasks.tagging_data import Layout, Sentence
@@ -135,7 +136,7 @@ def batch_of(features, length=None):
 def outputs_of(inputs, features, compute, length=None, values=None, dtype=tf.int32):
     """The numbers of a built tower, and those of the weights; with `values` the weights have those."""
     batch = batch_of(features, length)
-    with tf.Graph().as_default(), modeling.keyed_randomness(7, tf.constant(3, tf.int64)):
+    with tf.Graph().as_default(), keyed_randomness(7, tf.constant(3, tf.int64)):
         fixed = length is not None
         holders = {
             name: tf.placeholder(dtype, value.shape if fixed else [None] * value.ndim) for name, value in batch.items()

@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from optimizers import RULES, RuleOptimizer
+from randomness import keyed_randomness
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 
@@ -79,7 +80,7 @@ def test_layer_norm_and_its_gradients_have_their_closed_forms(shape):
 
 
 def dropped(dropout_prob, shape):
-    with tf.Graph().as_default(), modeling.keyed_randomness(11, tf.constant(3, tf.int64)):
+    with tf.Graph().as_default(), keyed_randomness(11, tf.constant(3, tf.int64)):
         fed = tf.placeholder(tf.float32, [None] * len(shape))
         output = modeling.dropout(fed, dropout_prob)
         with tf.Session() as session:
@@ -144,7 +145,7 @@ def test_bfloat16_factors_give_nearly_the_numbers_of_float32(padding_free):
         head = tf.constant(rng.randn(config.hidden_size, 3), tf.float32)
         for dtype in (tf.float32, tf.bfloat16):
             before = set(tf.get_default_graph().get_operations())
-            with modeling.keyed_randomness(5, None):
+            with keyed_randomness(5, None):
                 model = modeling.BertModel(
                     config,
                     False,

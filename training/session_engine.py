@@ -20,11 +20,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 
-import modeling
 import optimization
 import optimizers
 import schedules
 from errors import UserError
+from randomness import keyed_randomness
 from tasks.task import Compute, Outputs, Predictions, Task
 from training import checkpoint, input_pipeline, matrix_rate, reports
 from training import plan as plans
@@ -232,7 +232,7 @@ def _build_in(
 
     def inference_tower() -> Outputs:
         scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=read_average)
-        with scope, modeling.keyed_randomness(seed, None):
+        with scope, keyed_randomness(seed, None):
             return task.build(_replica_batch(records, task, config), compute(False))
 
     def training_tower() -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -242,7 +242,7 @@ def _build_in(
         weights: List[Any] = []
 
         def build_part(part: int) -> tf.Tensor:
-            with modeling.keyed_randomness(seed, tf.identity(global_step), replica * parts + part):
+            with keyed_randomness(seed, tf.identity(global_step), replica * parts + part):
                 batch = _replica_batch(records, task, config, part, parts)
                 outputs = task.build(batch, compute(True))
             losses.append(tf.reduce_sum(outputs.loss))
