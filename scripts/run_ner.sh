@@ -47,7 +47,7 @@ chinese_weights() {
 JSON
   model=(--bert_config_file="$runs/small_chinese_bert.json" --vocab_file="$vocabulary")
   begin=(--from_scratch)
-  schedule=(--num_train_epochs=12 --learning_rate=5e-4)
+  schedule=(--num_train_epochs=8 --learning_rate=5e-4)
 }
 
 for seed in $seeds; do
@@ -89,7 +89,7 @@ for seed in $seeds; do
     case $task in
       wnut17 | conll2003)
         pretrained "$english"
-        schedule=(--num_train_epochs=5 --learning_rate=2e-4)
+        schedule=(--num_train_epochs=5 --learning_rate=1e-4)
         ;;
       *) chinese_weights ;;
     esac
