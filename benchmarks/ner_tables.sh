@@ -34,9 +34,9 @@ case $table in
     ;;
   schedules) row plateau --lr_schedule=plateau ;;
   optimizers)
-    row radam --optimizer=radam --learning_rate=1.6e-3
+    row radam --optimizer=radam --learning_rate=8e-4
     row lookahead --lookahead_steps=5
-    row ranger --optimizer=ranger --learning_rate=3.2e-3
+    row ranger --optimizer=ranger --learning_rate=1.6e-3
     ;;
   *) echo "error: $table is no table. Give heads, schedules or optimizers." >&2; exit 2 ;;
 esac
