@@ -112,7 +112,13 @@ _INPUT = [
     Flag("vocab_file", "string", None, "WordPiece vocabulary; belongs to init_checkpoint."),
     Flag("spm_model_file", "string", None, "SentencePiece model, for a BERT trained on one; instead of vocab_file."),
     Flag("do_lower_case", "boolean", True, "Lower-case the text; true for uncased models, false for cased ones."),
-    Flag("max_seq_length", "integer", 128, "Tokens of an example, [CLS] and [SEP] included; longer ones are cut.", 3),
+    Flag(
+        "max_seq_length",
+        "integer",
+        128,
+        "Tokens of an example, [CLS] and [SEP] included; longer ones are cut, of tags read in windows.",
+        3,
+    ),
     Flag("max_train_examples", "integer", None, "Train on this many examples, chosen by seed.", 1),
     Flag("max_eval_examples", "integer", None, "Evaluate on this many examples, chosen by seed.", 1),
     Flag("cache_dir", "string", None, "Folder of the record cache; output_dir/cache if not given."),
@@ -134,7 +140,8 @@ _PHASES = [
         "check_data",
         "boolean",
         False,
-        "Print lengths, what is cut, unknown pieces, duplicates and contradictions, and stop; needs no model.",
+        "Print labels or entities by type, lengths, what is cut, unknown pieces, duplicates and contradictions, and "
+        "stop; needs no model.",
     ),
 ]
 _LENGTH = [

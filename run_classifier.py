@@ -141,6 +141,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str]) -> Job:
         predictions_file="predictions.tsv",
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
+        notes={},
     )
 
 

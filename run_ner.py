@@ -31,6 +31,7 @@ from training.session_engine import Engine
 FLAGS = flags.FLAGS
 flags.register("run_ner")
 
+PREDICTIONS_FILE = "predictions.conll"
 _CONFUSIONS_SHOWN = 10
 
 
@@ -110,7 +111,8 @@ def make_job(config: TaggingConfig, model_dir: Optional[str]) -> Job:
             "config.json": dataclasses.asdict(config),
         },
         flags=flags.given_flags("run_ner"),
-        predictions_file="predictions.conll",
+        predictions_file=PREDICTIONS_FILE,
+        notes=notes_on_rates(inputs.head, config.run.optimizer.lr_multipliers),
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
     )
@@ -139,6 +141,16 @@ def head_of(data: TaggingDataConfig) -> TaggingHead:
     )
 
 
+def notes_on_rates(head: TaggingHead, lr_multipliers: Sequence[Tuple[str, float]]) -> Dict[str, str]:
+    """What the plan says of a head that the encoder's rate is too low for."""
+    if not head.lstm_layers or lr_multipliers:
+        return {}
+    advice = (
+        "a BiLSTM learns little at an encoder's rate; give --lr_multipliers=bilstm/=10,output_=10 (docs/tagging.md)"
+    )
+    return {"head": advice}
+
+
 def split_files(data: TaggingDataConfig) -> Dict[str, str]:
     """split → path, for the splits that the flags name. Raises UserError for a file that is not there."""
     test = "predict_file" if data.predict_file else "test_file"
@@ -154,14 +166,16 @@ def split_files(data: TaggingDataConfig) -> Dict[str, str]:
 
 def require_other_files(config: TaggingConfig, paths: Dict[str, str]) -> None:
     """Raises UserError where predictions would be written over what is read, or over each other."""
-    columns = config.run.predict_output
-    if not config.run.do_predict or columns is None:
+    if not config.run.do_predict:
         return
+    columns = config.run.predict_output
+    if columns is None:
+        columns = os.path.join(config.run.weights.output_dir or os.curdir, PREDICTIONS_FILE)
     objects = objects_beside(columns)
     taken = [os.path.abspath(path) for path in paths.values()] + [os.path.abspath(columns)]
     if os.path.abspath(objects) in taken or os.path.abspath(columns) in taken[:-1]:
-        message = "--predict_output={}: columns go there and JSON to {}, where a file that is read, or the other, is."
-        raise UserError((message + " Give another name.").format(columns, objects))
+        message = "Predictions go to {} as columns and to {} as JSON, where a file that is read, or the other, is. "
+        raise UserError((message + "Give another --predict_output.").format(columns, objects))
 
 
 def objects_beside(columns: str) -> str:
@@ -239,15 +253,13 @@ def write(inputs: TaggingInputs, found: List[tagging.Tagged], path: str) -> None
 
 
 def write_scores(engine: Engine, inputs: TaggingInputs, split: str, found: List[tagging.Tagged], folder: str) -> None:
-    """Of a file to predict that has tags: its scores, apart from dev's. Of another, takes an earlier file's away."""
-    path = os.path.join(folder, "test_results.json")
+    """Of a file to predict that has tags: its scores, apart from dev's. An earlier file's stay: they name it."""
     untagged = sum(each.sentence.tags is None for each in found)
     if untagged:
         if untagged < len(found):
             say("Not scored: {:,} of {:,} sentences have no tags.".format(untagged, len(found)))
-        if os.path.exists(path):
-            os.unlink(path)
         return
+    path = os.path.join(folder, "test_results.json")
     step = int(engine.session.run(engine.global_step))
     metrics = tagging.scores(inputs, split, found)
     details, shown = describe(inputs, found)

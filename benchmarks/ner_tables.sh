@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tables of entity F1, of tasks of scripts/run_ner.sh; each row differs from the first in what its name says:
 #
-#   heads       softmax, crf, bilstm, bilstm_crf; what is not the encoder learns at a rate of its own
+#   heads       softmax, crf, bilstm, bilstm_crf; a CRF and a BiLSTM learn at rates of their own
 #   schedules   warm-up and linear decay, warm-up and a rate that is reduced when dev stalls
 #   optimizers  adamw, radam, lookahead(adamw), ranger, each at a rate for WNUT-17
 #
@@ -25,12 +25,16 @@ row() {
   rows+=("$folder")
 }
 
+case $table in
+  heads | schedules | optimizers) ;;
+  *) echo "error: $table is no table. Give heads, schedules or optimizers." >&2; exit 2 ;;
+esac
 row baseline # a softmax, trained by adamw, warm-up and linear decay
 case $table in
   heads)
     row crf --head=crf --lr_multipliers=crf/=20
-    row bilstm --head=bilstm --lr_multipliers=bilstm/=5
-    row bilstm_crf --head=bilstm_crf --lr_multipliers=crf/=20,bilstm/=5
+    row bilstm --head=bilstm --lr_multipliers=bilstm/=10,output_=10
+    row bilstm_crf --head=bilstm_crf --lr_multipliers=crf/=20,bilstm/=10,output_=10
     ;;
   schedules) row plateau --lr_schedule=plateau ;;
   optimizers)
@@ -38,7 +42,6 @@ case $table in
     row lookahead --lookahead_steps=5
     row ranger --optimizer=ranger --learning_rate=1.6e-3
     ;;
-  *) echo "error: $table is no table. Give heads, schedules or optimizers." >&2; exit 2 ;;
 esac
 need_environment .venv requirements.txt 3.11 3.12 3.13 3.10
-"$PYTHON" "$ROOT/scripts/ner_results.py" "${rows[@]}"
+"$PYTHON" "$ROOT/scripts/ner_results.py" "${rows[@]}" | tee "$runs/results-$table.md"

@@ -1,6 +1,6 @@
-"""ner_results.py RUNS_DIR…: results.md, entity scores of dev and test by task, mean ± sd over seeds.
+"""ner_results.py RUNS_DIR…: entity scores of dev and test by task, mean ± sd over seeds.
 
-Of several folders, a row begins with the folder's name, and the file is written beside them.
+Of several folders, a row begins with the folder's name; of one, the table is also written to its results.md.
 """
 
 import collections
@@ -60,9 +60,9 @@ def main() -> None:
     titles = ["run"] * several + ["task", "file", "F1", "precision", "recall", "macro F1", "surface macro F1"]
     titles += ["seeds", "minutes a run"]
     text = "\n".join(["| {} |".format(" | ".join(titles)), "|---" * len(titles) + "|"] + found)
-    where = os.path.dirname(os.path.abspath(folders[0])) if several else folders[0]
-    with open(os.path.join(where, "results.md"), "w", encoding="utf-8") as file:
-        file.write(text + "\n")
+    if not several:
+        with open(os.path.join(folders[0], "results.md"), "w", encoding="utf-8") as file:
+            file.write(text + "\n")
     print(text)
 
 

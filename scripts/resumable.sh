@@ -11,6 +11,7 @@ resumable() {
   fi
   echo "== ${output##*/}"
   mkdir -p "$output"
+  rm -f "$output/done"
   "$PYTHON" "$script" "$@" --output_dir="$output" || status=$?
   echo $((before + SECONDS - started)) >"$output/seconds"
   [ "$status" = 0 ] || exit "$status"

@@ -4,7 +4,7 @@
 #   scripts/run_ner.sh [TASKS] [SEEDS] [FLAGS…]        scripts/run_ner.sh wnut17 "1 2 3" --head=crf
 #
 # TASKS: "all", or some of wnut17 cluener cluener-bio time conll2003 peoples-daily, and a second stage, time-after-cluener:
-# cluener's weights, a new head, a plan of its own. SEEDS: 1 when not given; FLAGS go to run_ner.py. A task
+# cluener's best weights, a new head, a plan of its own. SEEDS: 1 when not given; FLAGS go to run_ner.py. A task
 # whose folder is not there is left out. Stopped, the same command goes on where it was.
 #
 #   NER_DIR       folders WNUT17, CLUENER-json, CLUENER-bio, time, conll2003, peoples-daily, as published   ner

@@ -140,7 +140,9 @@ class Census:
             type_before = kind
 
     def scheme(self) -> str:
-        """plain where tags have no prefix and none is O; bioes where one has E or S or a synonym; else iob1 or bio."""
+        """plain where no tag has a prefix, or some have none and none is O; bioes where one has E or S or a synonym;
+        else iob1 or bio.
+        """
         if not self.prefixes or (self.plain and not self.outside):
             return "plain" if self.plain else "bio"
         if self.prefixes - {"B", "I"}:

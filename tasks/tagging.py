@@ -202,7 +202,8 @@ def _windows_of(
             "first_word": [window.first],
             "ends": [int(window.end == len(pieces))],
         }
-        text = "\0".join(sentence.words) + "\0{}".format(window.first or "")
+        # A repeated sentence is told by its first window; others are like none.
+        text = "\0".join(sentence.words) + "\0{}:{}".format(sentence.line, window.first) * (window.first > 0)
         label = NO_LABEL if sentence.tags is None else 1 << 31 | _hash("\0".join(sentence.tags)) >> 33
         count = len(input_ids) - 1
         unknown = input_ids.count(tokenizer.unk_id)

@@ -82,7 +82,10 @@ def read_sentences(
         unknown = _first_unknown(sentence, known)
         if unknown is not None:
             assert sentence.tags is not None and tags is not None
-            message = "{}: {!r} has the tag {}, which training did not see: {}. Mend it, or name it in --tags_file."
+            message = (
+                "{}: {!r} has the tag {}, which training did not see: {}. Mend it, name another --tag_column (none: "
+                "there are no tags; raw text: --format=text), or train with it in --tags_file."
+            )
             place = _place(path, sentence, unknown)
             named = ", ".join(tags[:20]) + ", …" * (len(tags) > 20)
             bad_lines.add(UserError(message.format(place, sentence.words[unknown], sentence.tags[unknown], named)))
@@ -109,9 +112,13 @@ def find_tags(path: str, layout: Layout, bad_lines: BadLines) -> List[str]:
     for sentence in read_sentences(path, layout, None, True, bad_lines):
         found.update(sentence.tags or ())
     if scheme_of(path, layout) == "plain":
-        if found <= set(tag_schemes.BARE) and layout.tag_scheme == "auto":
-            message = "{}: the tags {} name no type. Write B-PER, or give --tag_scheme=plain: then words are scored."
-            raise UserError(message.format(path, ", ".join(sorted(found))))
+        outside = tag_schemes.OUTSIDE in found  # then the others are of entities
+        if layout.tag_scheme == "auto" and (outside or found <= set(tag_schemes.BARE)):
+            message = (
+                "{}: the tags {} name no type as B-PER does. Write them so, or give --tag_scheme=plain: then words "
+            )
+            named = ", ".join(sorted(found)[:10]) + ", …" * (len(found) > 10)
+            raise UserError((message + "are scored, not entities.").format(path, named))
         return sorted(found)
     if found <= {tag_schemes.OUTSIDE}:
         raise UserError("{}: no word has a tag but O. Is --tag_column right?".format(path))
@@ -145,7 +152,7 @@ def format_of(path: str, layout: Layout) -> str:
         return layout.format
     if text_files.ending_of(path) not in _JSON_ENDINGS:
         return "columns"
-    first = next(text_files.rows(path, BadLines(1)), None)
+    first = next(text_files.rows(path, BadLines(1 << 62)), None)
     return "cluener" if first is not None and isinstance(first.cells.get("label"), dict) else "json"
 
 
@@ -275,6 +282,7 @@ def _column_sentences(path: str, bad_lines: BadLines) -> Iterator[_Columns]:
 
 
 _BLANK = " \t\r\n"  # other white space may be a word
+_NAMED_COMMENT = re.compile(r"# \S+ = ")  # of CoNLL-U
 
 
 class _Shape(NamedTuple):
@@ -291,8 +299,8 @@ class _Shape(NamedTuple):
         return [cell.strip(" ") for cell in row.split("\t")] if self.tabs else re.split("[ \t]+", row)
 
     def is_comment(self, row: str) -> bool:
-        """Of a sentence's first row: # and a space, and then not what a word and its tags are."""
-        return row.startswith("# ") and len(self.split(row)) != self.width
+        """Of a sentence's first row: # and a space, and then not what a word and its tags are; or # name = value."""
+        return row.startswith("# ") and (len(self.split(row)) != self.width or _NAMED_COMMENT.match(row) is not None)
 
     def what_is_wrong(self, cells: List[str]) -> Optional[str]:
         if len(cells) != self.width:

@@ -23,6 +23,8 @@ class Records:
     def __len__(self):
         return len(self._facts)
 
+    sources = property(__len__)
+
     def fact_chunks(self):
         for start in range(0, len(self), 7):
             yield self._facts[start : start + 7]

@@ -291,12 +291,16 @@ def test_a_file_may_be_in_a_scheme_of_its_own(files, tmp_path, capsys):
 
 
 def test_nothing_that_is_read_is_written_over_and_no_other_scripts_model_is_used(files, model, tiny, tmp_path, capsys):
-    path = tmp_path / "in.jsonl"
-    path.write_text('{"text": "anna met bob"}\n')
+    path, default = tmp_path / "in.jsonl", tmp_path / "predictions.jsonl"
+    for each in (path, default):
+        each.write_text('{"text": "anna met bob"}\n')
     use = ["--do_predict", "--model_dir=" + model, "--predict_file=" + str(path)]
     for name in ("in.conll", "other.jsonl", "in.jsonl"):
         message = mistake(use + ["--predict_output=" + str(tmp_path / name)], capsys, "run_ner")
-        assert "--predict_output=" in message and path.read_text().startswith('{"text"')
+        assert "Give another --predict_output" in message and path.read_text().startswith('{"text"')
+    own = use[:2] + ["--predict_file=" + str(default), "--output_dir=" + str(tmp_path)]
+    assert "Give another --predict_output" in mistake(own, capsys, "run_ner")
+    assert default.read_text().startswith('{"text"')
     succeed(use + ["--predict_output=" + str(tmp_path / "out.conll")], capsys, "run_ner")
     assert json.loads(read_lines(str(tmp_path), "out.jsonl")[0])["entities"][0]["text"] == "anna"
     classifier = str(tmp_path / "classifier")
@@ -335,6 +339,8 @@ def test_check_data_tells_what_stands_out(files, tmp_path, capsys):
         "  labels: LOC 1, PER 3",
     ):
         assert line in printed, printed
+    windows = succeed(arguments + ["--mend_tags", "--max_seq_length=3"], capsys, "run_ner")
+    assert "): 5 examples in 6 windows" in windows and "train.conll: repeat an earlier one: 1 " in windows
 
 
 def test_word_level_tags_that_are_no_entities(files, tmp_path, capsys):

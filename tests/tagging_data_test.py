@@ -45,6 +45,7 @@ def tagged(path, layout=AUTO):
         ("#tag\tO\n#\tO\n\n# newdoc\nAnn\tB-PER\n", [("#tag #", "O O"), ("Ann", "B-PER")]),
         ("# newdoc id = 5\nNew York\tB-LOC\nx\tO\n", [("New York x", "B-LOC O")]),
         ("#Trump NNP B-PER\nwins VBZ O\n", [("#Trump wins", "B-PER O")]),
+        ("# sent_id = 1\nAnn x y B-PER\n", [("Ann", "B-PER")]),
         ("a O\n-DOCSTART- O\nb O\n", [("a", "O"), ("b", "O")]),
         ("\u3000 O\n\xa0 B-X\n", [("\u3000 \xa0", "O B-X")]),  # white space that is a word
         ("a\tO\t\nb\tB-X\t\n", [("a b", "O B-X")]),
@@ -134,7 +135,11 @@ def test_tags_are_found_or_given(tmp_path):
 
 @pytest.mark.parametrize(
     "content, message",
-    [("a O\nb O\n", "no word has a tag but O"), ("a B\nb I\nc O\n", "the tags B, I, O name no type")],
+    [
+        ("a O\nb O\n", "no word has a tag but O"),
+        ("a B\nb I\nc O\n", "the tags B, I, O name no type"),
+        ("a ORG\nb O\n", "the tags O, ORG name no type"),
+    ],
 )
 def test_tags_that_teach_nothing_are_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=message):

@@ -29,6 +29,7 @@ class SplitReport(NamedTuple):
     split: str
     file: str
     examples: int
+    records: int  # more than examples, where long ones are cut into windows; what follows is of records
     label_counts: Dict[str, int]  # of examples by class, or of Task.kinds; empty where there are neither
     tokens: Dict[str, int]  # median, 95th percentile and maximum, before anything is cut
     histogram: List[Tuple[int, int]]  # (up to this many tokens, examples)
@@ -68,16 +69,17 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         truncated.add(facts["line"][tokens > (task.max_tokens or tokens.max())])
         empty.add(facts["line"][facts["pieces"] == 0])
     up_to = np.cumsum(lengths)
-    examples = len(records)
+    count = len(records)
     duplicates, conflicts = _repeated(records)
     return SplitReport(
         split=split,
         file=task.files[split],
-        examples=examples,
+        examples=records.sources,
+        records=count,
         label_counts=records.kinds or (dict(zip(task.labels, labels.tolist())) if labels.any() else {}),
         tokens={
-            "median": int(np.searchsorted(up_to, 0.5 * examples)),
-            "95 %": int(np.searchsorted(up_to, 0.95 * examples)),
+            "median": int(np.searchsorted(up_to, 0.5 * count)),
+            "95 %": int(np.searchsorted(up_to, 0.95 * count)),
             "longest": len(lengths) - 1,
         },
         histogram=_histogram(lengths),
@@ -201,7 +203,8 @@ def overlap_problems(found: Overlap, file: str, train_file: str) -> List[str]:
 
 def describe(found: SplitReport) -> List[str]:
     """The whole report of a split."""
-    lines = ["{} ({}): {:,} examples".format(found.split, found.file, found.examples)]
+    windows = " in {:,} windows".format(found.records) * (found.records > found.examples)
+    lines = ["{} ({}): {:,} examples{}".format(found.split, found.file, found.examples, windows)]
     if any(found.label_counts.values()):
         counts = ["{} {:,}".format(label, count) for label, count in found.label_counts.items()]
         lines.append("  labels: " + ", ".join(counts[:50] + ["…"] * (len(counts) > 50)))

@@ -71,6 +71,11 @@ class RecordFile:
         return self.description["skipped"]
 
     @property
+    def sources(self) -> int:
+        """How many examples the records were made of: fewer, where one was cut into windows."""
+        return self.description["sources"]
+
+    @property
     def kinds(self) -> Dict[str, int]:
         """How many of each of Task.kinds the split has."""
         return self.description["kinds"]
@@ -189,10 +194,9 @@ def _build(
     shutil.rmtree(scratch, ignore_errors=True)  # what a killed run left
     os.makedirs(scratch)
     names = {name: os.path.join(scratch, name) for name in _ENDINGS}
-    kinds = dict.fromkeys(task.kinds, 0)
+    counter = _Counter(task)
     try:
-        examples = _counting(task, examples, kinds)
-        count = _write_records(task, examples, names[".tfrecord"], names[".index"], names[".facts"])
+        count = _write_records(task, counter.counted(examples), names[".tfrecord"], names[".index"], names[".facts"])
         if not count:
             raise UserError("The {} file has no examples. Put data into it.".format(split))
         if split == "train":
@@ -202,16 +206,25 @@ def _build(
             files.rename_synced(path, prefix + ending)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    description.update(examples=count, record_bytes=size, kinds=kinds)
+    description.update(examples=count, record_bytes=size, sources=counter.sources, kinds=counter.kinds)
     files.write_json(prefix + ".json", dict(description, skipped=bad_lines.messages, mended=bad_lines.mended))
 
 
-def _counting(task: Task, examples: Iterator[Any], kinds: Dict[str, int]) -> Iterator[Any]:
-    """The same examples; adds what they hold to `kinds`."""
-    for example in examples:
-        for kind in task.kinds_in(example) if task.kinds_in else ():
-            kinds[kind] += 1
-        yield example
+class _Counter:
+    """Counts examples, and what they hold."""
+
+    def __init__(self, task: Task) -> None:
+        self.sources = 0
+        self.kinds = dict.fromkeys(task.kinds, 0)
+        self._kinds_in = task.kinds_in
+
+    def counted(self, examples: Iterator[Any]) -> Iterator[Any]:
+        """The same examples."""
+        for example in examples:
+            self.sources += 1
+            for kind in self._kinds_in(example) if self._kinds_in else ():
+                self.kinds[kind] += 1
+            yield example
 
 
 def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: str, facts_path: str) -> int:

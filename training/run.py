@@ -83,6 +83,7 @@ class Job(NamedTuple):
     predictions_file: str  # its name where --predict_output does not say
     describe_evaluation: Callable[[str, Predictions], Tuple[Dict[str, Any], str]]
     write_predictions: Callable[[Engine, str, RecordFile, str, str], None]
+    notes: Dict[str, str]  # what the plan says besides
 
 
 # --- phases -----------------------------------------------------------------------------------------------------------
@@ -273,6 +274,7 @@ def make_plan(config: RunConfig, job: Job, examples: int, saved: Optional[plans.
         **job.identity,
     }
     notes: Dict[str, Any] = {"padding": config.engine.padding, "distribution": config.engine.distribution}
+    notes.update(job.notes)
     if config.engine.gradient_accumulation_steps > 1:
         notes["parts of a batch"] = config.engine.gradient_accumulation_steps
     if config.optimizer.optimizer in ("radam", "ranger"):
