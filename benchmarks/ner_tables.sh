@@ -32,9 +32,11 @@ esac
 row baseline # a softmax, trained by adamw, warm-up and linear decay
 case $table in
   heads)
+    faster=bilstm/=5
+    case $tasks in *wnut17* | *conll2003*) faster=bilstm/=10,output_=10 ;; esac # the rate of pre-trained weights is low
     row crf --head=crf --lr_multipliers=crf/=20
-    row bilstm --head=bilstm --lr_multipliers=bilstm/=10,output_=10
-    row bilstm_crf --head=bilstm_crf --lr_multipliers=crf/=20,bilstm/=10,output_=10
+    row bilstm --head=bilstm --lr_multipliers="$faster"
+    row bilstm_crf --head=bilstm_crf --lr_multipliers="crf/=20,$faster"
     ;;
   schedules) row plateau --lr_schedule=plateau ;;
   optimizers)
