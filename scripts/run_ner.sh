@@ -17,7 +17,7 @@
 # Hardware: one core of two (AVX-512), no GPU, another run beside it
 # Minutes:  WNUT-17 8, CLUENER 9 (JSON) and 12 (BIO), time 4, time after CLUENER 4
 # Scores:   entity F1. WNUT-17 .548 ± .003 on dev, .418 ± .003 on test (3 seeds, all-MiniLM-L6-v2); with a small Chinese BERT from
-#           random weights CLUENER .512 (JSON) and .494 (BIO) on dev, .610 with --head=crf; time .440 ± .009 on test (3 seeds),
+#           random weights CLUENER .512 (JSON) and .494 (BIO) on dev, .610 with --head=crf, .692 with bilstm_crf; time .440 ± .009 on test (3 seeds),
 #           .794 with --head=crf, after CLUENER .673
 # Not run here: CoNLL-2003, which may not be passed on, and People's Daily. Chinese BERT-base is published at .761 for CLUENER,
 #           .889 for time, .925 for People's Daily.
