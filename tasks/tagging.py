@@ -154,11 +154,9 @@ def tagging_task(inputs: TaggingInputs, reader: Reader) -> Task:
 
 def _kinds(tags: Sequence[str], plain: bool) -> Tuple[str, ...]:
     """The types of entities, or the tags that are none, in id order."""
-    return (
-        tuple(tags)
-        if plain
-        else tuple(dict.fromkeys(tag_schemes.parts(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE))
-    )
+    if plain:
+        return tuple(tags)
+    return tuple(dict.fromkeys(tag_schemes.parts(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE))
 
 
 def _kinds_in(tags: Sequence[str], plain: bool) -> Sequence[str]:

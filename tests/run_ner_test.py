@@ -341,6 +341,19 @@ def test_check_data_tells_what_stands_out(files, tmp_path, capsys):
         assert line in printed, printed
     windows = succeed(arguments + ["--mend_tags", "--max_seq_length=3"], capsys, "run_ner")
     assert "): 5 examples in 6 windows" in windows and "train.conll: repeat an earlier one: 1 " in windows
+    path.write_text("met O\nrome B-LOC\n\n" * 2)  # a repeated sentence is told once, not by window
+    repeated = succeed(arguments + ["--max_seq_length=3"], capsys, "run_ner")
+    assert "): 2 examples in 4 windows" in repeated and "train.conll: repeat an earlier one: 1 " in repeated
+
+
+def test_the_plan_says_that_a_bilstm_wants_a_higher_rate(files, tmp_path, capsys):
+    for head, given, said in (
+        ("bilstm_crf", None, True),
+        ("bilstm", "bilstm/=10,output_=10", False),
+        ("crf", None, False),
+    ):
+        flags = files.flags(do_train=None, dry_run="true", head=head, lr_multipliers=given, output_dir=str(tmp_path))
+        assert ("--lr_multipliers=bilstm/=10,output_=10" in succeed(flags, capsys, "run_ner")) == said
 
 
 def test_word_level_tags_that_are_no_entities(files, tmp_path, capsys):

@@ -277,3 +277,8 @@ def test_predicted_columns_keep_the_files_own(tmp_path):
     path = write(tmp_path, "EU\tNNP\tB-ORG\nrejects\tVBZ\tO\n")
     (found,), _ = read(path)
     assert tagging_data.column_rows(found, ["B-LOC", "O"]) == ["EU\tNNP\tB-ORG\tB-LOC", "rejects\tVBZ\tO\tO"]
+
+
+def test_a_format_is_told_by_the_first_line_that_can_be_read(tmp_path):
+    path = write(tmp_path, 'no\nnor this\n{"text": "ab", "label": {"x": {"a": [[0, 0]]}}}\n', "data.json")
+    assert tagging_data.format_of(path, AUTO) == "cluener"

@@ -29,7 +29,7 @@ class SplitReport(NamedTuple):
     split: str
     file: str
     examples: int
-    records: int  # more than examples, where long ones are cut into windows; what follows is of records
+    records: int  # more than examples, where long ones are cut into windows; lengths and pieces are of records
     label_counts: Dict[str, int]  # of examples by class, or of Task.kinds; empty where there are neither
     tokens: Dict[str, int]  # median, 95th percentile and maximum, before anything is cut
     histogram: List[Tuple[int, int]]  # (up to this many tokens, examples)
