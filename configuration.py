@@ -17,10 +17,10 @@ from optimization import OptimizerConfig, rule_of
 from tasks.classification_data import PROCESSORS
 from tasks.model_files import MODEL_FILES, ModelConfig
 from tasks.tagging_data import TAG_COLUMNS
+from training.devices import EngineConfig, TpuConfig
 from training.plan import PlanConfig
 from training.plan import check as check_plan
 from training.run import RunConfig, WeightsConfig
-from training.session_engine import EngineConfig
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,8 @@ def _check_flags(script: str) -> None:
         f.predict_file != "-" or f.do_predict and not f.do_train,
         "--predict_file=-: standard input is predicted by a command of its own: --do_predict and --model_dir.",
     )
-    _require(not f.use_tpu, "--use_tpu: this version does not train on TPUs. Run without it.")
-    for name in ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop"):
-        _require(not given(name) or f.use_tpu, "--{} is read only with --use_tpu. Leave it out.".format(name))
+    _check_engine()
+    _check_buckets()
     _require(
         f.lr_schedule != "piecewise" or not given("learning_rate"),
         "--lr_schedule=piecewise takes its rates from --lr_values: leave --learning_rate out.",
@@ -206,6 +205,78 @@ def _check_flags(script: str) -> None:
         ),
     )
     _require(f.ema_decay < 1.0, "--ema_decay=1: the average would never move. Give for example 0.99.")
+
+
+def _check_engine() -> None:
+    """What runs where."""
+    f = FLAGS
+    for name in ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop"):
+        _require(not given(name) or f.use_tpu, "--{} is read only with --use_tpu. Leave it out.".format(name))
+    on_estimator, given_as = _engine() == "estimator", _engine_flag()
+    _require(
+        not f.use_tpu or on_estimator,
+        "--use_tpu: --engine=session does not run on a TPU. Leave --engine out, or give --engine=estimator.",
+    )
+    _require(
+        not f.use_tpu or f.distribution == "one_device",
+        "--use_tpu: a TPU's cores are its replicas. Leave --distribution out.",
+    )
+    _require(
+        not f.use_tpu or bool(f.tpu_name) != bool(f.master),
+        "--use_tpu: give --tpu_name (local on a TPU VM) or --master, not both.",
+    )
+    _require(
+        not on_estimator or f.distribution != "multi_worker",
+        "--distribution=multi_worker: Estimator runs in one process here. Leave {} out.".format(given_as),
+    )
+    _require(
+        not on_estimator or not f.devices or f.distribution == "mirrored",
+        "--devices is read with --distribution=mirrored here. Leave it out, or {}.".format(given_as),
+    )
+    _require(not (on_estimator and f.xla), "--xla is the session engine's. Leave it or {} out.".format(given_as))
+    _require(
+        not (on_estimator and f.profile_steps),
+        "--profile_steps traces the session engine. Leave it or {} out.".format(given_as),
+    )
+    _require(
+        not f.use_tpu or f.optimizer != "lazyadam",
+        "--optimizer=lazyadam: gradients are dense on a TPU, so that no row rests. Use adam.",
+    )
+    _require(
+        f.distribution != "multi_worker" or f.do_train or f.dry_run,
+        "--distribution=multi_worker: several workers train. Evaluate and predict with one process, without the flag.",
+    )
+    _require(
+        f.distribution != "multi_worker" or not f.devices,
+        "--devices: each of several workers uses its own GPUs (CUDA_VISIBLE_DEVICES says which). Leave it out.",
+    )
+
+
+def _is_bucket(path: Optional[str]) -> bool:
+    return path is not None and "://" in path
+
+
+def _check_buckets() -> None:
+    _require(
+        not _is_bucket(FLAGS.cache_dir) or _engine() == "estimator",
+        "--cache_dir={}: buckets are for --engine=estimator. Name a local folder.".format(FLAGS.cache_dir),
+    )
+    for name in ("output_dir", "model_dir", "data_dir", "init_checkpoint"):
+        _require(
+            name not in FLAGS or not _is_bucket(FLAGS[name].value),
+            "--{}: name a local path. What a TPU's machine reads and writes goes through --cache_dir, which may be a "
+            "bucket's.".format(name),
+        )
+
+
+def _engine_flag() -> str:
+    """What the user said for Estimator."""
+    return "--use_tpu" if FLAGS.use_tpu else "--engine=estimator"
+
+
+def _engine() -> str:
+    """--use_tpu selects Estimator."""
+    return "estimator" if FLAGS.use_tpu and not given("engine") else str(FLAGS.engine)
 
 
 def _check_training(needed: Sequence[str]) -> None:
@@ -290,10 +361,14 @@ def _run_config(saved: Dict[str, Any]) -> RunConfig:
     return _filled(
         RunConfig,
         plan=plan,
+        cache_dir=None if _is_bucket(FLAGS.cache_dir) else FLAGS.cache_dir,
         optimizer=optimizer,
         weights=_filled(WeightsConfig),
         engine=_filled(
             EngineConfig,
+            engine=_engine(),
+            tpu=_filled(TpuConfig),
+            bucket=FLAGS.cache_dir if _is_bucket(FLAGS.cache_dir) else None,
             devices=_devices(),
             padding=_padding(),
             profile_steps=_profile_steps(),
@@ -361,13 +436,15 @@ def _devices() -> Tuple[str, ...]:
 
 
 def _padding() -> str:
-    if not FLAGS.xla:
-        return str(FLAGS.padding)
-    _require(
-        not given("padding") or FLAGS.padding == "fixed",
-        "--xla: every other shape would be compiled anew. Give --padding=fixed, or leave --padding out.",
-    )
-    return "fixed"
+    for wants_fixed, why in (
+        (FLAGS.xla, "--xla: every other shape would be compiled anew"),
+        (_engine() == "estimator", _engine_flag() + ": Estimator's shapes are static here, as a TPU wants them"),
+    ):
+        _require(
+            not wants_fixed or not given("padding") or FLAGS.padding == "fixed",
+            why + ". Give --padding=fixed, or leave --padding out.",
+        )
+    return "fixed" if FLAGS.xla or _engine() == "estimator" else str(FLAGS.padding)
 
 
 def _profile_steps() -> Tuple[int, ...]:

@@ -121,7 +121,13 @@ _INPUT = [
     ),
     Flag("max_train_examples", "integer", None, "Train on this many examples, chosen by seed.", 1),
     Flag("max_eval_examples", "integer", None, "Evaluate on this many examples, chosen by seed.", 1),
-    Flag("cache_dir", "string", None, "Folder of the record cache; output_dir/cache if not given."),
+    Flag(
+        "cache_dir",
+        "string",
+        None,
+        "Folder of the record cache; output_dir/cache if not given. With engine=estimator it may be in a bucket, where "
+        "records and checkpoints then go for the machine of a TPU.",
+    ),
     Flag("skip_bad_lines", "integer", 0, "Lines of a file that may be left out because they cannot be read.", 0),
     Flag("predict_file", "string", None, "File to predict, - for standard input; the task's test file if not given."),
     Flag(
@@ -291,11 +297,22 @@ _ENGINE = [
     Flag("keep_checkpoint_max", "integer", 5, "Checkpoints kept besides the best; 0: all.", 0),
     Flag("log_every_steps", "integer", 10, "Steps between reports of the loss; 0: none.", 0),
     Flag("profile_steps", "list", "", "A first and a last update, as 10,12: each is traced to output_dir/profile."),
-    Flag("distribution", ("one_device", "mirrored"), "one_device", "How replicas are made."),
+    Flag(
+        "engine",
+        ("session", "estimator"),
+        "session",
+        "What trains: one graph in one session, or TensorFlow's Estimator (2.15 or earlier; use_tpu selects it).",
+    ),
+    Flag(
+        "distribution",
+        ("one_device", "mirrored", "multi_worker"),
+        "one_device",
+        "How replicas are made: mirrored over the devices of this machine, or over the workers that TF_CONFIG names.",
+    ),
     Flag("devices", "list", "", "Devices for mirrored, as gpu:0,gpu:1; all GPUs if not given."),
 ]
 _TPU = [
-    Flag("use_tpu", "boolean", False, "Train on a TPU; not in this version."),
+    Flag("use_tpu", "boolean", False, "Train on a TPU, by TPUEstimator (TensorFlow 2.15 or earlier)."),
     Flag("tpu_name", "string", None, "With use_tpu: the TPU's name."),
     Flag("tpu_zone", "string", None, "With use_tpu: its zone."),
     Flag("gcp_project", "string", None, "With use_tpu: its project."),

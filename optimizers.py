@@ -306,7 +306,7 @@ class RuleOptimizer(tf.train.Optimizer):
         gradients, variables = zip(*pairs)
         rate = self.learning_rate() if callable(self.learning_rate) else self.learning_rate
         # The variables and the step are closed over, not passed: merge_call would split them into replicas' parts.
-        containers = [_container(variable) for variable in variables]
+        containers = [container(variable) for variable in variables]
 
         def update_all(strategy: tf.distribute.Strategy, gradients: Sequence[Any], rate: Any) -> Tuple[Any, Any]:
             return self._update_all(strategy, gradients, containers, _first(strategy, rate), global_step)
@@ -351,7 +351,7 @@ class RuleOptimizer(tf.train.Optimizer):
         with tf.control_dependencies(updates):
             if global_step is None:
                 return tf.no_op(), norm
-            step = strategy.extended.update(_container(global_step), _add_one, group=True)
+            step = strategy.extended.update(container(global_step), _add_one, group=True)
             with tf.control_dependencies([step]):
                 return tf.no_op(name="train_op"), norm
 
@@ -452,7 +452,7 @@ class RuleOptimizer(tf.train.Optimizer):
         """
         new_copies = []
         for slot, copy in zip(self._copies(), copies):
-            copy = tf.where(tf.fill(tf.shape(after), tf.equal(count, 1.0)), before, copy)
+            copy = tf.where_v2(tf.equal(count, 1.0), before, copy)
             if slot == AVERAGE:
                 decay = tf.minimum(tf.constant(self.ema_decay, count.dtype), (1.0 + count) / (10.0 + count))
                 copy += tf.cast(1.0 - decay, after.dtype) * (after - copy)
@@ -550,16 +550,16 @@ def _first(strategy: tf.distribute.Strategy, value: Any) -> Any:
     return strategy.experimental_local_results(value)[0]
 
 
-def _container(variable: Any) -> Any:
+def container(variable: Any) -> Any:
     """The variable over all replicas that this replica's variable belongs to; itself without replicas."""
-    container = getattr(variable, "_distributed_container", None)  # a method on TF 2, a weak reference on TF 1.15
-    found = container() if callable(container) else None
+    of_all = getattr(variable, "_distributed_container", None)  # a method on TF 2, a weak reference on TF 1.15
+    found = of_all() if callable(of_all) else None
     return variable if found is None else found
 
 
 def name_of(variable: Any) -> str:
     """The variable's name, which is the same on all replicas."""
-    return str(_container(variable).op.name)
+    return str(container(variable).op.name)
 
 
 def _unique_rows(gradient: Any) -> Any:

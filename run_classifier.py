@@ -35,18 +35,16 @@ from tasks.classification_features import (
     convert_single_example,
     file_based_convert_examples_to_features,
 )
-from tasks.task import BadLines, Predictions
+from tasks.task import BadLines, Predictions, Task
 from tasks.upstream_classifier import (
     create_model,
     file_based_input_fn_builder,
     input_fn_builder,
     model_fn_builder,
 )
-from training import feature_cache, files, reports, run, session_engine
-from training.feature_cache import RecordFile
+from training import feature_cache, files, reports, run
 from training.reports import say
 from training.run import Job
-from training.session_engine import Engine
 
 # What scripts written for google-research/bert import from here.
 __all__ = [
@@ -121,8 +119,8 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str]) -> Job:
         shown = reports.format_confusion_table(confusion, task.labels) if confusion else ""
         return {"confusion_matrix": confusion}, shown
 
-    def write_predictions(engine: Engine, split: str, records: RecordFile, path: str, folder: str) -> None:
-        predict(engine, config, processor, split, records, path, folder)
+    def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
+        write(config, task, processor, split, predictions, path, folder)
 
     return Job(
         task=task,
@@ -225,19 +223,18 @@ def split_files(data: ClassifierDataConfig, processor: DataProcessor) -> Dict[st
     return paths
 
 
-def predict(
-    engine: Engine,
+def write(
     config: ClassifierConfig,
+    task: Task,
     processor: DataProcessor,
     split: str,
-    records: RecordFile,
+    predictions: Predictions,
     path: str,
     folder: str,
 ) -> None:
     """Writes the predictions of a split, upstream's file of their numbers beside it, and GLUE's file of its tests."""
-    predictions = session_engine.predict(engine, records)
-    ids = feature_cache.example_ids(engine.task, split)
-    labels = engine.task.labels
+    ids = feature_cache.example_ids(task, split)
+    labels = task.labels
     header, rows = classification.prediction_table(processor.label_type, labels, predictions, ids)
     reports.write_table(path, header, rows)
     # Upstream's file: the numbers alone, one line an example, here with a header.

@@ -22,11 +22,9 @@ from tasks.heads import TaggingHead
 from tasks.tagging import TaggingInputs
 from tasks.tagging_data import Layout
 from tasks.task import BadLines, Predictions
-from training import files, reports, run, session_engine
-from training.feature_cache import RecordFile
+from training import files, reports, run
 from training.reports import say
 from training.run import Job
-from training.session_engine import Engine
 
 FLAGS = flags.FLAGS
 flags.register("run_ner")
@@ -92,10 +90,10 @@ def make_job(config: TaggingConfig, model_dir: Optional[str]) -> Job:
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
         return describe(inputs, tagging.tagged(inputs, reader, split, predictions))
 
-    def write_predictions(engine: Engine, split: str, records: RecordFile, path: str, folder: str) -> None:
-        found = tagging.tagged(inputs, reader, split, session_engine.predict(engine, records))
+    def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
+        found = tagging.tagged(inputs, reader, split, predictions)
         write(inputs, found, path)
-        write_scores(engine, inputs, split, found, folder)
+        write_scores(step, inputs, split, found, folder)
 
     return Job(
         task=task,
@@ -252,7 +250,7 @@ def write(inputs: TaggingInputs, found: List[tagging.Tagged], path: str) -> None
     say("Wrote {:,} words of {:,} sentences to {} and {}".format(words, len(found), path, objects))
 
 
-def write_scores(engine: Engine, inputs: TaggingInputs, split: str, found: List[tagging.Tagged], folder: str) -> None:
+def write_scores(step: int, inputs: TaggingInputs, split: str, found: List[tagging.Tagged], folder: str) -> None:
     """Of a file to predict that has tags: its scores, apart from dev's. An earlier file's stay: they name it."""
     untagged = sum(each.sentence.tags is None for each in found)
     if untagged:
@@ -260,7 +258,6 @@ def write_scores(engine: Engine, inputs: TaggingInputs, split: str, found: List[
             say("Not scored: {:,} of {:,} sentences have no tags.".format(untagged, len(found)))
         return
     path = os.path.join(folder, "test_results.json")
-    step = int(engine.session.run(engine.global_step))
     metrics = tagging.scores(inputs, split, found)
     details, shown = describe(inputs, found)
     say("Scores of step {} on {}: {}".format(step, inputs.files[split], reports.format_metrics(metrics)))

@@ -163,7 +163,8 @@ def convert_to_tf1(source: str, output: str) -> Report:
     if any(not name.startswith("bert/pooler/") for name in missing):
         raise UserError("{}: lacks {} ({} in all).".format(path, missing[0], len(missing)))
     _check_head(path, weights, config.hidden_size)
-    _write_checkpoint(os.path.join(output, "bert_model.ckpt"), weights)
+    os.makedirs(output, exist_ok=True)
+    checkpoint.write(os.path.join(output, "bert_model.ckpt"), weights)
     with files.atomic_write(os.path.join(output, "bert_config.json")) as file:
         file.write(config.to_json_string())
     _copy_vocabulary(folder, output)
@@ -201,17 +202,6 @@ def convert_to_safetensors(source: str, output: str, config_file: Optional[str] 
     files.write_json(os.path.join(output, "config.json"), details)
     _copy_vocabulary(folder, output)
     return Report(len(tensors), missing, left_out)
-
-
-def _write_checkpoint(prefix: str, weights: Dict[str, np.ndarray]) -> None:
-    os.makedirs(os.path.dirname(prefix), exist_ok=True)
-    with tf.Graph().as_default(), tf.Session() as session:
-        values = {name: tf.placeholder(tf.float32, value.shape) for name, value in weights.items()}
-        variables = [
-            tf.get_variable(name, initializer=values[name], use_resource=True, validate_shape=True) for name in weights
-        ]
-        session.run(tf.global_variables_initializer(), {values[name]: value for name, value in weights.items()})
-        tf.train.Saver(variables).save(session, prefix, write_meta_graph=False, write_state=False)
 
 
 def _copy_vocabulary(folder: str, output: str) -> None:

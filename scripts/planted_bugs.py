@@ -31,8 +31,8 @@ BUGS = {
     ),
     "the step is counted twice": Bug(
         "optimizers.py",
-        "step = strategy.extended.update(_container(global_step), _add_one, group=True)",
-        "step = strategy.extended.update(_container(global_step), lambda v: tf.assign_add(v, 2), group=True)",
+        "step = strategy.extended.update(container(global_step), _add_one, group=True)",
+        "step = strategy.extended.update(container(global_step), lambda v: tf.assign_add(v, 2), group=True)",
         "tests/optimization_test.py",
     ),
     "an iterator of gradients is read twice": Bug(
@@ -74,9 +74,9 @@ BUGS = {
         "tests/sparse_and_compiled_updates_test.py -k two_replicas",
     ),
     "parts are scaled as if they weighed the same": Bug(
-        "training/session_engine.py",
-        "            scale = 1.0 / _sum_over_replicas(tf.add_n(weights))",
-        "            scale = 1.0 / _sum_over_replicas(weights[0] * parts)",
+        "training/towers.py",
+        "            scale = 1.0 / replicas.sum(tf.add_n(weights))",
+        "            scale = 1.0 / replicas.sum(weights[0] * parts)",
         "tests/session_engine_test.py -k parts",
     ),
     "padded positions are attended to": Bug(
@@ -174,6 +174,18 @@ BUGS = {
         "    first = tf.one_hot(tf.where_v2(words.starts, 0, -1), length)",
         "    first = tf.one_hot(tf.zeros_like(words.lengths), length)",
         "tests/tagging_test.py -k mid_sentence",
+    ),
+    "each worker trains on the first one's slice": Bug(
+        "training/session_engine.py",
+        "        replica = devices.replica_id(strategy, link.index)\n\n        def batch_of",
+        "        replica = 0\n\n        def batch_of",
+        "tests/multi_worker_test.py -m slow -k adamw",
+    ),
+    "workers evaluate what the chief does": Bug(
+        "training/session_engine.py",
+        "[part::parts]",
+        "[0::parts]",
+        "tests/multi_worker_test.py -m slow -k adamw",
     ),
     "the second replica is not restored": Bug(
         "training/session_engine.py",

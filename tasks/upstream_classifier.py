@@ -65,11 +65,13 @@ def model_fn_builder(
 ) -> Callable:
     """A model_fn for TPUEstimator (TF ≤ 2.15): features, labels, mode, params → TPUEstimatorSpec.
 
+    init_checkpoint is read where Estimator's folder has no checkpoint yet.
+
     Raises UserError where the installed TensorFlow has no Estimator.
     """
     estimator = _estimator()
 
-    def model_fn(features: Dict[str, tf.Tensor], labels: Any, mode: str, params: Any) -> Any:
+    def model_fn(features: Dict[str, tf.Tensor], labels: Any, mode: str, params: Any, config: Any = None) -> Any:
         label_ids = features["label_ids"]
         if "is_real_example" in features:
             is_real = tf.cast(features["is_real_example"], tf.float32)
@@ -85,7 +87,9 @@ def model_fn_builder(
             num_labels,
             use_one_hot_embeddings,
         )
-        scaffold_fn = _load_initial_weights(init_checkpoint, use_tpu)
+        # Once there is a checkpoint in its folder, Estimator reads that, in every phase.
+        begun = config is not None and tf.train.latest_checkpoint(config.model_dir) is not None
+        scaffold_fn = None if begun else _load_initial_weights(init_checkpoint, use_tpu)
         if mode == estimator.ModeKeys.TRAIN:
             train_op = optimization.create_optimizer(loss, learning_rate, num_train_steps, num_warmup_steps, use_tpu)
             return estimator.tpu.TPUEstimatorSpec(mode=mode, loss=loss, train_op=train_op, scaffold_fn=scaffold_fn)

@@ -97,18 +97,23 @@ features = run_classifier.convert_examples_to_features(examples, ["no", "yes"], 
 tpu = tf.estimator.tpu
 run_config = tpu.RunConfig(model_dir=os.path.join(folder, "model"), save_checkpoints_steps=20,
                            tpu_config=tpu.TPUConfig(iterations_per_loop=10, num_shards=1))
+reads = []
+init_from_checkpoint = tf.train.init_from_checkpoint
+tf.train.init_from_checkpoint = lambda *args: (reads.append(args), init_from_checkpoint(*args))
 model_fn = run_classifier.model_fn_builder(
     bert_config=config, num_labels=2, init_checkpoint={checkpoint!r}, learning_rate=2e-3, num_train_steps=40,
     num_warmup_steps=4, use_tpu=False, use_one_hot_embeddings=False)
 estimator = tpu.TPUEstimator(use_tpu=False, model_fn=model_fn, config=run_config, train_batch_size=16,
                              eval_batch_size=8, predict_batch_size=8)
 train = run_classifier.file_based_input_fn_builder(path, seq_length=12, is_training=True, drop_remainder=True)
+estimator.train(train, max_steps=20)
 estimator.train(train, max_steps=40)
 found = estimator.evaluate(run_classifier.input_fn_builder(features, 12, is_training=False, drop_remainder=False))
 print(found)
 assert found["global_step"] == 40 and found["eval_accuracy"] > 0.9
 predicted = list(estimator.predict(run_classifier.file_based_input_fn_builder(path, 12, False, False)))
 assert len(predicted) == 49 and abs(predicted[0]["probabilities"].sum() - 1) < 1e-5
+assert len(reads) == 1, "initial weights were read in {{}} phases".format(len(reads))
 print("learned")
 """
 

@@ -118,9 +118,9 @@ def test_every_flag_of_the_slices_comes_from_a_flag(script):
     names = {flag.name for flag in flags.flags_of(script)}
     config = configured(BASES[script], script)[0]
     run = config.run
-    for part in (config.data, config.model, run.plan, run.optimizer, run.weights, run.engine):
+    for part in (config.data, config.model, run.plan, run.optimizer, run.weights, run.engine, run.engine.tpu):
         fields = {field.name for field in dataclasses.fields(part)}
-        assert fields - {"no_decay_patterns_given"} <= names
+        assert fields - {"no_decay_patterns_given", "tpu", "bucket"} <= names  # the last is cache_dir's
 
 
 @pytest.mark.parametrize("script", flags.GROUPS)
@@ -162,6 +162,45 @@ def test_xla_pads_to_a_fixed_length():
     assert configured(BASE + ["--xla", "--padding=fixed"])[0].run.engine.padding == "fixed"
     with pytest.raises(flags.UserError, match="--xla: every other shape"):
         configured(BASE + ["--xla", "--padding=longest"])
+
+
+def test_a_tpu_is_estimators_and_estimators_shapes_are_static():
+    engine = configured(BASE + ["--use_tpu", "--tpu_name=t", "--num_tpu_cores=4"])[0].run.engine
+    assert (engine.engine, engine.padding, engine.tpu.tpu_name, engine.tpu.num_tpu_cores) == (
+        "estimator",
+        "fixed",
+        "t",
+        4,
+    )
+    assert configured(BASE + ["--engine=estimator"])[0].run.engine.padding == "fixed"
+    run = configured(BASE + ["--use_tpu", "--master=m", "--cache_dir=gs://b/c"])[0].run
+    assert run.engine.bucket == "gs://b/c" and run.cache_dir is None
+    assert configured(BASE + ["--engine=estimator", "--cache_dir=/c"])[0].run.cache_dir == "/c"
+
+
+@pytest.mark.parametrize(
+    "extra, said",
+    [
+        (["--use_tpu", "--engine=session"], "--use_tpu: --engine=session does not run on a TPU"),
+        (["--use_tpu", "--distribution=mirrored"], "--use_tpu: a TPU's cores are its replicas"),
+        (["--use_tpu", "--tpu_name=t", "--master=m"], "--use_tpu: give --tpu_name .* or --master, not both"),
+        (["--use_tpu"], "--use_tpu: give --tpu_name"),
+        (["--engine=estimator", "--devices=gpu:3"], "--devices is read with --distribution=mirrored here"),
+        (["--use_tpu", "--tpu_name=t", "--optimizer=lazyadam"], "--optimizer=lazyadam: gradients are dense on a TPU"),
+        (["--iterations_per_loop=5"], "--iterations_per_loop is read only with --use_tpu"),
+        (["--engine=estimator", "--padding=none"], "--engine=estimator: Estimator.s shapes are static"),
+        (["--engine=estimator", "--xla"], "--xla is the session engine's"),
+        (["--engine=estimator", "--profile_steps=1,2"], "--profile_steps traces the session engine"),
+        (["--engine=estimator", "--distribution=multi_worker"], "Estimator runs in one process"),
+        (["--distribution=multi_worker", "--devices=gpu:0"], "--devices: each of several workers uses its own"),
+        (["--distribution=multi_worker", "--nodo_train", "--do_eval", "--model_dir=m"], "several workers train"),
+        (["--cache_dir=gs://b/c"], "--cache_dir=gs://b/c: buckets are for --engine=estimator"),
+        (["--init_checkpoint=gs://b/c"], "--init_checkpoint: name a local path"),
+    ],
+)
+def test_what_cannot_run_together_is_refused(extra, said):
+    with pytest.raises(flags.UserError, match=said):
+        configured(BASE + extra)
 
 
 def test_steps_to_trace_are_a_first_and_a_last():

@@ -17,7 +17,7 @@ from errors import UserError
 from optimization import OptimizerConfig
 from tasks import classification
 from tasks.classification_data import TextProcessor
-from training import checkpoint, feature_cache, input_pipeline, session_engine
+from training import checkpoint, feature_cache, input_pipeline, progress, session_engine
 from training.plan import PlanConfig, make_plan
 from training.session_engine import EngineConfig
 
@@ -112,11 +112,11 @@ def test_an_evaluation_cut_short_by_a_signal_is_made_up_for(task, records, tmp_p
     for cut in range(3):
         calls = []
 
-        def stopped(engine, dev, batch_size, stop, original=session_engine._predict, cut=cut, calls=calls):
-            calls.append(stop)
+        def stopped(*args, original=session_engine._predict, cut=cut, calls=calls):
+            calls.append(args)
             if len(calls) == cut + 1:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return original(engine, dev, batch_size, stop)
+            return original(*args)
 
         folder = tmp_path / "cut-{}".format(cut)
         with monkeypatch.context() as patch:
@@ -301,7 +301,7 @@ def test_the_best_checkpoint_holds_weights_alone_and_early_stopping_ends_the_run
     assert names == set(engine.weights) | {"global_step"}
     state = checkpoint.state_in(checkpoint.prefix_of(str(tmp_path), 12))
     assert (state.best_step, state.best_score, state.evaluations_without_improvement) == (4, 0.5, 2)
-    assert session_engine.stopped_early(state, 2)
+    assert progress.stopped_early(state, 2)
 
 
 def test_a_loss_that_is_not_finite_stops_before_any_checkpoint(task, records, tmp_path):

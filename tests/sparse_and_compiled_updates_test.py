@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 from conftest import ROOT
 
 from optimizers import RULES, RuleOptimizer, lookahead
-from training import session_engine
+from training import devices
 
 COMPILES = hasattr(tf.config, "list_physical_devices") and not tf.config.list_physical_devices("GPU")
 TABLE = (9, 4)
@@ -146,18 +146,18 @@ def test_a_table_whose_rows_rest_is_not_passed_over(name, passes):
 MIRRORED = ("adamw", "lazyadam")
 
 
-def train_replicas(name, compiled, devices):
+def train_replicas(name, compiled, names):
     """The table and its slots on every replica after the updates, each replica with its part of the rows."""
-    config = session_engine.EngineConfig(distribution="mirrored", devices=devices)
+    config = devices.EngineConfig(distribution="mirrored", devices=names)
     with tf.Graph().as_default():
-        strategy = session_engine._make_strategy(config)
+        strategy = devices.make_strategy(config)
         with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
             rows, factors = tf.placeholder(tf.int32, [None]), tf.placeholder(tf.float32, [None, TABLE[1]])
 
             def update():
                 place = tf.distribute.get_replica_context().replica_id_in_sync_group
                 count = tf.shape(rows)[0]
-                mine = slice(place * count // len(devices), (place + 1) * count // len(devices))
+                mine = slice(place * count // len(names), (place + 1) * count // len(names))
                 table = tf.get_variable("table", initializer=start_of(TABLE, 0))
                 (gradient,) = tf.gradients(tf.reduce_sum(tf.gather(table, rows[mine]) * factors[mine]), table)
                 optimizer = RuleOptimizer(
@@ -167,13 +167,13 @@ def train_replicas(name, compiled, devices):
                 with tf.control_dependencies([train_op]):
                     return tf.identity(optimizer.grad_norm)
 
-            done = strategy.experimental_local_results(session_engine._on_replicas(strategy, update))
-        with tf.Session(config=tf.ConfigProto(device_count={"CPU": len(devices)})) as session:
+            done = strategy.experimental_local_results(devices.on_replicas(strategy, update))
+        with tf.Session(config=tf.ConfigProto(device_count={"CPU": len(names)})) as session:
             session.run(tf.global_variables_initializer())
             # A row twice within a replica, and one on both: 2 and 5.
             for step, step_rows in enumerate(([2, 2, 5, 1], [5, 0, 5, 2], [7, 3, 8, 8], [2, 5, 5, 2])):
                 values = values_of((4, TABLE[1]), step)
-                if len(devices) == 1:  # summed here, so that it is right whatever the optimizer does
+                if len(names) == 1:  # summed here, so that it is right whatever the optimizer does
                     step_rows, places = np.unique(step_rows, return_inverse=True)
                     values = np.eye(len(step_rows), dtype=np.float32)[places].T.dot(values)
                 session.run(done, {rows: step_rows, factors: values})
@@ -182,8 +182,8 @@ def train_replicas(name, compiled, devices):
 
 
 def print_two_replicas():
-    devices = ("cpu:0", "cpu:1")
-    found = [[train_replicas(name, compiled, devices) for compiled in (False, True)] for name in MIRRORED]
+    names = ("cpu:0", "cpu:1")
+    found = [[train_replicas(name, compiled, names) for compiled in (False, True)] for name in MIRRORED]
     print(json.dumps(found))
 
 

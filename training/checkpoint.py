@@ -9,8 +9,9 @@ and the next older one taken.
 import os
 import re
 import shutil
-from typing import Any, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 import optimizers
@@ -20,6 +21,7 @@ from training import files
 _PREFIX = "model.ckpt"
 _INDEX_NAME = re.compile(r"^model\.ckpt-(\d+)\.index$")
 BEST_FOLDER = "best"
+ENDINGS = (".data-00000-of-00001", ".index")  # of a checkpoint's files; without the index it is not there
 
 # What TensorFlow's checkpoint reader raises for a damaged or absent file; it turns one status into several of these.
 _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError, KeyError)
@@ -136,16 +138,41 @@ def save(saver: tf.train.Saver, session: tf.Session, folder: str, step: int, kee
     """
     os.makedirs(folder, exist_ok=True)
     prefix = prefix_of(folder, step)
-    temporary = os.path.join(folder, ".saving-" + os.path.basename(prefix))
-    saver.save(session, temporary, write_meta_graph=False, write_state=False)
-    for ending in (".data-00000-of-00001", ".index"):  # the index last: without it the checkpoint is not there
-        files.rename_synced(temporary + ending, prefix + ending)
-    with files.atomic_write(os.path.join(folder, "checkpoint")) as file:
-        file.write('model_checkpoint_path: "{}"\n'.format(os.path.basename(prefix)))
-    not_newer = [other for other in steps_in(folder) if other <= step]  # a newer one is damaged; it is written again
+    bring_in(folder, step, lambda path: saver.save(session, path, write_meta_graph=False, write_state=False))
+    keep_newest(folder, keep, step)
+    return prefix
+
+
+def keep_newest(folder: str, keep: int, step: Optional[int] = None) -> None:
+    """Removes all but `keep` checkpoints (0: none is removed) up to `step`: a newer one is damaged."""
+    not_newer = [other for other in steps_in(folder) if step is None or other <= step]
     for old in not_newer[keep:] if keep else []:
         _remove(prefix_of(folder, old))
-    return prefix
+
+
+def _move(prefix: str, write_to: Callable[[str], Any]) -> None:
+    """Makes write_to write a checkpoint under a temporary name, and gives it its own when it is on disk."""
+    temporary = os.path.join(os.path.dirname(prefix), ".saving-" + os.path.basename(prefix))
+    write_to(temporary)
+    for ending in ENDINGS:  # the index last
+        files.rename_synced(temporary + ending, prefix + ending)
+
+
+def point_at(prefix: str) -> None:
+    """Makes a checkpoint the one that its folder's `checkpoint` file names."""
+    with files.atomic_write(os.path.join(os.path.dirname(prefix), "checkpoint")) as file:
+        file.write(pointer_text(prefix))
+
+
+def pointer_text(prefix: str) -> str:
+    """What the `checkpoint` file of a checkpoint's folder says."""
+    return 'model_checkpoint_path: "{}"\n'.format(os.path.basename(prefix))
+
+
+def bring_in(folder: str, step: int, write_to: Callable[[str], Any]) -> None:
+    """Makes what write_to(prefix) writes the checkpoint of `step`, and points at it."""
+    _move(prefix_of(folder, step), write_to)
+    point_at(prefix_of(folder, step))
 
 
 def require_space(folder: str, checkpoint_bytes: int, best_bytes: int, saves: int, keep: int) -> None:
@@ -166,7 +193,7 @@ def require_space(folder: str, checkpoint_bytes: int, best_bytes: int, saves: in
 
 
 def _remove(prefix: str) -> None:
-    for ending in (".index", ".data-00000-of-00001"):
+    for ending in ENDINGS[::-1] + (".meta",):  # the index first; the last is of Estimator's
         if os.path.exists(prefix + ending):
             os.unlink(prefix + ending)
 
@@ -180,6 +207,15 @@ def discard_best_after(folder: str, step: int) -> None:
     for later in steps_in(best_folder(folder)):
         if later > step:
             _remove(prefix_of(best_folder(folder), later))
+
+
+def discard_after(folder: str, step: int) -> None:
+    """Removes the checkpoints beyond `step`, and points at the newest that is left."""
+    for later in steps_in(folder):
+        if later > step:
+            _remove(prefix_of(folder, later))
+    for newest in steps_in(folder)[:1]:
+        point_at(prefix_of(folder, newest))
 
 
 def remove_leftovers(folder: str) -> None:
@@ -250,6 +286,57 @@ def match_weights(
     return report
 
 
+def match_trained(model: Dict[str, Tuple[int, ...]], prefix: str, head_variables: Sequence[str]) -> LoadReport:
+    """As match_weights. Raises UserError too where a trained model lacks something."""
+    report = match_weights(model, prefix, head_variables, reset_head=False)
+    head = [name for name in report.missing if name.startswith(tuple(head_variables))]
+    if head:
+        raise UserError(
+            "{}: has no trained head ({} missing), so its predictions would be noise. Train first, or name a "
+            "fine-tuned checkpoint.".format(prefix, ", ".join(head))
+        )
+    if report.missing:
+        raise UserError("{}: lacks {}.".format(prefix, ", ".join(report.missing)))
+    return report
+
+
+# --- checkpoints as tensors, without a model --------------------------------------------------------------------------
+
+
+def write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
+    """Writes a checkpoint of these values."""
+    names = sorted(tensors)
+    with tf.Graph().as_default(), tf.Session() as session:
+        values = [tf.placeholder(tensors[name].dtype, tensors[name].shape) for name in names]
+        save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
+        session.run(save, dict(zip(values, (tensors[name] for name in names))))
+
+
+def export_served(prefix: str, names: Sequence[str], target: str) -> None:
+    """Writes what a checkpoint serves, averaged weights if it has them, under the weights' names, and its step."""
+    reader = Reader(prefix)
+    tensors = {name: reader.tensor(served) for name, served in served_names(prefix, names).items()}
+    step = reader.tensor("global_step") if "global_step" in shapes_in(prefix) else 0
+    write(target, dict(tensors, global_step=np.asarray(step, np.int64)))
+
+
+def rewrite(prefix: str, changed: Dict[str, np.ndarray]) -> None:
+    """Gives some variables of a run's checkpoint other values."""
+    reader = Reader(prefix)
+    tensors = {name: reader.tensor(name) for name in shapes_in(prefix)}
+    _move(prefix, lambda temporary: write(temporary, dict(tensors, **changed)))
+
+
+def keep_best(source: str, folder: str, step: int) -> None:
+    """Makes a copy of a checkpoint the best one of a run's folder."""
+    reader = Reader(source)
+    tensors = {name: reader.tensor(name) for name in shapes_in(source)}
+    best = best_folder(folder)
+    os.makedirs(best, exist_ok=True)
+    bring_in(best, step, lambda temporary: write(temporary, tensors))
+    keep_newest(best, 1, step)
+
+
 class TrainingState(NamedTuple):
     """What is not a function of the step. Saved in every checkpoint as variables named training_state/<field>."""
 
@@ -269,6 +356,11 @@ def state_in(prefix: str) -> TrainingState:
     names = {name: "training_state/" + name for name in TrainingState._fields}
     found = {name: reader.get_tensor(full).item() for name, full in names.items() if reader.has_tensor(full)}
     return TrainingState(**found)
+
+
+def state_tensors(state: TrainingState) -> Dict[str, np.ndarray]:
+    """As a checkpoint has them."""
+    return {"training_state/" + name: np.asarray(value) for name, value in state._asdict().items()}
 
 
 def training_state_variables() -> "Dict[str, Any]":

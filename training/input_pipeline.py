@@ -61,6 +61,31 @@ def training_batches(
         position += batch_size
 
 
+# Records of a pre-shuffled file that a sequential reader mixes at a time.
+SEQUENTIAL_SHUFFLE_RECORDS = 10000
+
+
+def sequential_batches(
+    path: str, examples: int, batch_size: int, seed: int, shuffle: bool, position: int
+) -> tf.data.Dataset:
+    """Serialized examples [batch_size] of a record file read from front to back, epoch after epoch without end.
+
+    For readers without random access: `path` may be in a bucket. Each epoch is mixed in a buffer, keyed by (seed,
+    epoch): a function of the stream position too, but not the computed permutation. `position` examples are skipped.
+    """
+
+    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        data = tf.data.TFRecordDataset(path)
+        if shuffle:
+            keyed = seed * 1000003 + epoch  # two runs share no epoch's order until a million epochs are done
+            data = data.shuffle(SEQUENTIAL_SHUFFLE_RECORDS, seed=keyed, reshuffle_each_iteration=False)
+        return data
+
+    epoch, within = divmod(position, examples)
+    epochs = tf.data.Dataset.range(epoch, np.iinfo(np.int64).max)
+    return epochs.flat_map(of_epoch).skip(within).batch(batch_size, drop_remainder=True)
+
+
 def read_ahead(items: Iterator[_Item]) -> Generator[_Item, None, None]:
     """The same items; a thread makes the next one while the caller works on this one.
 

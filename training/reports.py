@@ -52,7 +52,11 @@ class TrainingReport:
         """Only what runs inside counts as training time, in examples/s and ETA."""
         started = time.perf_counter()
         yield
-        self._seconds += time.perf_counter() - started
+        self.count_seconds(time.perf_counter() - started)
+
+    def count_seconds(self, seconds: float) -> None:
+        """As `timed`, where the caller has measured."""
+        self._seconds += seconds
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -108,6 +112,25 @@ class TrainingReport:
             self._bar.close()
         self._lines.close()
         self._events.close()
+
+
+class NoReport:
+    """In place of a TrainingReport, of a worker that writes nothing."""
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        yield
+
+    waiting = timed
+
+    def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
+        """Says nothing."""
+
+    def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:
+        """Says nothing."""
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 def write_trace(folder: str, step: int, step_stats: Any) -> None:

@@ -5,6 +5,8 @@ A script makes the Job, which is all that a run knows of what is learned.
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
 import json
 import os
 import shutil
@@ -14,17 +16,31 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import filelock
+import tensorflow.compat.v1 as tf
 
 import tensorflow_setup
 from errors import UserError
 from optimization import OptimizerConfig
 from tasks.task import Predictions, Task
-from training import checkpoint, data_report, feature_cache, files, reports, session_engine
+from training import (
+    checkpoint,
+    cluster,
+    data_report,
+    devices,
+    estimator_engine,
+    feature_cache,
+    files,
+    progress,
+    reports,
+    session_engine,
+)
 from training import plan as plans
+from training.devices import EngineConfig
+from training.evaluation import Evaluation
 from training.feature_cache import RecordFile
 from training.plan import PlanConfig
 from training.reports import say
-from training.session_engine import Engine, EngineConfig
+from training.session_engine import Engine
 
 PLAN_FILE = "plan.json"
 
@@ -71,7 +87,7 @@ class Job(NamedTuple):
     flags: the command's, for flags.txt.
     describe_evaluation(split, predictions) gives (details for eval_results.json, what people are shown); where a record
         is not an example, the details say how many `examples` there are.
-    write_predictions(engine, split, records, path, folder) writes what --do_predict is for, at `path` and beside it.
+    write_predictions(split, predictions, step, path, folder) writes what --do_predict is for, at `path` and beside it.
     """
 
     task: Task
@@ -82,7 +98,7 @@ class Job(NamedTuple):
     flags: List[str]
     predictions_file: str  # its name where --predict_output does not say
     describe_evaluation: Callable[[str, Predictions], Tuple[Dict[str, Any], str]]
-    write_predictions: Callable[[Engine, str, RecordFile, str, str], None]
+    write_predictions: Callable[[str, Predictions, int, str, str], None]
     notes: Dict[str, str]  # what the plan says besides
 
 
@@ -91,10 +107,15 @@ class Job(NamedTuple):
 
 def start(config: RunConfig, make_job: Callable[[Optional[str]], Job]) -> None:
     """Does what the command says. make_job(model_dir) reads labels from a trained model's folder where one is given."""
+    if config.engine.engine == "estimator":
+        estimator_engine.require_estimator(config.engine)
     if config.check_data:
         check_data(config, choose_best_metric(make_job(config.weights.model_dir), config.best_metric))
-    elif config.do_train or config.dry_run:
-        train(config, make_job(None))
+    elif config.dry_run:
+        dry_run(config, make_job(None))
+    elif config.do_train:
+        with linked(config) as link:
+            train(config, make_job(None), link)
     else:
         use_trained_model(config, make_job)
 
@@ -111,40 +132,106 @@ def check_data(config: RunConfig, job: Job) -> None:
     print("\n".join(["Worth a look:"] + ["  " + line for line in problems] if problems else ["Nothing stands out."]))
 
 
-def train(config: RunConfig, job: Job) -> None:
-    """Trains (or continues, or finds the run finished), then evaluates and predicts as asked."""
+class Model(NamedTuple):
+    """Trained weights, whichever engine holds them."""
+
+    step: int
+    evaluate: Callable[[str, RecordFile], Evaluation]
+    predict: Callable[[RecordFile], Predictions]
+
+
+def train(config: RunConfig, job: Job, link: cluster.Member) -> None:
+    """Trains (or continues, or finds the run finished), then evaluates and predicts as asked.
+
+    Of several workers all train; the chief alone writes to the run's folder, and does what comes after training.
+    """
     folder = config.weights.output_dir
     assert folder is not None
     job = choose_best_metric(job, config.best_metric)
-    if config.dry_run:
-        dry_run(config, job, folder)
-        return
-    with locked(folder), cache_folder(config) as cache:
+    with locked(folder) if link.is_chief else contextlib.nullcontext(), cache_folder(config) as cache:
         records, data_lines = open_records(config, job, cache)
         saved = saved_plan(folder)
         plan = make_plan(config, job, len(records["train"]), saved)
-        checkpoint.remove_leftovers(folder)
+        if link.is_chief:
+            checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
+        link.agree(description(config, job, plan, prefix, decision))
         plan = with_lineage(config, plan, decision, saved)
         say(plans.describe(plan))
         say("Resume: {} ({})".format(decision.action, decision.reason))
-        engine = session_engine.build(job.task, config.engine, plan.seed, plan, config.optimizer)
-        if decision.action != "finished":
-            load_for_training(engine, config, plan, prefix)
-        record_decision(config, decision)
-        if decision.action != "finished":
+
+        def begin() -> None:
+            """What the chief writes once nothing can refuse the command any more."""
+            record_decision(config, decision)
             write_run_files(plan, job, folder)
             with files.atomic_write(os.path.join(folder, "data_report.txt")) as file:
                 file.write("\n".join(data_lines) + "\n")
+
+        if decision.action == "finished":
+            part(link)
+            if link.is_chief:
+                finish(config, job, decision, records, folder)
+        elif config.engine.engine == "estimator":
+            train_on_estimator(config, job, plan, prefix, begin, records, folder)
+        else:
+            engine = session_engine.build(job.task, config.engine, plan.seed, plan, config.optimizer, link)
+            load_for_training(engine, config, plan, prefix)
+            if link.is_chief:
+                begin()
             session_engine.train(engine, plan, records["train"], records.get("dev"), folder)
-        if config.do_eval or config.do_predict:
-            session_engine.load_trained(engine, checkpoint.resolve(folder, config.weights.checkpoint))
-        evaluate_and_predict(engine, config, job, records, folder)
-        session_engine.close(engine)
+            part(link)
+            if link.is_chief and (config.do_eval or config.do_predict):
+                model = loaded(engine, checkpoint.resolve(folder, config.weights.checkpoint))
+                evaluate_and_predict(model, config, job, records, folder)
+            session_engine.close(engine)
 
 
-def dry_run(config: RunConfig, job: Job, folder: str) -> None:
+def finish(
+    config: RunConfig,
+    job: Job,
+    decision: plans.Decision,
+    records: Dict[str, RecordFile],
+    folder: str,
+) -> None:
+    """What is left of a command whose run is finished already."""
+    config = without_workers(config)
+    with trained_model(config, job, checkpoint.resolve(folder, config.weights.checkpoint), folder) as model:
+        record_decision(config, decision)
+        evaluate_and_predict(model, config, job, records, folder)
+
+
+def train_on_estimator(
+    config: RunConfig,
+    job: Job,
+    plan: plans.Plan,
+    prefix: Optional[str],
+    begin: Callable[[], None],
+    records: Dict[str, RecordFile],
+    folder: str,
+) -> None:
+    """Estimator continues the checkpoint in its folder: the session engine writes the first one, of step 0.
+
+    So initial weights are read once, by one loader, with one report.
+    """
+    engine = estimator_engine.build(job.task, config.engine, plan.seed, plan, config.optimizer)
+    one_device = dataclasses.replace(config.engine, engine="session", distribution="one_device", devices=(), xla=False)
+    first = session_engine.build(job.task, one_device, plan.seed, plan, config.optimizer)
+    load_for_training(first, config, plan, prefix)
+    begin()
+    session_engine.hand_over(first, folder, prefix)
+    session_engine.close(first)
+    estimator_engine.train(engine, plan, records["train"], records.get("dev"), folder)
+    if config.do_eval or config.do_predict:
+        prefix = checkpoint.resolve(folder, config.weights.checkpoint)
+        with trained_model(config, job, prefix, folder) as model:
+            evaluate_and_predict(model, config, job, records, folder)
+
+
+def dry_run(config: RunConfig, job: Job) -> None:
     """Prints the plan, and draws the learning rate of every step: on the terminal, and as learning_rate.png."""
+    folder = config.weights.output_dir
+    assert folder is not None
+    job = choose_best_metric(job, config.best_metric)
     examples = feature_cache.count_records(job.task, "train", config.max_train_examples, config.plan.seed)
     plan = make_plan(config, job, examples, saved_plan(folder))
     print(plans.describe(plan))
@@ -167,23 +254,44 @@ def use_trained_model(config: RunConfig, make_job: Callable[[Optional[str]], Job
     files.require_writable(folder, "--output_dir")
     with cache_folder(config) as cache:
         records, _ = open_records(config, job, cache)
-        engine = session_engine.build(job.task, config.engine, config.plan.seed)
-        step = session_engine.load_trained(engine, prefix)
-        say("Model: {} (step {})".format(prefix, step))
-        evaluate_and_predict(engine, config, job, records, folder)
-        session_engine.close(engine)
+        with trained_model(config, job, prefix, folder) as model:
+            say("Model: {} (step {})".format(prefix, model.step))
+            evaluate_and_predict(model, config, job, records, folder)
+
+
+@contextlib.contextmanager
+def trained_model(config: RunConfig, job: Job, prefix: str, folder: str) -> Iterator[Model]:
+    """The model of a checkpoint, on the engine that the command names."""
+    if config.engine.engine == "estimator":
+        on_estimator = estimator_engine.build(job.task, config.engine, config.plan.seed)
+        with estimator_engine.loaded(on_estimator, prefix) as served:
+            evaluate = functools.partial(estimator_engine.evaluate, served)
+            step = estimator_engine.step_of(served)
+            yield Model(step, evaluate, functools.partial(estimator_engine.predict, served))
+        return
+    engine = session_engine.build(job.task, config.engine, config.plan.seed)
+    yield loaded(engine, prefix)
+    session_engine.close(engine)
+
+
+def loaded(engine: Engine, prefix: str) -> Model:
+    """An engine with the checkpoint's weights."""
+    step = session_engine.load_trained(engine, prefix)
+    evaluate = functools.partial(session_engine.evaluate, engine)
+    return Model(step, evaluate, functools.partial(session_engine.predict, engine))
 
 
 def evaluate_and_predict(
-    engine: Engine, config: RunConfig, job: Job, records: Dict[str, RecordFile], folder: str
+    model: Model, config: RunConfig, job: Job, records: Dict[str, RecordFile], folder: str
 ) -> None:
     if config.do_eval:
-        evaluate(engine, job, records, folder)
+        evaluate(model, job, records, folder)
     if config.do_predict:
         output = config.predict_output or os.path.join(folder, job.predictions_file)
         for split in records:
             if split.startswith("test"):
-                job.write_predictions(engine, split, records[split], with_suffix(output, split), folder)
+                found = model.predict(records[split])
+                job.write_predictions(split, found, model.step, with_suffix(output, split), folder)
 
 
 def with_suffix(path: str, split: str) -> str:
@@ -192,23 +300,22 @@ def with_suffix(path: str, split: str) -> str:
     return base + split[split.find("_") :] + ending if "_" in split else path
 
 
-def evaluate(engine: Engine, job: Job, records: Dict[str, RecordFile], folder: str) -> None:
+def evaluate(model: Model, job: Job, records: Dict[str, RecordFile], folder: str) -> None:
     """Writes the scores of every dev split; those of dev_NAME end in _NAME."""
-    step = int(engine.session.run(engine.global_step))
     metrics: Dict[str, float] = {}
-    details: Dict[str, Any] = {"labels": list(engine.task.labels)}
+    details: Dict[str, Any] = {"labels": list(job.task.labels)}
     for split in [split for split in records if split.startswith("dev")]:
         suffix = split[len("dev") :]
-        found = session_engine.evaluate(engine, split, records[split])
+        found = model.evaluate(split, records[split])
         metrics.update({name + suffix: value for name, value in found.metrics.items()})
         of_split, shown = job.describe_evaluation(split, found.predictions)
         of_split = dict({"examples": len(records[split])}, **of_split)
         details.update({name + suffix: value for name, value in of_split.items()})
         text = "Evaluation of step {} on {:,} examples of {}: {}"
-        say(text.format(step, of_split["examples"], split, reports.format_metrics(found.metrics)))
+        say(text.format(model.step, of_split["examples"], split, reports.format_metrics(found.metrics)))
         if shown:
             say(shown)
-    reports.write_eval_results(folder, metrics, step, details)
+    reports.write_eval_results(folder, metrics, model.step, details)
     say("Wrote {}".format(os.path.join(folder, "eval_results.json")))
 
 
@@ -274,6 +381,10 @@ def make_plan(config: RunConfig, job: Job, examples: int, saved: Optional[plans.
         **job.identity,
     }
     notes: Dict[str, Any] = {"padding": config.engine.padding, "distribution": config.engine.distribution}
+    if config.engine.engine != "session":
+        notes["engine"] = config.engine.engine
+    if config.engine.tpu.use_tpu:
+        notes["order"] = "record files in sequence, shuffled by seed and epoch; not the computed permutation"
     notes.update(job.notes)
     if config.engine.gradient_accumulation_steps > 1:
         notes["parts of a batch"] = config.engine.gradient_accumulation_steps
@@ -313,7 +424,7 @@ def decide(config: RunConfig, plan: plans.Plan, saved: Optional[plans.Plan]) -> 
         folder_state = plans.FolderState(
             step=step,
             plan=saved,
-            stopped_early=session_engine.stopped_early(state, plan.early_stopping_patience),
+            stopped_early=progress.stopped_early(state, plan.early_stopping_patience),
             evaluated=state.evaluated_step == step or saved is None or not (saved.eval_every_steps and config.do_eval),
         )
     if config.weights.resume_mode == "weights":
@@ -406,6 +517,89 @@ def record_decision(config: RunConfig, decision: plans.Decision) -> None:
     line = dict(decision._asdict(), resume_mode=config.weights.resume_mode, time=round(time.time(), 3))
     with open(os.path.join(config.weights.output_dir, "decisions.jsonl"), "a", encoding="utf-8") as file:
         file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def linked(config: RunConfig) -> Iterator[cluster.Member]:
+    """The link to the other workers, before anything is read: an error of this process is told to them."""
+    if config.engine.distribution != "multi_worker":
+        yield cluster.Alone()
+        return
+    workers = cluster.from_environment(os.environ)
+    say("Waiting for the {} workers of TF_CONFIG".format(len(workers.members)))
+    link = cluster.Link(workers, {"TensorFlow": tf.__version__, "code": code_fingerprint()})
+    say("All workers have joined")
+    try:
+        yield link
+    except SystemExit:  # on all of them, after the same step
+        part(link)
+        raise
+    except cluster.RefusedError:
+        raise
+    except tf.errors.OpError as error:
+        # TensorFlow may notice before the link that a worker is gone; the link says it better, and ends the process.
+        time.sleep(cluster.LOST_SECS + 2 * cluster.BEAT_SECS)
+        link.fail("{}: {}".format(type(error).__name__, error.message))
+        raise
+    except UserError as error:
+        link.fail(str(error))
+        raise
+    except BaseException as error:
+        link.fail("{}: {}".format(type(error).__name__, error))
+        raise
+    finally:
+        link.close()
+
+
+def part(link: cluster.Member) -> None:
+    """Where the workers need each other no longer."""
+    with contextlib.suppress(RuntimeError):  # what is lost now does no harm
+        link.share("done")
+    link.close()
+
+
+# What each worker may have to itself.
+_OWN_SETTINGS = {
+    "cache_dir",
+    "init_checkpoint",  # its content is compared
+    "keep_checkpoint_max",
+    "log_every_steps",
+    "output_dir",  # what is in it is compared
+    "predict_output",
+    "profile_steps",
+}
+
+
+def description(
+    config: RunConfig, job: Job, plan: plans.Plan, prefix: Optional[str], decision: plans.Decision
+) -> Dict[str, str]:
+    """What all workers of a run must have in common, by name."""
+    settings = dataclasses.asdict(config)
+    for section in ("plan", "optimizer", "weights", "engine"):
+        settings.update(settings.pop(section))
+    parts = {"--" + name: json.dumps(value) for name, value in settings.items() if name not in _OWN_SETTINGS}
+    parts.update({name: json.dumps(value, sort_keys=True) for name, value in plan.identity.items()})
+    parts["dev data"] = json.dumps(job.task.fingerprint("dev") if config.do_eval else None, sort_keys=True)
+    parts["run in --output_dir"] = "{} from {}".format(
+        decision.action, files.sha256_of_file(prefix + ".index")[:16] if prefix else "nothing"
+    )
+    parts["number of GPUs"] = str(len(devices.gpus()))
+    return parts
+
+
+def code_fingerprint() -> str:
+    """Of the program's own files."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    folders = [root, os.path.join(root, "tasks"), os.path.join(root, "training")]
+    paths = [os.path.join(folder, name) for folder in folders for name in sorted(os.listdir(folder))]
+    digests = [files.sha256_of_file(path) for path in paths if path.endswith(".py")]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+
+
+def without_workers(config: RunConfig) -> RunConfig:
+    if config.engine.distribution != "multi_worker":
+        return config
+    return dataclasses.replace(config, engine=dataclasses.replace(config.engine, distribution="one_device"))
 
 
 @contextlib.contextmanager

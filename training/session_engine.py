@@ -3,53 +3,30 @@
 `build` makes the graph once: a training tower and an inference tower that share variables. Everything after it feeds
 records and fetches numbers; the graph is finalized, so nothing can be rebuilt. One device is the strategy with one
 replica. A batch is fed as serialized records to one placeholder, and each replica takes its slice, so any number of
-replicas sees the same examples.
+replicas sees the same examples; of several workers each is fed the whole batch and takes the slices of its replicas.
 """
 
 import contextlib
 import functools
 import os
-import signal
-import threading
 import time
-from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.core.protobuf import rewriter_config_pb2
 
 import optimization
-import optimizers
-import schedules
 from errors import UserError
-from randomness import keyed_randomness
-from tasks.task import Compute, Outputs, Predictions, Task
-from training import checkpoint, input_pipeline, matrix_rate, reports
-from training import plan as plans
+from tasks.task import Outputs, Predictions, Task
+from training import checkpoint, devices, input_pipeline, matrix_rate, progress, reports, towers
 from training.checkpoint import TrainingState
+from training.cluster import Alone, Member
+from training.devices import EngineConfig
+from training.evaluation import Answers, Evaluation
 from training.feature_cache import RecordFile
 from training.plan import Plan
-from training.reports import TrainingReport, say
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """How a job runs; none of it changes what is learned."""
-
-    distribution: str = "one_device"  # or "mirrored"
-    devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
-    padding: str = "none"  # or "longest" of the batch, "fixed" to max_seq_length
-    precision: str = "float32"  # or "bfloat16": of the encoder's matrix products
-    xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding
-    max_seq_length: int = 128
-    gradient_accumulation_steps: int = 1  # parts of a batch, one after the other
-    eval_batch_size: int = 8
-    predict_batch_size: int = 8
-    log_every_steps: int = 10
-    keep_checkpoint_max: int = 5
-    profile_steps: Tuple[int, ...] = ()  # the first and last update to trace; empty: none
+from training.progress import StopRequest
+from training.reports import NoReport, TrainingReport, say
 
 
 class Engine(NamedTuple):
@@ -57,11 +34,13 @@ class Engine(NamedTuple):
 
     task: Task
     config: EngineConfig
+    link: Member  # to the other workers
     strategy: tf.distribute.Strategy
     session: tf.Session
     records: tf.Tensor  # [B] string placeholder
+    votes: tf.Tensor  # [V] float32 placeholder: of this process's StopRequest; zeros where it is not fed
     inference: "List[Outputs]"  # one a replica
-    training: Optional[Dict[str, Any]]  # loss, learning_rate, grad_norm; None without a plan
+    training: Optional[Dict[str, Any]]  # loss, learning_rate, grad_norm, votes; None without a plan
     global_step: Any
     weights: Dict[str, Any]  # name → variable, of the model
     served: Dict[str, Any]  # name → variable that inference reads: the weight, or its average
@@ -72,111 +51,7 @@ class Engine(NamedTuple):
     full_saver: tf.train.Saver
 
 
-class Evaluation(NamedTuple):
-    metrics: Dict[str, float]  # the task's, and "loss": the mean per unit of weight over the split
-    predictions: Predictions
-
-
 # --- building ---------------------------------------------------------------------------------------------------------
-
-
-def _gpus() -> List[str]:
-    listed = getattr(tf.config, "list_physical_devices", tf.config.experimental.list_physical_devices)("GPU")
-    return ["gpu:{}".format(number) for number in range(len(listed))]
-
-
-def _cpu_count(devices: Sequence[str]) -> int:
-    """How many logical CPU devices the names ask for."""
-    return 1 + max([int(name.split(":")[1]) for name in devices if name.startswith("cpu:")] or [0])
-
-
-def _make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
-    gpus = _gpus()
-    for name in config.devices:
-        if name.startswith("gpu:") and name not in gpus:
-            found = ", ".join(gpus) or "no GPU"
-            raise UserError("--devices: TensorFlow finds no {} here, but {}.".format(name, found))
-    devices = list(config.devices) or gpus
-    cpus = _cpu_count(devices)
-    # TF 2 fixes its logical devices once a process; TF 1 takes them from the session's device_count alone.
-    if cpus > 1 and hasattr(tf.config, "set_logical_device_configuration"):
-        physical = tf.config.list_physical_devices("CPU")[0]
-        logical = [tf.config.LogicalDeviceConfiguration() for _ in range(cpus)]
-        tf.config.set_logical_device_configuration(physical, logical)
-    if config.distribution == "one_device":
-        return tf.distribute.OneDeviceStrategy("/" + (devices[0] if devices else "cpu:0"))
-    if not devices:
-        raise UserError(
-            "--distribution=mirrored: TensorFlow finds no GPU here. Name the devices, as --devices=cpu:0,cpu:1."
-        )
-    return tf.distribute.MirroredStrategy(["/" + name for name in devices])
-
-
-def _on_replicas(strategy: tf.distribute.Strategy, function: Callable[[], Any]) -> Any:
-    run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2  # renamed in TF 2.2
-    return run(function)
-
-
-def _replica_batch(
-    records: tf.Tensor, task: Task, config: EngineConfig, part: int = 0, parts: int = 1
-) -> Dict[str, Any]:
-    """This replica's slice of the fed records, or a part of it, as tensors."""
-    context = tf.distribute.get_replica_context()
-    place, places = context.replica_id_in_sync_group * parts + part, context.num_replicas_in_sync * parts
-    count = tf.shape(records)[0]
-    mine = records[place * count // places : (place + 1) * count // places]
-    padded_length = config.max_seq_length if config.padding == "fixed" else None
-    round_below = config.max_seq_length if config.padding == "none" else 0
-    batch, input_mask = input_pipeline.parse_batch(mine, task.columns, padded_length, round_below)
-    return dict(batch, input_mask=input_mask)
-
-
-def _accumulated(
-    first: tf.Tensor, build_part: Callable[[int], tf.Tensor], parts: int, variables: Sequence[Any]
-) -> "List[Optional[Any]]":
-    """The summed gradients of the parts' losses, of which `first` is built.
-
-    A part starts when the one before is done: one is held at a time.
-    """
-    summed = tf.gradients(first, variables)
-    for part in range(1, parts):
-        done = [gradient for gradient in summed if gradient is not None]
-        with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
-            gradients = tf.gradients(build_part(part), variables)
-        summed = [_added(a, b) for a, b in zip(summed, gradients)]
-    return summed
-
-
-def _added(first: Any, second: Any) -> Any:
-    """Of two gradients, None where there is none; sparse ones stay sparse."""
-    if first is None or second is None:
-        return first if second is None else second
-    if isinstance(first, tf.IndexedSlices) and isinstance(second, tf.IndexedSlices):
-        values = tf.concat([first.values, second.values], axis=0)
-        return tf.IndexedSlices(values, tf.concat([first.indices, second.indices], axis=0), first.dense_shape)
-    return tf.convert_to_tensor(first) + tf.convert_to_tensor(second)
-
-
-def _scaled(gradient: Any, scale: tf.Tensor) -> Any:
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(gradient.values * scale, gradient.indices, gradient.dense_shape)
-    return gradient * scale
-
-
-def _sum_over_replicas(value: tf.Tensor) -> tf.Tensor:
-    def reduce(strategy: tf.distribute.Strategy, value: Any) -> Any:
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-
-    return tf.distribute.get_replica_context().merge_call(reduce, args=(value,))
-
-
-def _prepare_xla() -> None:
-    if not optimizers.has_xla():
-        raise UserError("--xla: TensorFlow {} compiles nothing. Use 2.15 or later.".format(tf.__version__))
-    # Without it a session's global_jit_level is for GPUs alone. TensorFlow reads it once, when it first needs it.
-    on_cpu, given = "--tf_xla_cpu_global_jit", os.environ.get("TF_XLA_FLAGS", "")
-    if on_cpu not in given:
-        os.environ["TF_XLA_FLAGS"] = given + " " + on_cpu
 
 
 def build(
@@ -185,20 +60,23 @@ def build(
     seed: int,
     plan: Optional[Plan] = None,
     optimizer: Optional[optimization.OptimizerConfig] = None,
+    link: Optional[Member] = None,
 ) -> Engine:
     """Builds the graph and opens its session, all variables at their initial values.
 
-    With a plan and an optimizer the graph trains too. Raises UserError for devices, or an XLA, that are not there.
+    With a plan and an optimizer the graph trains too. link: to the other workers, all of which build at the same time.
+    Raises UserError for devices, or an XLA, that are not there.
     """
     if config.xla:
-        _prepare_xla()
+        devices.prepare_xla()
     graph = tf.Graph()
     with graph.as_default():
-        strategy = _make_strategy(config)
+        strategy = devices.make_strategy(config)
         if config.precision == "bfloat16":
-            say(matrix_rate.describe_bfloat16(strategy.extended.worker_devices[0], _session_config(config)))
+            device = strategy.extended.worker_devices[0]
+            say(matrix_rate.describe_bfloat16(device, devices.session_config(config)))
         with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
-            return _build_in(strategy, task, config, seed, plan, optimizer)
+            return _build_in(strategy, task, config, seed, plan, optimizer, link or Alone())
 
 
 def _build_in(
@@ -208,84 +86,48 @@ def _build_in(
     seed: int,
     plan: Optional[Plan],
     optimizer: Optional[optimization.OptimizerConfig],
+    link: Member,
 ) -> Engine:
-    parts = config.gradient_accumulation_steps
-    if plan is not None and plan.train_batch_size % (strategy.num_replicas_in_sync * parts):
-        raise UserError(
-            "--train_batch_size={} does not divide by {} replicas × {} parts (--gradient_accumulation_steps). Give a "
-            "multiple.".format(plan.train_batch_size, strategy.num_replicas_in_sync, parts)
-        )
-    compute = functools.partial(Compute, padding_free=config.padding == "none", precision=config.precision)
+    count, parts = strategy.num_replicas_in_sync, config.gradient_accumulation_steps
+    if plan is not None:
+        towers.check_split(plan, count, parts)
     records = tf.placeholder(tf.string, [None], "records")
-    global_step = tf.get_variable(
-        tf.GraphKeys.GLOBAL_STEP,
-        shape=[],
-        dtype=tf.int64,
-        initializer=tf.zeros_initializer(),
-        trainable=False,
-        collections=[tf.GraphKeys.GLOBAL_VARIABLES, tf.GraphKeys.GLOBAL_STEP],
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-    )
+    votes = tf.placeholder_with_default(tf.zeros([len(StopRequest.SIGNALS)]), [len(StopRequest.SIGNALS)], "votes")
+    global_step = towers.make_global_step()
 
-    def read_average(get_variable: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
-        return averages.get(name, get_variable(name, *args, **kwargs))
-
-    def inference_tower() -> Outputs:
-        scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=read_average)
-        with scope, keyed_randomness(seed, None):
-            return task.build(_replica_batch(records, task, config), compute(False))
-
-    def training_tower() -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def train() -> towers.Trained:
         assert plan is not None and optimizer is not None
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        losses: List[Any] = []
-        weights: List[Any] = []
+        replica = devices.replica_id(strategy, link.index)
 
-        def build_part(part: int) -> tf.Tensor:
-            with keyed_randomness(seed, tf.identity(global_step), replica * parts + part):
-                batch = _replica_batch(records, task, config, part, parts)
-                outputs = task.build(batch, compute(True))
-            losses.append(tf.reduce_sum(outputs.loss))
-            weights.append(tf.reduce_sum(outputs.weight))
-            return losses[-1]
+        def batch_of(part: int) -> towers.Batch:
+            return towers.parse(towers.slice_of(records, replica * parts + part, count * parts), task, config)
 
-        first = build_part(0)  # also makes the variables
-
-        def gradients_of_parts(variables: Sequence[Any]) -> List[Any]:
-            summed = _accumulated(first, build_part, parts, variables)
-            scale = 1.0 / _sum_over_replicas(tf.add_n(weights))
-            return [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
-
-        # In one part the division comes before the gradient, in several it has to wait for the last.
-        whole = first / _sum_over_replicas(weights[0]) if parts == 1 else None
-        plateau = plan.lr_schedule == "plateau"
-        scale = tf.identity(state["plateau_scale"]) if plateau else None
-        update = optimization.create_update(
-            gradients_of_parts if whole is None else whole,
-            plans.rates(plan),
-            optimizer,
-            global_step,
-            rate_scale=scale,
-            least_rate=plan.end_learning_rate,
-            compiled=True,
+        replicas = towers.Replicas(replica, count, of_workers=link.members > 1)
+        trained = towers.training_tower(
+            task, config, plan, optimizer, replicas, global_step, state, batch_of, votes if link.members > 1 else None
         )
-        averages.update(update.averages)
-        loss = tf.add_n(losses) / _sum_over_replicas(tf.add_n(weights)) if whole is None else whole
-        with tf.control_dependencies([update.train_op]):
-            return tf.identity(loss), tf.identity(update.learning_rate), tf.identity(update.grad_norm)
+        averages.update(trained.averages)
+        return trained._replace(averages={})
+
+    def infer() -> Outputs:
+        # Workers infer apart, each with its own replicas.
+        of_worker = count // link.members
+        replica = devices.replica_id(strategy, link.index) - link.index * of_worker
+        batch = towers.parse(towers.slice_of(records, replica, of_worker), task, config)
+        return towers.inference_tower(task, config, seed, batch, averages)
 
     training = None
     state: Dict[str, Any] = {}
     averages: Dict[str, Any] = {}
     if plan is not None:
         state = checkpoint.training_state_variables()
-        loss, learning_rate, grad_norm = _on_replicas(strategy, training_tower)
-        training = {
-            "loss": tf.add_n(list(strategy.experimental_local_results(loss))),
-            "learning_rate": strategy.experimental_local_results(learning_rate)[0],
-            "grad_norm": strategy.experimental_local_results(grad_norm)[0],
-        }
-    outputs = _on_replicas(strategy, inference_tower)
+        trained = devices.on_replicas(strategy, train)
+        fetched = ("loss", "learning_rate", "grad_norm") + (("votes",) if link.members > 1 else ())
+        training = {name: strategy.experimental_local_results(getattr(trained, name))[0] for name in fetched}
+        updates = strategy.experimental_local_results(trained.loss)
+        with tf.control_dependencies(updates):  # of every replica of this process
+            training = {name: tf.identity(value) for name, value in training.items()}
+    outputs = devices.on_replicas(strategy, infer)
     weights = {variable.op.name: variable for variable in tf.trainable_variables()}
     served = dict(weights, **averages)
     exported = dict(served, global_step=global_step)
@@ -295,14 +137,16 @@ def _build_in(
         strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(state_feeds[name],))
         for name, variable in state.items()
     ]
-    session = tf.Session(config=_session_config(config))
+    session = _open_session(strategy, config, link)
     session.run(tf.global_variables_initializer())
     return Engine(
         task=task,
         config=config,
+        link=link,
         strategy=strategy,
         session=session,
         records=records,
+        votes=votes,
         inference=_per_replica(strategy, outputs),
         training=training,
         global_step=global_step,
@@ -316,16 +160,20 @@ def _build_in(
     )
 
 
-def _session_config(config: EngineConfig) -> tf.ConfigProto:
-    """Threads and Grappler's passes are TensorFlow's own choice but for what was measured to be better without."""
-    found = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
-    found.gpu_options.allow_growth = True
-    # Both passes that fold constants keep a copy of every initial value for as long as the session lives.
-    found.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
-    found.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
-    if config.xla:
-        found.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
-    return found
+def _open_session(strategy: tf.distribute.Strategy, config: EngineConfig, link: Member) -> tf.Session:
+    options = devices.session_config(config, strategy)
+    if isinstance(link, Alone):
+        return tf.Session(config=options)
+    cluster = link.cluster
+    try:
+        server = tf.distribute.Server(cluster.jobs, job_name=cluster.job, task_index=cluster.task, config=options)
+    except tf.errors.OpError as error:
+        raise UserError(
+            "TF_CONFIG: {} cannot be served at {} ({}). Stop what uses it, or name another port on all workers.".format(
+                *cluster.members[link.index], error.message
+            )
+        ) from None
+    return tf.Session(server.target, config=options)
 
 
 def _per_replica(strategy: tf.distribute.Strategy, outputs: Outputs) -> "List[Outputs]":
@@ -394,15 +242,7 @@ def load_trained(engine: Engine, prefix: str) -> int:
 
     Raises UserError where it has no trained head.
     """
-    report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head=False)
-    head = [name for name in report.missing if name.startswith(engine.task.head_variables)]
-    if head:
-        raise UserError(
-            "{}: has no trained head ({} missing), so its predictions would be noise. Train first, or name a "
-            "fine-tuned checkpoint.".format(prefix, ", ".join(head))
-        )
-    if report.missing:
-        raise UserError("{}: lacks {}.".format(prefix, ", ".join(report.missing)))
+    report = checkpoint.match_trained(_shapes(engine), prefix, engine.task.head_variables)
     names = checkpoint.served_names(prefix, report.loaded)
     variables = {names[name]: engine.served[name] for name in report.loaded}
     if "global_step" in checkpoint.shapes_in(prefix):
@@ -443,99 +283,78 @@ def read_state(engine: Engine) -> TrainingState:
     return TrainingState(**{name: value.item() for name, value in engine.session.run(engine.state).items()})
 
 
-# --- stopping ---------------------------------------------------------------------------------------------------------
-
-
-class StopRequest:
-    """Turns SIGTERM and SIGINT into a request that the loop answers after its current step.
-
-    The exit code is 128 + the signal's number: 143 and 130. Further signals while the state is saved change nothing.
-    """
-
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self) -> None:
-        self.signal: Optional[int] = None
-        self._previous: Dict[int, Any] = {}
-
-    def _note(self, number: int, frame: Optional[FrameType]) -> None:
-        self.signal = number
-
-    def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def __bool__(self) -> bool:
-        return self.signal is not None
+@_in_its_graph
+def hand_over(engine: Engine, folder: str, prefix: Optional[str]) -> None:
+    """Makes the session's state, as `prefix` has it, the checkpoint that an engine in other graphs continues."""
+    if prefix is None or "training_state/examples_consumed" not in checkpoint.shapes_in(prefix):
+        step = int(engine.session.run(engine.global_step))
+        checkpoint.save(engine.full_saver, engine.session, folder, step, engine.config.keep_checkpoint_max)
+    else:
+        checkpoint.point_at(prefix)
 
 
 # --- train, evaluate, predict -----------------------------------------------------------------------------------------
-
-
-def due(step: int, every: int) -> bool:
-    return every > 0 and step > 0 and step % every == 0
-
-
-def stopped_early(state: TrainingState, patience: int) -> bool:
-    return 0 < patience <= state.evaluations_without_improvement
 
 
 @_in_its_graph
 def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordFile], folder: str) -> int:
     """Trains from the session's state to the end of the plan; returns the last step.
 
-    Evaluates on `dev` where given, saves to `folder`, keeps the best in `folder`/best. Raises SystemExit(128 + signal)
-    after saving, and UserError where the loss or the gradient is not finite: nothing is saved after such an update.
+    Evaluates on `dev` where given, saves to `folder`, keeps the best in `folder`/best; of several workers the chief
+    alone writes. Raises SystemExit(128 + signal) after saving, and UserError where the loss or the gradient is not
+    finite: nothing is saved after such an update.
     """
-    session = engine.session
+    session, link = engine.session, engine.link
     session.graph.finalize()
     assert engine.training is not None
     step = int(session.run(engine.global_step))
     state = read_state(engine)
-    checkpoint.discard_best_after(folder, step)
-    _require_space(engine, plan, step, folder, with_best=dev is not None)
+    if link.is_chief:
+        checkpoint.discard_best_after(folder, step)
+        _require_space(engine, plan, step, folder, with_best=dev is not None)
     order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
     batches = input_pipeline.read_ahead(
         input_pipeline.training_batches(records, order, state.examples_consumed, plan.train_batch_size)
     )
     run_step = _step_runner(engine, step)
-    report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
+    report = _report(engine, plan, step, folder)
     saved = (step, state) if step else None
-    with contextlib.closing(report), contextlib.closing(batches), StopRequest() as stop:
+    with contextlib.closing(report), contextlib.closing(batches), StopRequest(alone=link.members == 1) as stop:
         while True:
             last = step >= plan.num_train_steps
-            evaluation_due = due(step, plan.eval_every_steps) or (last and plan.eval_every_steps > 0)
-            if dev is not None and evaluation_due and state.evaluated_step < step and not stop:
+            if dev is not None and progress.evaluation_due(plan, step, state) and not stop:
                 state = _evaluate_and_keep_best(engine, plan, dev, step, state, folder, report, stop)
-            last = last or (dev is not None and stopped_early(state, plan.early_stopping_patience))
-            if saved != (step, state) and (last or stop or due(step, plan.save_checkpoints_steps)):
+            last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
+            if saved != (step, state) and (last or stop or progress.due(step, plan.save_checkpoints_steps)):
                 _set_state(engine, state)
-                checkpoint.save(engine.full_saver, session, folder, step, engine.config.keep_checkpoint_max)
+                if link.is_chief:
+                    checkpoint.save(engine.full_saver, session, folder, step, engine.config.keep_checkpoint_max)
                 saved = (step, state)
-            if stop.signal is not None:
-                say("Stopped by signal {} at step {}, saved. The same command continues.".format(stop.signal, step))
-                raise SystemExit(128 + stop.signal)
+            progress.answer(stop, step)
             if last:
+                stop.elect(stop.votes)  # from here on nothing has to be agreed on
+                progress.answer(stop, step)
                 break
             with report.timed():
                 with report.waiting():
                     numbers, serialized = next(batches)
-                result, trace = run_step(step, serialized)
+                result, trace = run_step(step, serialized, stop.votes)
             if trace is not None:
                 reports.write_trace(folder, step + 1, trace)
-            _require_finite(result, step, records, numbers)
+            progress.require_finite(result, step, records, numbers)
             step += 1
             state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
             report.update(step, *(float(result[name]) for name in ("loss", "learning_rate", "grad_norm")))
+            stop.elect(result.get("votes", ()))
     if step < plan.num_train_steps:
-        patience = plan.early_stopping_patience
-        say("Early stopping: no better {} in {} evaluations.".format(engine.task.best_metric, patience))
+        progress.say_stopped_early(plan, engine.task.best_metric)
     return step
+
+
+def _report(engine: Engine, plan: Plan, step: int, folder: str) -> Any:
+    if not engine.link.is_chief:
+        return NoReport()
+    return TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
 
 
 def require_traceable(config: EngineConfig, plan: Plan) -> None:
@@ -548,20 +367,21 @@ def require_traceable(config: EngineConfig, plan: Plan) -> None:
         )
 
 
-def _step_runner(engine: Engine, start: int) -> Callable[[int, List[bytes]], Tuple[Dict[str, Any], Any]]:
-    """run(step, serialized examples) makes the update from `step`: (fetched, its step_stats if of profile_steps)."""
+def _step_runner(engine: Engine, start: int) -> Callable[[int, List[bytes], List[float]], Tuple[Dict[str, Any], Any]]:
+    """run(step, serialized examples, votes) makes the update from `step`: (fetched, its step_stats if to be traced)."""
     first_traced, last_traced = engine.config.profile_steps or (0, -1)
     if 0 < last_traced <= start:
         say(
             "--profile_steps={},{}: done already, in a run before; nothing is traced.".format(first_traced, last_traced)
         )
-    run = engine.session.make_callable(engine.training, feed_list=[engine.records])
+    run = engine.session.make_callable(engine.training, feed_list=[engine.records, engine.votes])
 
-    def run_step(step: int, serialized: List[bytes]) -> Tuple[Dict[str, Any], Any]:
-        if not first_traced <= step + 1 <= last_traced:
-            return run(serialized), None
+    def run_step(step: int, serialized: List[bytes], votes: List[float]) -> Tuple[Dict[str, Any], Any]:
+        if not (first_traced <= step + 1 <= last_traced and engine.link.is_chief):
+            return run(serialized, votes), None
         options, found = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
-        result = engine.session.run(engine.training, {engine.records: serialized}, options, found)
+        feeds = {engine.records: serialized, engine.votes: votes}
+        result = engine.session.run(engine.training, feeds, options, found)
         return result, found.step_stats
 
     return run_step
@@ -578,18 +398,6 @@ def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best
     checkpoint.require_space(folder, everything, best, saves, engine.config.keep_checkpoint_max)
 
 
-def _require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbers: np.ndarray) -> None:
-    bad = [name for name in ("loss", "grad_norm") if not np.isfinite(result[name])]
-    if bad:
-        raise UserError(
-            "The {} of the update from step {} is not finite ({}). Its examples are at these lines of the training "
-            "file: {}. Nothing was saved after step {}: lower --learning_rate, lengthen "
-            "the warm-up, or look at these examples.".format(
-                " and ".join(bad), step, result[bad[0]], ", ".join(map(str, records.lines(numbers))), step
-            )
-        )
-
-
 def _evaluate_and_keep_best(
     engine: Engine,
     plan: Plan,
@@ -597,73 +405,79 @@ def _evaluate_and_keep_best(
     step: int,
     state: TrainingState,
     folder: str,
-    report: TrainingReport,
+    report: Any,
     stop: StopRequest,
 ) -> TrainingState:
     """The state after the evaluation due at `step`; unchanged where a signal cut it short: the resumed run makes it."""
     started = time.perf_counter()
-    found = _predict(engine, dev, engine.config.eval_batch_size, stop)
-    if found is None:
+    answers = _predict_together(engine, dev, stop)
+    if answers is None:
         return state
-    metrics = _score(engine, "dev", *found)
-    score = metrics[engine.task.best_metric]
-    if score > state.best_score:
+    found = answers.evaluation("dev")
+    after = progress.evaluated(state, plan, step, found.metrics[engine.task.best_metric])
+    if after.is_best and engine.link.is_chief:
         checkpoint.save(engine.weights_saver, engine.session, checkpoint.best_folder(folder), step, keep=1)
-        state = state._replace(best_score=float(score), best_step=step, evaluations_without_improvement=0)
-        note = "  (best so far)"
-    else:
-        state = state._replace(evaluations_without_improvement=state.evaluations_without_improvement + 1)
-        note = "  (best {:.4f} at step {})".format(state.best_score, state.best_step)
-    if plan.lr_schedule == "plateau":
-        before = schedules.Plateau(state.plateau_scale, state.plateau_best, state.plateau_evaluations)
-        after = schedules.reduced(
-            before, float(score), plan.plateau_factor, plan.plateau_patience, plan.plateau_min_delta
-        )
-        state = state._replace(**{"plateau_" + name: value for name, value in after._asdict().items()})
-        if after.scale != before.scale:
-            _set_state(engine, state)  # the training tower reads it
-            note += "  (learning rate × {:g} from here on)".format(plan.plateau_factor)
-    report.evaluation(step, metrics, note, time.perf_counter() - started)
-    return state._replace(evaluated_step=step)
+    if after.state.plateau_scale != state.plateau_scale:
+        _set_state(engine, after.state)  # the training tower reads it
+    report.evaluation(step, found.metrics, after.note, time.perf_counter() - started)
+    return after.state
+
+
+def _predict_together(engine: Engine, records: RecordFile, stop: StopRequest) -> Optional[Answers]:
+    """Every worker's share of the batches, put together by all; None where one of them was told to stop meanwhile."""
+    link = engine.link
+    answers = _predict(engine, records, engine.config.eval_batch_size, stop, link.index, link.members)
+    if link.members == 1:
+        return answers
+    mine = _numbers_of(records, engine.config.eval_batch_size, link.index, link.members)
+    packed = None if answers is None else answers.packed(np.concatenate(mine) if mine else np.zeros(0, np.int64))
+    shared = link.share({"answers": packed, "votes": stop.votes})
+    stop.elect(np.sum([one["votes"] for one in shared], axis=0))
+    if answers is None or any(one["answers"] is None for one in shared):
+        return None
+    for number, one in enumerate(shared):
+        if number != link.index:
+            answers.unpack(one["answers"])
+    return answers
 
 
 def evaluate(engine: Engine, split: str, records: RecordFile) -> Evaluation:
     """Metrics and predictions of a whole split with the session's weights; every example counts once."""
-    found = _predict(engine, records, engine.config.eval_batch_size, None)
-    assert found is not None
-    return Evaluation(_score(engine, split, *found), found[0])
+    answers = _predict(engine, records, engine.config.eval_batch_size)
+    assert answers is not None
+    return answers.evaluation(split)
 
 
 def predict(engine: Engine, records: RecordFile) -> Predictions:
     """Predictions with the session's weights, in file order."""
-    found = _predict(engine, records, engine.config.predict_batch_size, None)
-    assert found is not None
-    return found[0]
+    answers = _predict(engine, records, engine.config.predict_batch_size)
+    assert answers is not None
+    return answers.predictions
 
 
-def _score(engine: Engine, split: str, predictions: Predictions, loss: float) -> Dict[str, float]:
-    return dict(engine.task.score(split, predictions), loss=loss)
+def _numbers_of(records: RecordFile, batch_size: int, part: int, parts: int) -> List[np.ndarray]:
+    """The examples of every `parts`th batch, from the `part`th on."""
+    return list(input_pipeline.length_sorted_batches(records, batch_size))[part::parts]
 
 
 def _predict(
-    engine: Engine, records: RecordFile, batch_size: int, stop: Optional[StopRequest]
-) -> Optional[Tuple[Predictions, float]]:
-    """(Predictions in file order, mean loss); None where `stop` was requested meanwhile."""
-    # One array an example in its own place: batches are made by length, and the sums below must not depend on them.
-    predictions: Predictions = {name: [np.empty(0)] * len(records) for name in engine.inference[0].predictions}
-    loss, weight = np.zeros(len(records)), np.zeros(len(records))
-    for numbers in input_pipeline.length_sorted_batches(records, batch_size):
-        if stop:
+    engine: Engine,
+    records: RecordFile,
+    batch_size: int,
+    stop: Optional[StopRequest] = None,
+    part: int = 0,
+    parts: int = 1,
+) -> Optional[Answers]:
+    """The answers to the examples of a part of the batches; None where a signal came meanwhile."""
+    answers = Answers(engine.task, records)
+    for numbers in _numbers_of(records, batch_size, part, parts):
+        if stop is not None and stop.noted:
             return None
         found = engine.session.run(engine.inference, {engine.records: records.read(numbers)})
         ends = np.cumsum([len(outputs.loss) for outputs in found])
         for outputs, mine in zip(found, np.split(numbers, ends[:-1])):  # one a replica
-            loss[mine], weight[mine] = outputs.loss, outputs.weight
-            for name, values in outputs.predictions.items():
-                per_token = name in engine.task.per_token_predictions
-                for number, row in zip(mine, values):
-                    predictions[name][number] = row[: records.index["tokens"][number]] if per_token else row
-    return predictions, float(np.sum(loss) / max(np.sum(weight), 1e-12))
+            answers.add(mine, outputs.loss, outputs.weight, outputs.predictions)
+    return answers
 
 
 def close(engine: Engine) -> None:

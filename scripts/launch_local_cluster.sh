@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Runs a command in N workers on this machine, as several machines would: to try --distribution=multi_worker out.
+#
+#   scripts/launch_local_cluster.sh 2 run_classifier.py --do_train …
+#
+# Every worker gets the same command, --distribution=multi_worker and its own TF_CONFIG; worker 0 is the chief and writes. Its output is shown, the
+# others' goes to LOGS/worker-K.log. Ctrl-C (or SIGTERM) goes to all: they save and stop together.
+# The exit status is the first that is not 0. When a worker fails, those that do not end within 30 s are ended.
+#
+# PYTHON  the interpreter (.venv's)          LOGS   where logs go (a temporary folder, which is named)
+# CORES   cores a worker, from core 0 on, where taskset is (all of them)
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+if [ $# -lt 2 ] || ! [ "$1" -ge 1 ] 2>/dev/null; then
+  echo "usage: scripts/launch_local_cluster.sh WORKERS SCRIPT.py --flag=value …" >&2
+  exit 2
+fi
+workers=$1
+shift
+if [ -z "${PYTHON:-}" ]; then
+  need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
+fi
+export PYTHON
+LOGS=${LOGS:-$(mktemp -d)}
+mkdir -p "$LOGS"
+
+# One free port a worker, and one above the chief's for the link between them.
+addresses=$("$PYTHON" - "$workers" <<'PYTHON'
+import socket
+import sys
+
+while True:
+    sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    link = next(port for port in range(ports[0] + 1, 65536) if port not in ports)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", link)):
+            break
+print(",".join("127.0.0.1:{}".format(port) for port in ports))
+PYTHON
+)
+
+processes=()
+for ((worker = workers - 1; worker >= 0; worker--)); do
+  command=("$ROOT/scripts/train_distributed.sh" worker "$worker" "$addresses" "$@")
+  if [ -n "${CORES:-}" ] && command -v taskset >/dev/null; then
+    command=(taskset -c "$((worker * CORES))-$(((worker + 1) * CORES - 1))" "${command[@]}")
+  fi
+  if [ "$worker" = 0 ]; then
+    "${command[@]}" &
+  else
+    "${command[@]}" >"$LOGS/worker-$worker.log" 2>&1 &
+  fi
+  processes[worker]=$!
+done
+echo "$workers workers; logs of all but the first: $LOGS" >&2
+
+# Bash starts jobs with Ctrl-C ignored; Python listens to it again once it runs.
+pass_on() {
+  for process in "${processes[@]}"; do
+    [ -z "$process" ] || kill -s "$1" "$process" 2>/dev/null || true
+  done
+}
+trap 'pass_on INT' INT
+trap 'pass_on TERM' TERM
+
+# The first that fails decides; the others end by themselves when they have joined, else they are ended here.
+status=0
+GRACE_SECS=30
+failed_at=
+while true; do
+  running=0
+  for ((worker = 0; worker < workers; worker++)); do
+    [ -n "${processes[worker]}" ] || continue
+    if kill -0 "${processes[worker]}" 2>/dev/null; then
+      running=$((running + 1))
+      continue
+    fi
+    code=0
+    wait "${processes[worker]}" || code=$?
+    processes[worker]=
+    if [ "$code" != 0 ]; then
+      [ "$worker" = 0 ] || { echo "worker $worker exited with $code:" >&2 && tail -n 5 "$LOGS/worker-$worker.log" >&2; }
+      [ "$status" != 0 ] || status=$code
+      failed_at=${failed_at:-$SECONDS}
+    fi
+  done
+  [ "$running" -gt 0 ] || break
+  if [ -n "$failed_at" ] && [ $((SECONDS - failed_at)) -ge "$GRACE_SECS" ]; then
+    pass_on TERM
+    failed_at=$((SECONDS + 3600)) # once
+  fi
+  sleep 0.5 || true
+done
+exit "$status"

@@ -1,0 +1,441 @@
+"""The link between the processes of a job: members are threads here, and real processes where one is killed."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from errors import UserError
+from training import cluster as cluster_module
+from training.cluster import Alone, Cluster, Link, from_environment
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TWO = {"worker": ["a:1", "b:2"]}
+AGAIN = "This process stops. Launch all again with the same command: the run continues from its newest checkpoint."
+
+
+def environment_of(cluster, job, index):
+    return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": job, "index": index}})}
+
+
+def clusters(count):
+    """One job as each of its members sees it; nobody listens at the workers' own ports."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("", 0))
+            port = first.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind(("", port + 1))  # where the link will listen
+                break
+    addresses = ["127.0.0.1:{}".format(number) for number in [port] + list(range(1, count))]
+    return [Cluster({"worker": addresses}, "worker", task) for task in range(count)]
+
+
+class Members:
+    """The members of a job, each joining in a thread of its own."""
+
+    def __init__(self, count, descriptions=None, on_lost=None, **secs):
+        self.job = clusters(count)
+        self.told = [[] for _ in self.job]
+        self.on_lost = on_lost
+        self.pool = concurrent.futures.ThreadPoolExecutor(2 * count + 2)
+        self.secs = dict(dict(join_secs=10.0, beat_secs=0.1, lost_secs=3.0), **secs)
+        self.descriptions = descriptions or [{"code": "one"}] * count
+        self.links = []
+
+    def join(self, *tasks):
+        """The futures of the links."""
+        return [self.pool.submit(self.link, task) for task in tasks or range(len(self.job))]
+
+    def link(self, task):
+        told = self.on_lost or self.told[task].append
+        self.links.append(Link(self.job[task], self.descriptions[task], told, **self.secs))
+        return self.links[-1]
+
+    def share(self, links, values):
+        return results([self.pool.submit(link.share, value) for link, value in zip(links, values)])
+
+    def fake(self, task):
+        """A socket that has joined as a member would, and does nothing more."""
+        peer = self.connected()
+        name, address = self.job[task].members[task]
+        addresses = ", ".join("{} {}".format(*member) for member in self.job[task].members)
+        description = dict(self.descriptions[task], **{"cluster in TF_CONFIG": addresses})
+        hello = {"name": name, "address": address, "description": description}
+        peer.sendall(json.dumps(hello).encode() + b"\n")
+        return peer
+
+    def connected(self):
+        for _ in range(500):
+            with contextlib.suppress(OSError):
+                return socket.create_connection(self.job[0].link_address, timeout=5)
+            time.sleep(0.02)
+        raise AssertionError("no chief")
+
+    def who(self, task):
+        return "{} ({})".format(*self.job[task].members[task])
+
+
+@pytest.fixture
+def members(monkeypatch):
+    """Makes Members; closes what they opened."""
+    monkeypatch.setattr(cluster_module, "RETRY_SECS", 0.05)
+    made = []
+
+    def make(*arguments, **keywords):
+        made.append(Members(*arguments, **keywords))
+        return made[-1]
+
+    yield make
+    for group in made:
+        results([group.pool.submit(link.close) for link in group.links])
+        group.pool.shutdown()
+
+
+def results(futures):
+    return [future.result(12) for future in futures]
+
+
+def refusals(futures):
+    """The messages of UserErrors: a member that joined fails the test."""
+    found = []
+    for future in futures:
+        with pytest.raises(UserError) as caught:
+            future.result(12)
+        found.append(str(caught.value))
+    return found
+
+
+# TF_CONFIG
+
+
+@pytest.mark.parametrize(
+    "job, task, name, index", [("chief", 0, "chief", 0), ("worker", 0, "worker 0", 1), ("worker", 1, "worker 1", 2)]
+)
+def test_the_chief_is_the_first_member_and_without_a_chief_worker_0_is(job, task, name, index):
+    cluster = from_environment(environment_of({"worker": ["b:2", "c:3"], "chief": ["a:1"]}, job, task))
+    assert cluster.members == [("chief", "a:1"), ("worker 0", "b:2"), ("worker 1", "c:3")]
+    assert (cluster.name, cluster.index, cluster.is_chief) == (name, index, index == 0)
+    cluster = from_environment(environment_of(TWO, "worker", task))
+    assert cluster.members == [("worker 0", "a:1"), ("worker 1", "b:2")]
+    assert (cluster.index, cluster.is_chief) == (task, task == 0)
+
+
+BAD_CONFIGS = {
+    "is not set": {},
+    "{'cluster': 1} is not JSON": {"TF_CONFIG": "{'cluster': 1}"},
+    'it has no "cluster" of jobs': {"TF_CONFIG": '{"task": {"type": "worker", "index": 0}}'},
+    'address "a", which is not host:port': environment_of({"worker": ["a"]}, "worker", 0),
+    'address "a:65536", which': environment_of({"worker": ["a:65536"]}, "worker", 0),
+    'address ":1", which is not host:port': environment_of({"worker": [":1"]}, "worker", 0),
+    'address "grpc://a:1", which': environment_of({"worker": ["grpc://a:1"]}, "worker", 0),
+    "address a:1 is there twice": environment_of({"chief": ["a:1"], "worker": ["a:1"]}, "worker", 0),
+    "address is a:65535, but a free port above": environment_of({"worker": ["a:65535"]}, "worker", 0),
+    'job "ps", but the only jobs': environment_of({"worker": ["a:1"], "ps": ["b:1"]}, "worker", 0),
+    "2 chiefs": environment_of({"chief": ["a:1", "b:1"]}, "chief", 0),
+    'type is "chief", but the jobs are worker': environment_of(TWO, "chief", 0),
+    'it has no "cluster" of': environment_of({"worker": []}, "worker", 0),
+    'job "worker" has "a:1", not a list': environment_of({"worker": "a:1"}, "worker", 0),
+    "type is null": environment_of(TWO, None, 0),
+    'index is 2, but job "worker" has the indices 0 to 1': environment_of(TWO, "worker", 2),
+    "index is -1": environment_of(TWO, "worker", -1),
+    "index is true": environment_of(TWO, "worker", True),
+}
+
+
+@pytest.mark.parametrize("found", sorted(BAD_CONFIGS))
+def test_a_tf_config_that_is_not_usable_is_an_error_that_says_what_was_found_and_gives_an_example(found):
+    with pytest.raises(UserError) as caught:
+        from_environment(BAD_CONFIGS[found])
+    message = str(caught.value)
+    assert message.startswith("TF_CONFIG: ")
+    assert found in message
+    example = re.search(r"TF_CONFIG='(.*)'", message).group(1)
+    assert from_environment({"TF_CONFIG": example}).name == "worker 0"
+
+
+@pytest.mark.parametrize("addresses, port", [(["a:10", "b:10"], 11), (["a:10", "b:11", "a:12", "b:14", "a:9"], 13)])
+def test_the_link_has_the_first_port_above_the_chief_s_that_no_member_has(addresses, port):
+    assert Cluster({"worker": addresses}, "worker", 1).link_address == ("a", port)
+    assert Cluster({"worker": addresses[1:], "chief": addresses[:1]}, "worker", 0).link_address == ("a", port)
+
+
+# Sharing
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_all_members_get_the_values_of_all_in_the_order_of_the_members(members, count):
+    group = members(count)
+    links = results(group.join())
+    assert [(link.index, link.members, link.is_chief) for link in links] == [(i, count, i == 0) for i in range(count)]
+    with pytest.raises(TypeError):
+        links[-1].share(b"bytes")  # which JSON cannot hold: this is no round
+
+    def rounds(link):
+        return [link.share((link.index, {number: None})) for number in range(100)]
+
+    expected = [[[index, {str(number): None}] for index in range(count)] for number in range(100)]
+    assert results([group.pool.submit(rounds, link) for link in links]) == [expected] * count
+    assert group.told == [[]] * count
+
+
+def test_large_values_arrive_though_their_members_close_at_once(members):
+    group = members(3)
+    large = ["x" * 5000000, "small", "y" * 5000000]
+
+    def share(link, value):
+        values = link.share(value)
+        link.close()
+        return values == large
+
+    futures = [group.pool.submit(share, link, value) for link, value in zip(results(group.join()), large)]
+    assert results(futures) == [True] * 3
+    assert group.told == [[], [], []]
+
+
+def test_a_run_of_one_process_shares_with_itself():
+    link = Alone()
+    assert (link.index, link.members, link.is_chief, link.share(3)) == (0, 1, True, [3])
+    link.fail("x")
+    link.close()
+
+
+# Joining
+
+
+def test_a_worker_whose_description_differs_stops_the_job_and_all_hear_every_difference(members):
+    shared = "c" * 1000
+    ours, theirs = dict(code="aaa", flags=shared + "lamb"), dict(code="bbb", flags=shared + "adam", data="d")
+    expected = (
+        "worker 2 (127.0.0.1:2) was refused: its code is bbb, the chief's is aaa; its data is d, the chief's is "
+        "absent; its flags is ...{0}adam, the chief's is ...{0}lamb. Give all workers the same"
+    ).format("c" * 50)
+    messages = refusals(members(3, [ours, ours, theirs]).join())
+    assert [message[: len(expected)] for message in messages] == [expected] * 3
+
+
+def test_another_list_of_workers_stops_the_job_and_a_worker_that_comes_soon_after_hears_of_it(members):
+    group = members(3)
+    group.job[1] = Cluster({"worker": group.job[0].jobs["worker"][:2]}, "worker", 1)
+    futures = group.join(0, 1)
+    time.sleep(0.2)
+    for message in refusals(futures + group.join(2)):
+        assert message.startswith("worker 1 (127.0.0.1:1) was refused: its cluster in TF_CONFIG is ")
+        assert "worker 1 127.0.0.1:1, the chief's is " in message
+
+
+def test_a_second_process_of_a_member_is_refused_and_the_job_starts_without_it(members):
+    group = members(3)
+    futures = group.join(0)
+    first = group.fake(1)
+    assert b"beat" in first.recv(100)  # it has joined
+    again = "{0} was refused: a process on 127.0.0.1 has already joined as {0}. Give each its own index in TF_CONFIG."
+    assert refusals(group.join(1)) == [again.format("worker 1")]
+    with group.fake(0) as second_chief:
+        assert again.format("worker 0") in second_chief.recv(1000).decode()
+    links = results(futures + group.join(2))
+    first.sendall(b'{"round": 1, "member": "worker 1", "value": "b"}\n')
+    assert group.share(links, "ac") == [["a", "b", "c"]] * 2
+    first.close()
+
+
+def test_a_process_that_comes_after_the_start_is_refused_and_the_job_shares_on(members, capsys):
+    group = members(2)
+    links = results(group.join())
+    (message,) = refusals(group.join(1))
+    assert re.match(r"worker 1 was refused: the job has already started at 20[-0-9]{8} [:0-9]{8}\. Stop it", message)
+    assert group.share(links, "ab") == [["a", "b"]] * 2
+    assert group.told == [[], []]
+    assert capsys.readouterr().out == message + " It came from 127.0.0.1.\n"
+
+
+def test_all_members_hear_who_is_missing(members, monkeypatch):
+    monkeypatch.setattr(cluster_module, "LINGER_SECS", 0.1)
+    expected = "worker 1 (127.0.0.1:1), worker 3 (127.0.0.1:3) did not join within 0.6 s. Launch every worker"
+    for message in refusals(members(4, join_secs=0.6).join(0, 2)):
+        assert message.startswith(expected)
+
+
+def test_a_member_that_ends_before_the_start_stops_the_job(members, monkeypatch):
+    monkeypatch.setattr(cluster_module, "LINGER_SECS", 0.1)
+    group = members(4)
+    futures = group.join(0)
+    with group.fake(2) as joined, joined.makefile("rb") as lines:
+        assert lines.readline() == b'{"beat": 1}\n'
+        group.fake(1).close()
+        text = group.who(1) + " is gone: its connection was closed. " + AGAIN
+        assert json.loads(lines.readlines()[-1].decode()) == {"over": text}
+    assert refusals(futures) == [text]
+
+
+def test_a_chief_that_cannot_be_reached_is_named_with_the_port_of_the_link(members):
+    group = members(2, join_secs=0.2)
+    (message,) = refusals(group.join(1))
+    address = "{}:{}".format(*group.job[0].link_address)
+    assert message.startswith(group.who(0) + ", the chief, cannot be reached at " + address + " within 0.2 s (")
+
+
+def test_something_else_at_the_port_of_the_link_is_an_error_at_the_worker_and_at_the_chief(members):
+    group = members(2, lost_secs=0.3)
+    with socket.socket() as other:
+        other.bind(group.job[0].link_address)
+        other.listen(1)
+        at_chief, at_worker = refusals(group.join())
+    assert at_chief.startswith("port {}, where the workers reach the chief: ".format(group.job[0].link_address[1]))
+    assert at_worker.startswith(group.who(0) + " has been silent for 0.3 s.")
+
+
+GARBAGE = [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe\n", b"[1]\n", b'{"name": 1}\n', b"[" * 100000 + b"\n"]
+
+
+def test_connections_that_do_not_say_hello_are_dropped_and_block_nobody(members, monkeypatch):
+    monkeypatch.setattr(cluster_module, "HELLO_SECS", 0.8)
+    group = members(2)
+    futures = group.join(0)
+    strangers = [group.connected() for _ in GARBAGE]
+    for stranger, garbage in zip(strangers, GARBAGE):
+        stranger.sendall(garbage)
+    with group.connected() as stranger, pytest.raises(ConnectionError):  # dropped before it fills the memory
+        stranger.sendall(b"x" * (100 << 20))
+    links = results(futures + group.join(1))
+    assert group.share(links, "ab") == [["a", "b"]] * 2
+    strangers[0].settimeout(0.01)
+    with pytest.raises(socket.timeout):
+        strangers[0].recv(1)  # the silent one is still waited for
+    for stranger in strangers:
+        stranger.settimeout(5)
+        with stranger, contextlib.suppress(ConnectionError):
+            assert stranger.recv(100) == b""
+    assert group.told == [[], []]
+
+
+# Losing
+
+
+def assert_that_sharing_raises(links, text):
+    for link in links:
+        with pytest.raises(RuntimeError, match=re.escape(text)):
+            link.share(0)
+
+
+def test_a_member_is_lost_when_no_byte_of_it_has_come_for_lost_secs_and_not_before(members):
+    group = members(3, lost_secs=0.9)
+    futures = group.join(0, 2)
+    with group.fake(1) as peer:
+        links = results(futures)
+        shared = [group.pool.submit(link.share, 0) for link in links]
+        for part in [b'{"round": 1, "member": "worker 1", "value": "'] + [b"z"] * 4 + [b'"}\n']:
+            peer.sendall(part)
+            time.sleep(0.2)
+        assert results(shared) == [[0, "zzzz", 0]] * 2
+        assert group.told == [[], [], []]
+        text = group.who(1) + " has been silent for 0.9 s. " + AGAIN
+        waiting = [group.pool.submit(link.share, 0) for link in links]
+        for future in waiting:
+            with pytest.raises(RuntimeError, match=re.escape(text)):
+                future.result(10)
+    assert group.told == [[text], [], [text]]
+    assert_that_sharing_raises(links, text)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_of_a_member_is_told_to_all_others_and_not_to_itself(members, failing):
+    group = members(3)
+    links = results(group.join())
+    links[failing].fail("train.tsv:7: no label")
+    text = group.who(failing) + " stopped: train.tsv:7: no label"
+    assert_that_sharing_raises([link for link in links if link.index != failing], text)
+    assert group.told == [[] if index == failing else [text] for index in range(3)]
+
+
+def test_an_error_that_follows_a_loss_waits_for_its_message_which_may_close_the_link(members):
+    order, lost = [], threading.Event()
+
+    def on_lost(message):
+        lost.set()
+        time.sleep(0.2)
+        group.links[0].close()
+        order.append("told")
+
+    group = members(2, on_lost=on_lost)
+    futures = group.join(0)
+    with group.fake(1):
+        (link,) = results(futures)
+    assert lost.wait(5)
+    link.fail("collective operation failed")
+    order.append("failed")
+    assert order == ["told", "failed"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_closing_is_no_loss_in_whatever_order_and_frees_the_port(members, order):
+    group = members(3)
+    links = results(group.join())
+    for index in order:
+        begun = time.monotonic()
+        links[index].close()
+        links[index].close()
+        assert time.monotonic() - begun < 2  # it does not wait until the others leave
+        time.sleep(0.05)
+    assert group.told == [[], [], []]
+    assert_that_sharing_raises(links[:1], "the link was closed")
+    results(group.join())
+
+
+@pytest.mark.parametrize("leaving, waiting", [(2, 0), (0, 1)])
+def test_a_value_of_a_member_that_has_left_is_not_waited_for(members, leaving, waiting):
+    group = members(3)
+    links = results(group.join())
+    if leaving == 0:  # its own value is there, but it can pass on no other
+        group.pool.submit(links[0].share, 0)
+        while not links[1]._given:
+            time.sleep(0.01)
+    links[leaving].close()
+    assert_that_sharing_raises([links[waiting]], "the link was closed")
+
+
+# Real processes
+
+MEMBER = """
+import os, signal, sys
+sys.path.insert(0, {root!r})
+from training.cluster import Link, from_environment
+link = Link(from_environment(os.environ), {{"code": "one"}}, join_secs=20, beat_secs=0.1, lost_secs=1.0)
+print(link.share(link.index), flush=True)
+link.share(0) if link.index else signal.pause()
+"""
+
+
+@pytest.mark.parametrize("stopped, how", [(0, "SIGKILL"), (2, "SIGSTOP"), (1, "SIGINT")])
+def test_when_a_process_is_stopped_the_others_exit_with_1_and_name_it(stopped, how):
+    job = clusters(3)
+    command = [sys.executable, "-c", MEMBER.format(root=ROOT)]
+    processes = []
+    for task in range(3):
+        environment = dict(os.environ, **environment_of(job[0].jobs, "worker", task))
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        processes.append(subprocess.Popen(command, env=environment, **pipes))
+    try:
+        for process in processes:
+            assert process.stdout.readline().strip() == "[0, 1, 2]"
+        processes[stopped].send_signal(getattr(signal, how))
+        if how == "SIGINT":  # reaches a main thread that waits for a value
+            assert "KeyboardInterrupt" in processes[stopped].communicate(timeout=10)[1]
+        why = "has been silent for 1 s." if how == "SIGSTOP" else "is gone: its connection was closed."
+        for index in {0, 1, 2} - {stopped}:
+            _, errors = processes[index].communicate(timeout=10)
+            assert errors.strip() == "error: {} ({}) {} {}".format(*job[0].members[stopped], why, AGAIN)
+            assert processes[index].returncode == 1
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()

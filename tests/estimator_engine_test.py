@@ -1,0 +1,241 @@
+"""Estimator and TPUEstimator train as the session engine does, and any of them continues what another began."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import session_engine_test
+import tensorflow.compat.v1 as tf
+from conftest import ROOT, command, mistake, run_main
+
+import tokenization
+from training import checkpoint, estimator_engine, feature_cache
+from training.devices import EngineConfig, TpuConfig
+from training.plan import PlanConfig, make_plan
+
+HAS_ESTIMATOR = hasattr(tf, "estimator") and hasattr(tf.estimator, "tpu")
+needs_estimator = pytest.mark.skipif(not HAS_ESTIMATOR, reason="this TensorFlow has no Estimator (2.15 was the last)")
+TWO = ["--distribution=mirrored", "--devices=cpu:0,cpu:1"]
+ON_ESTIMATOR = ["--engine=estimator"]
+WAYS = {
+    # First, since TensorFlow 2 fixes its logical devices once.
+    "session, 4 replicas": ["--distribution=mirrored", "--devices=cpu:0,cpu:1,cpu:2,cpu:3"],
+    "session": [],
+    "session, 2 replicas": TWO,
+    "TPUEstimator": ON_ESTIMATOR,
+    "Estimator, 1 replica": ON_ESTIMATOR + ["--distribution=mirrored", "--devices=cpu:0"],
+    "Estimator, 2 replicas": ON_ESTIMATOR + TWO,
+}
+
+
+@pytest.fixture(scope="module")
+def small(tiny, tmp_path_factory):
+    """One layer, no dropout: Estimator builds many graphs."""
+    with open(tiny.without_dropout, encoding="utf-8") as file:
+        config = dict(json.load(file), num_hidden_layers=1)
+    path = tmp_path_factory.mktemp("small") / "bert_config.json"
+    path.write_text(json.dumps(config))
+    return tiny._replace(bert_config_file=str(path))
+
+
+def flags(small, output_dir, **changed):
+    values = dict(
+        output_dir=str(output_dir),
+        do_train="true",
+        num_train_steps=20,
+        num_warmup_steps=2,  # else a proportion of the steps, which some tests change
+        lr_schedule="constant",
+        log_every_steps=1,
+        save_checkpoints_steps=6,
+        cache_dir=os.path.join(os.path.dirname(str(output_dir)), "cache"),
+    )
+    return small.flags(**dict(values, **changed))
+
+
+def in_own_process(function, *arguments):
+    """What a function of this file returns: TensorFlow 2 fixes its logical devices once a process."""
+    code = (
+        "import json, sys; sys.path[:0] = {!r}; import {} as tests; found = tests.{}(*json.loads(sys.argv[1]))".format(
+            [ROOT, os.path.join(ROOT, "tests")], __name__, function.__name__
+        )
+    )
+    code += "; print(json.dumps(found))"
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], cwd=ROOT, **pipes)
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-3000:]
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def run_each(commands):
+    """The exit codes of the commands, run one after the other."""
+    return [run_main(arguments) for arguments in commands]
+
+
+def numbers(folder):
+    """{split: {step: what metrics.jsonl says}} of a run."""
+    found = {"train": {}, "dev": {}}
+    with open(os.path.join(str(folder), "metrics.jsonl"), encoding="utf-8") as file:
+        for line in map(json.loads, file):
+            assert line["step"] not in found[line["split"]]
+            found[line["split"]][line["step"]] = line
+    return found
+
+
+def assert_same_updates(folder, expected):
+    found, wanted = numbers(folder)["train"], numbers(expected)["train"]
+    assert sorted(found) == sorted(wanted) == list(range(1, 21))
+    for step, line in wanted.items():
+        for name in ("loss", "learning_rate", "grad_norm"):
+            assert found[step][name] == pytest.approx(line[name], rel=1e-5, abs=1e-12), (folder, step, name)
+
+
+def test_engines_and_numbers_of_replicas_learn_the_same(small, tmp_path):
+    """With slow and averaged weights, and a batch in parts."""
+    ways = {name: extra for name, extra in WAYS.items() if HAS_ESTIMATOR or "Estimator" not in name}
+    settings = dict(gradient_accumulation_steps=2, lookahead_steps=3, ema_decay=0.9)
+    commands = [flags(small, tmp_path / name, **settings) + extra for name, extra in ways.items()]
+    assert in_own_process(run_each, commands) == [0] * len(ways)
+    for name in ways:
+        assert_same_updates(tmp_path / name, tmp_path / "session")
+        state = checkpoint.state_in(checkpoint.prefix_of(str(tmp_path / name), 20))
+        assert state.examples_consumed == 20 * 16
+
+
+@needs_estimator
+def test_evaluations_on_estimator_reduce_the_rate_and_keep_the_best_as_in_a_session(small, tmp_path):
+    settings = dict(do_eval="true", eval_every_steps=8, lr_schedule="plateau", plateau_patience=1, ema_decay=0.5)
+    settings.update(plateau_min_delta=0.9)
+    commands = [
+        flags(small, tmp_path / name, **settings) + extra for name, extra in (("session", []), ("moved", ON_ESTIMATOR))
+    ]
+    assert in_own_process(run_each, commands) == [0, 0]
+    assert_same_updates(tmp_path / "moved", tmp_path / "session")
+    found, wanted = numbers(tmp_path / "moved"), numbers(tmp_path / "session")
+    assert found["train"][20]["learning_rate"] < found["train"][10]["learning_rate"], "plateau was not tested"
+    assert sorted(found["dev"]) == sorted(wanted["dev"]) == [8, 16, 20]
+    for step, line in wanted["dev"].items():
+        for name in ("loss", "accuracy"):
+            assert found["dev"][step][name] == pytest.approx(line[name], abs=1e-6), (step, name)
+    best = [checkpoint.steps_in(str(tmp_path / name / "best")) for name in ("moved", "session")]
+    assert best[0] == best[1] and len(best[0]) == 1
+
+
+@needs_estimator
+def test_a_run_moved_between_engines_and_replicas_goes_on_with_the_same_examples(small, tmp_path):
+    """What it learns shows the order; then any engine scores and predicts with it alike."""
+    moves = [(7, ON_ESTIMATOR), (11, TWO), (15, ON_ESTIMATOR + TWO), (20, [])]
+    commands = [flags(small, tmp_path / "whole") + TWO]
+    commands += [flags(small, tmp_path / "moved", num_train_steps=until) + extra for until, extra in moves]
+    use = ["--do_eval", "--do_predict", "--model_dir=" + str(tmp_path / "moved"), "--data_dir=" + small.data_dir]
+    commands += [use + ["--output_dir=" + str(tmp_path / "on session")]]
+    commands += [use + ["--output_dir=" + str(tmp_path / "on Estimator")] + ON_ESTIMATOR]
+    assert in_own_process(run_each, commands) == [0] * len(commands)
+    assert_same_updates(tmp_path / "moved", tmp_path / "whole")
+    folders = [tmp_path / name for name in ("on session", "on Estimator")]
+    on_session, on_estimator = [json.loads((folder / "eval_results.json").read_text()) for folder in folders]
+    assert on_session["accuracy"] == on_estimator["accuracy"]
+    assert on_session["global_step"] == on_estimator["global_step"] == 20
+    assert on_session["loss"] == pytest.approx(on_estimator["loss"], rel=1e-5)
+    tables = [(folder / "predictions.tsv").read_text().splitlines() for folder in folders]
+    chosen = [[line.split("\t")[:2] for line in table] for table in tables]
+    assert chosen[0] == chosen[1] and len(chosen[0]) == 31
+
+
+@needs_estimator
+def test_records_and_checkpoints_go_through_the_bucket_and_back(small, tmp_path):
+    bucket = tmp_path / "bucket"
+    settings = dict(do_eval="true", do_predict="true", eval_every_steps=0, cache_dir="file://" + str(bucket))
+    commands = [flags(small, tmp_path / "through", **settings) + ON_ESTIMATOR, flags(small, tmp_path / "session")]
+    assert in_own_process(run_each, commands) == [0, 0]
+    assert_same_updates(tmp_path / "through", tmp_path / "session")
+    assert checkpoint.steps_in(str(tmp_path / "through")) == [20, 18, 12, 6, 0]
+    (folder,) = [path for path in bucket.glob("checkpoints-*") if (path / "model.ckpt-20.index").exists()]
+    names = ["model.ckpt-20" + ending for ending in checkpoint.ENDINGS]
+    for name in names:
+        assert (tmp_path / "through" / name).read_bytes() == (folder / name).read_bytes()
+    assert sorted(path.name.split("-")[0] for path in bucket.glob("*.tfrecord")) == ["dev", "test"]
+    assert checkpoint.steps_in(str(bucket)) == []
+
+
+def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(small, tmp_path):
+    """Every example once an epoch, in an order of its own, from any position; each core knows its number."""
+    task = session_engine_test.task_of(
+        small.bert_config_file,
+        files={"train": os.path.join(small.data_dir, "train.tsv")},
+        tokenizer=tokenization.FullTokenizer(small.vocab_file),
+    )
+    records = feature_cache.open_or_build(task, "train", str(tmp_path))
+    plan = make_plan(PlanConfig(train_batch_size=40, num_train_steps=10, num_warmup_steps=1), len(records), {}, {})
+    config = EngineConfig("estimator", padding="fixed", max_seq_length=16, bucket="file://" + str(tmp_path / "bucket"))
+    config = dataclasses.replace(config, tpu=TpuConfig(use_tpu=True, num_tpu_cores=4))
+    engine = estimator_engine.EstimatorEngine(task, config, plan.seed, plan, None)
+
+    def batches(position, count):
+        with tf.Graph().as_default() as graph, tf.Session() as session:
+            data = estimator_engine._training_input(engine, records, position)(dict(batch_size=10))
+            batch = tf.data.make_one_shot_iterator(data).get_next()
+            assert {name: column.shape.as_list() for name, column in batch.items()} == {
+                "input_ids": [10, 16],
+                "input_mask": [10, 16],
+                "segment_ids": [10, 16],
+                "label_ids": [10],
+                "replica": [10],
+            }
+            assert "PyFunc" not in str(graph.as_graph_def())
+            return [session.run(batch) for _ in range(count)]
+
+    def rows(found):
+        return [tuple(row) for batch in found for row in batch["input_ids"].tolist()]
+
+    found = batches(0, 60)  # three epochs of 200
+    epochs = [rows(found[start : start + 20]) for start in (0, 20, 40)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2]) and len(set(map(tuple, epochs))) == 3
+    assert [set(batch["replica"]) for batch in found[:5]] == [{0}, {1}, {2}, {3}, {0}]
+    assert rows(batches(280, 3)) == rows(found[28:31])
+    other = dataclasses.replace(plan, seed=plan.seed + 1)
+    engine = engine._replace(plan=other)
+    assert rows(batches(0, 20)) not in epochs
+
+
+@needs_estimator
+def test_a_signal_saves_and_the_same_command_continues(small, tmp_path):
+    arguments = flags(small, tmp_path / "run", num_train_steps=2000) + ON_ESTIMATOR
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.Popen(command(arguments), cwd=ROOT, **pipes)
+    path = tmp_path / "run" / "metrics.jsonl"
+    while process.poll() is None and not (path.exists() and path.stat().st_size):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate()
+    assert process.returncode == 143, output + errors
+    step = checkpoint.steps_in(str(tmp_path / "run"))[0]
+    assert "Stopped by signal 15 at step {}, saved".format(step) in output
+    commands = [flags(small, tmp_path / "run", num_train_steps=step + 3) + ON_ESTIMATOR]
+    commands += [flags(small, tmp_path / "whole", num_train_steps=step + 3)]
+    assert in_own_process(run_each, commands) == [0, 0]
+    found, wanted = numbers(tmp_path / "run")["train"], numbers(tmp_path / "whole")["train"]
+    assert sorted(found) == sorted(wanted)
+    assert found[step + 3]["loss"] == pytest.approx(wanted[step + 3]["loss"], rel=1e-3)
+
+
+@needs_estimator
+def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(small, tmp_path, capsys):
+    arguments = flags(small, tmp_path / "run", learning_rate=1e30, num_warmup_steps=0, save_checkpoints_steps=1)
+    message = mistake(arguments + ON_ESTIMATOR, capsys)
+    assert "is not finite" in message and "Nothing was saved after step" in message
+    steps = checkpoint.steps_in(str(tmp_path / "run"))
+    assert "from step {} is".format(steps[0]) in message
+    assert checkpoint.damage(checkpoint.prefix_of(str(tmp_path / "run"), steps[0])) is None
+
+
+@pytest.mark.skipif(HAS_ESTIMATOR, reason="this TensorFlow has Estimator")
+def test_without_estimator_the_message_says_what_to_use(small, tmp_path, capsys):
+    for extra in (ON_ESTIMATOR, ["--use_tpu", "--tpu_name=local"]):
+        message = mistake(flags(small, tmp_path / "run") + extra, capsys)
+        assert "has no Estimator; 2.15 was the last. Leave the flag out (the session engine" in message
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,328 @@
+"""Several processes that train one model, joined by TF_CONFIG: what one learns, two learn; none waits for the dead.
+
+STEADY_BERT_KILLS counts exact_resume_test.py's kills of a run of one process. A job of two takes three times as long to
+start again, so it is killed a third as often here, and at least twice.
+"""
+
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from conftest import ROOT, command, mistake, run_main
+from exact_resume_test import contents
+from run_ner_test import Files
+
+from training import checkpoint
+from training.cluster import Cluster
+
+slow = pytest.mark.slow
+
+KILLS = max(2, -(-int(os.environ.get("STEADY_BERT_KILLS", "20")) // 3))
+SURVIVOR_SECS = 30.0  # within which a job stops that has lost a worker
+LONG_SECS = 300.0  # for all else, on a machine that is busy
+
+STEPS = 20
+LEARNED = dict(
+    do_train="true",
+    do_eval="true",
+    num_train_steps=STEPS,
+    num_warmup_steps=2,
+    learning_rate=3e-3,
+    eval_every_steps=4,
+    eval_batch_size=10,  # 7 batches of dev: 4 for one worker, 3 for the other
+    log_every_steps=1,
+)
+STATEFUL = dict(LEARNED, lookahead_steps=3, ema_decay=0.9, save_checkpoints_steps=1, checkpoint="last")
+STATEFUL["num_train_steps"] = 16 * KILLS  # so many that no job comes to its end before it is killed
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def free_addresses():
+    """Of two workers on this machine; the port of the link between them is free too."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(3)]
+        for each in sockets[:2]:
+            each.bind(("127.0.0.1", 0))
+        addresses = ["127.0.0.1:{}".format(each.getsockname()[1]) for each in sockets[:2]]
+        with contextlib.suppress(OSError, OverflowError):  # taken; beyond the last port
+            sockets[2].bind(("", Cluster({"worker": addresses}, "worker", 0).link_address[1]))
+            return addresses
+    return free_addresses()
+
+
+class Worker:
+    """A process with its TF_CONFIG. What it prints goes to a file."""
+
+    def __init__(self, line, addresses, index, log):
+        self.addresses = addresses
+        self.name = "worker {} ({})".format(index, addresses[index])
+        self._log = str(log)
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = dict(os.environ, TF_CONFIG=json.dumps(config), TF_CPP_MIN_LOG_LEVEL="3")
+        with open(self._log, "w") as output:
+            self.process = subprocess.Popen(line, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+    def printed(self):
+        with open(self._log) as file:
+            return file.read()
+
+    def ended(self, code):
+        """What it has printed when it has exited, with `code`."""
+        assert self.process.wait(timeout=LONG_SECS) == code, self.printed()
+        return self.printed()
+
+    def await_updates(self, count):
+        """Returns when it has told of so many updates since its start."""
+        deadline = time.monotonic() + LONG_SECS
+        while len(re.findall(r"^step \d+/\d+  loss ", self.printed(), re.M)) < count:
+            assert self.process.poll() is None and time.monotonic() < deadline, self.printed()
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def job(logs, line, other=None):
+    """[chief, worker 1] of a command line, the latter perhaps of another; neither outlives the block."""
+    addresses = free_addresses()
+    workers = []
+    try:
+        for index, each in enumerate((line, other or line)):
+            workers.append(Worker(each, addresses, index, logs / "worker-{}.log".format(index)))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.process.kill()
+            worker.process.wait()
+
+
+def run_job(logs, line):
+    """What the two workers print, to the end of their command."""
+    with job(logs, line) as workers:
+        return [worker.ended(0) for worker in workers]
+
+
+def of_workers(arguments, script="run_classifier"):
+    return command(arguments + ["--distribution=multi_worker"], script)
+
+
+# --- what a run leaves ------------------------------------------------------------------------------------------------
+
+CLOCK = {"examples_per_sec", "input_wait_proportion", "evaluation_secs"}
+
+
+def metrics(folder, split):
+    """The lines of metrics.jsonl, without what a clock says."""
+    with open(os.path.join(folder, "metrics.jsonl")) as file:
+        lines = [line for line in map(json.loads, file) if line["split"] == split]
+    return [{name: line[name] for name in line if name not in CLOCK} for line in lines]
+
+
+def column(folder, split, name):
+    return np.array([line[name] for line in metrics(folder, split)])
+
+
+def prefixes(folder):
+    """Of the last checkpoint and the best one."""
+    folders = (folder, checkpoint.best_folder(folder))
+    return [checkpoint.prefix_of(each, max(checkpoint.steps_in(each))) for each in folders]
+
+
+def outcome(folder):
+    """All numbers of a finished run."""
+    with open(os.path.join(folder, "eval_results.json")) as file:
+        scores = json.load(file)
+    return metrics(folder, "train"), metrics(folder, "dev"), [contents(prefix) for prefix in prefixes(folder)], scores
+
+
+def require_alike(folder, other):
+    """Two runs that differ by rounding alone. Measured: 1e-6 of a loss or norm, 9e-6 of a tensor's largest number."""
+    assert list(column(folder, "train", "step")) == list(range(1, STEPS + 1))  # one process wrote, once
+    compared = [("train", "learning_rate", 0.0, 0.0), ("train", "loss", 1e-5, 0.0), ("train", "grad_norm", 1e-5, 0.0)]
+    compared += [("dev", name, 0.0, 1e-6) for name in metrics(other, "dev")[0] if name != "split"]
+    for split, name, rtol, atol in compared:
+        found, expected = column(folder, split, name), column(other, split, name)
+        np.testing.assert_allclose(found, expected, rtol, atol, err_msg="{} {}".format(split, name))
+    for prefix, expected_prefix in zip(prefixes(folder), prefixes(other)):
+        assert os.path.basename(prefix) == os.path.basename(expected_prefix)  # of the same step
+        found, expected = tf.train.load_checkpoint(prefix), tf.train.load_checkpoint(expected_prefix)
+        assert found.get_variable_to_shape_map() == expected.get_variable_to_shape_map()
+        for name in expected.get_variable_to_shape_map():
+            value = expected.get_tensor(name)
+            # The softmax cancels what a key's bias adds: its gradient is rounding, and Adam makes a step of it.
+            largest = 1.0 if "key/bias" in name else np.max(np.abs(value))
+            atol = 3e-5 * largest if np.isfinite(largest) else 0.0
+            np.testing.assert_allclose(found.get_tensor(name), value, rtol=0.0, atol=atol, err_msg=name)
+
+
+# --- tests ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small(tiny, tmp_path_factory):
+    """The small task for one layer: the time goes into building graphs."""
+    folder = tmp_path_factory.mktemp("config")
+    paths = {name: str(folder / name) for name in ("bert_config_file", "without_dropout")}
+    for name, path in paths.items():
+        with open(getattr(tiny, name)) as source, open(path, "w") as file:
+            json.dump(dict(json.load(source), num_hidden_layers=1), file)
+    return tiny._replace(**paths)
+
+
+def test_without_tf_config_the_command_says_what_is_missing(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    flags = tiny.flags(do_train="true", distribution="multi_worker", output_dir=str(tmp_path / "run"))
+    assert "TF_CONFIG: it is not set" in mistake(flags, capsys)
+    assert os.listdir(str(tmp_path)) == []
+
+
+def require_same_learned(arguments, tmp_path, script="run_classifier"):
+    """By one process and by two workers; gives the latter's folder."""
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    assert run_main(arguments + ["--output_dir=" + one], script) == 0
+    chief, other = run_job(tmp_path, of_workers(arguments + ["--output_dir=" + two], script))
+    require_alike(two, one)
+    assert "  loss " in chief and "  loss " not in other
+    assert sum(name.startswith("events.") for name in os.listdir(two)) == 1
+    return two
+
+
+PLATEAU = dict(lr_schedule="plateau", plateau_patience=1, plateau_min_delta=0.5, plateau_factor=0.5)
+CASES = {
+    "adamw": dict(),
+    "plateau": dict(PLATEAU, padding="fixed", optimizer="adamw", lookahead_steps=3, ema_decay=0.8),
+    "ranger": dict(optimizer="ranger", gradient_accumulation_steps=2, learning_rate=0.1),
+    "lamb": dict(optimizer="lamb", learning_rate=0.01),
+    "lazyadam": dict(optimizer="lazyadam", learning_rate=2e-4),  # larger ones amplify rounding
+}
+
+
+@slow
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_two_workers_learn_what_one_process_does(small, tmp_path, case):
+    flags = dict(LEARNED, bert_config_file=small.without_dropout)
+    folder = require_same_learned(small.flags(**dict(flags, **CASES[case])), tmp_path)
+    if case == "plateau":
+        assert column(folder, "train", "learning_rate")[-1] < 0.6 * LEARNED["learning_rate"]
+
+
+@slow
+def test_two_workers_tag_as_one_process_does(tmp_path):
+    files, config = Files(str(tmp_path)), tmp_path / "bert_config.json"
+    changed = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_hidden_layers=1)
+    config.write_text(json.dumps(dict(json.loads(config.read_text()), **changed)))
+    require_same_learned(files.flags(head="crf", **LEARNED), tmp_path, "run_ner")
+
+
+@slow
+def test_a_run_moves_between_one_and_two_workers(small, tmp_path):
+    flags = dict(LEARNED, bert_config_file=small.without_dropout, lr_decay_steps=STEPS, eval_every_steps=2)
+    one, moved = str(tmp_path / "one"), str(tmp_path / "moved")
+    assert run_main(small.flags(output_dir=one, **flags)) == 0
+    assert run_main(small.flags(output_dir=moved, **dict(flags, num_train_steps=8))) == 0
+    for printed in run_job(tmp_path, of_workers(small.flags(output_dir=moved, **dict(flags, num_train_steps=14)))):
+        assert "Resume: continue (from step 8 of 14" in printed
+    assert run_main(small.flags(output_dir=moved, **flags)) == 0
+    require_alike(moved, one)
+
+
+@pytest.fixture(scope="module")
+def whole(small, tmp_path_factory):
+    """What a job leaves that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    run_job(folder, of_workers(small.flags(output_dir=str(folder / "run"), **STATEFUL)))
+    return outcome(str(folder / "run"))
+
+
+@slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_signal_to_one_worker_stops_all_at_the_same_step(whole, small, tmp_path, victim):
+    folder = str(tmp_path / "run")
+    line = of_workers(small.flags(output_dir=folder, **STATEFUL))
+    with job(tmp_path, line) as workers:
+        workers[0].await_updates(5 + victim)
+        workers[victim].process.send_signal(signal.SIGTERM)
+        printed = [worker.ended(143) for worker in workers]
+    stopped = max(checkpoint.steps_in(folder))
+    assert stopped < STATEFUL["num_train_steps"]
+    assert all("Stopped by signal 15 at step {}, saved".format(stopped) in each for each in printed), printed
+    run_job(tmp_path, line)
+    assert outcome(folder) == whole
+
+
+DIFFERENCES = {"batch": "train_batch_size is 8, the chief's is 16", "data": "its data is", "code": "its code is"}
+
+
+@slow
+@pytest.mark.parametrize("what", sorted(DIFFERENCES))
+def test_a_worker_with_another_command_is_refused_by_name(small, tmp_path, what):
+    flags, copy = dict(LEARNED, output_dir=str(tmp_path / "run")), str(tmp_path / "copy")
+    line = of_workers(small.flags(**flags))
+    if what == "batch":
+        other = of_workers(small.flags(train_batch_size=8, **flags))
+    elif what == "data":
+        shutil.copytree(small.data_dir, copy)
+        with open(os.path.join(copy, "train.tsv"), "a") as file:
+            file.write("r200\tgood alpha\tpraise\n")
+        other = of_workers(small.flags(data_dir=copy, **flags))
+    else:
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "tests", "quickstart"))
+        with open(os.path.join(copy, "schedules.py"), "a") as file:
+            file.write("# another version\n")
+        other = [sys.executable, os.path.join(copy, "run_classifier.py")] + line[2:]
+    with job(tmp_path, line, other) as workers:
+        for printed in [worker.ended(2) for worker in workers]:
+            assert "error: {} was refused: ".format(workers[1].name) in printed and DIFFERENCES[what] in printed
+    assert not {"plan.json", "metrics.jsonl", "decisions.jsonl"} & set(os.listdir(str(tmp_path / "run")))
+
+
+@slow
+def test_a_late_worker_is_refused(small, tmp_path):
+    """A signal ends the job: it has to last until the process has come, however long that takes."""
+    folder = str(tmp_path / "run")
+    line = of_workers(small.flags(output_dir=folder, do_train="true", num_train_steps=10**5, log_every_steps=1))
+    with job(tmp_path, line) as workers:
+        chief = workers[0]
+        chief.await_updates(1)
+        workers.append(Worker(line, chief.addresses, 1, tmp_path / "late.log"))
+        assert "error: worker 1 was refused: the job has already started at " in workers[2].ended(2)
+        assert "worker 1 was refused: " in chief.printed()
+        chief.await_updates(len(metrics(folder, "train")) + 5)
+        chief.process.send_signal(signal.SIGTERM)
+        for worker in workers[:2]:
+            worker.ended(143)
+    assert list(column(folder, "train", "step")) == list(range(1, max(checkpoint.steps_in(folder)) + 1))
+
+
+@slow
+@pytest.mark.timeout(3600)
+def test_a_killed_worker_stops_the_others_and_the_job_goes_on(whole, small, tmp_path):
+    folder, rng = str(tmp_path / "run"), random.Random(1)
+    line = of_workers(small.flags(output_dir=folder, **STATEFUL))
+    victims = [number % 2 for number in range(KILLS)]
+    rng.shuffle(victims)
+    for victim in victims:
+        with job(tmp_path, line) as workers:
+            workers[0].await_updates(rng.randint(1, 8))
+            time.sleep(rng.uniform(0.0, 0.1))
+            workers[victim].process.kill()
+            started = time.monotonic()
+            printed = workers[1 - victim].ended(1)
+            seconds = time.monotonic() - started
+            assert workers[victim].process.wait() == -signal.SIGKILL
+        step = max(checkpoint.steps_in(folder), default=0)
+        print("{} killed near step {}: the other stopped after {:.2f} s".format(workers[victim].name, step, seconds))
+        assert "error: {} is gone: ".format(workers[victim].name) in printed, printed
+        assert seconds < SURVIVOR_SECS
+    run_job(tmp_path, line)
+    assert outcome(folder) == whole

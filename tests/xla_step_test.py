@@ -1,0 +1,123 @@
+"""The whole train step, as a TPU would compile it: forward, backward, sum, clip and update under XLA, static shapes."""
+
+import pytest
+import tagging_test
+import tensorflow.compat.v1 as tf
+
+import modeling
+import optimizers
+from optimization import OptimizerConfig
+from tasks import classification, tagging
+from tasks.classification_data import InputExample, TextProcessor
+from training import checkpoint, feature_cache, towers
+from training.devices import EngineConfig
+from training.plan import PlanConfig, make_plan
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not optimizers.has_xla(), reason="XLA compiles nothing on TensorFlow 1.15"),
+]
+EXAMPLES, LENGTH, STEPS = 8, 16, 3
+
+
+def bert_config():
+    sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    rates = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.1)
+    return modeling.BertConfig(
+        vocab_size=len(tagging_test.PIECES), max_position_embeddings=LENGTH, type_vocab_size=2, **sizes, **rates
+    )
+
+
+def classifier():
+    inputs = classification.TaskInputs(
+        processor=TextProcessor(labels=["no", "yes"]),
+        files={},
+        labels=["no", "yes"],
+        tokenizer=tagging_test.Tokenizer(),
+        vocab_fingerprint="",
+        source_fingerprint=lambda path: path,
+        bert_config=bert_config(),
+        max_seq_length=LENGTH,
+    )
+    labels = ["no", "yes"] * (EXAMPLES // 2)
+    return classification.classification_task(inputs), [
+        InputExample(str(n), "w{}x".format(n), None, label) for n, label in enumerate(labels)
+    ]
+
+
+def tagger():
+    inputs = tagging_test.inputs_of(LENGTH, config=bert_config())
+    sentences = [
+        tagging_test.sentence(n, ["w{}x".format(n), "w1", "w2"][: 1 + n % 3], ["B-X", "I-X", "O"][: 1 + n % 3])
+        for n in range(EXAMPLES)
+    ]
+    return tagging.tagging_task(inputs, None), sentences
+
+
+def batch_of(task, examples):
+    """Every column of the examples as an array of a static shape."""
+    features = [feature for feature, _ in task.featurize(examples)]
+    per_token = next(name for name, column in task.columns.items() if column.per_token)
+    records = [feature_cache.serialize(feature, task.columns, len(feature[per_token])) for feature in features]
+    with tf.Graph().as_default(), tf.Session() as session:
+        config = EngineConfig(padding="fixed", max_seq_length=LENGTH)
+        return session.run(towers.parse(tf.constant(records), task, config))
+
+
+def losses(task, batch, precision="float32", compiled=True, through_python=False, **optimizer):
+    """The loss of each of STEPS updates on the same batch."""
+    plan = make_plan(
+        PlanConfig(train_batch_size=EXAMPLES, num_train_steps=STEPS, learning_rate=1e-2, num_warmup_steps=1, seed=3),
+        EXAMPLES,
+        {},
+        {},
+    )
+    config = EngineConfig(padding="fixed", max_seq_length=LENGTH, precision=precision)
+    names = sorted(batch)
+    with tf.Graph().as_default(), tf.variable_scope("", use_resource=True):
+        feeds = {name: tf.placeholder(batch[name].dtype, batch[name].shape) for name in names}
+        global_step, state = towers.make_global_step(), checkpoint.training_state_variables()
+
+        def step(*columns):
+            columns = dict(zip(names, columns))
+            if through_python:
+                columns["input_ids"] = tf.reshape(
+                    tf.py_func(lambda ids: ids, [columns["input_ids"]], tf.int32), [8, 16]
+                )
+            replicas = towers.Replicas(0, 1, on_tpu=True)
+            trained = towers.training_tower(
+                task, config, plan, OptimizerConfig(**optimizer), replicas, global_step, state, lambda part: columns
+            )
+            return trained.loss, trained.grad_norm
+
+        columns = [feeds[name] for name in names]
+        loss, norm = tf.xla.experimental.compile(step, columns) if compiled else step(*columns)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            found = []
+            for _ in range(STEPS):
+                of_step, of_gradient = session.run([loss, norm], {feeds[name]: batch[name] for name in names})
+                assert of_gradient > 0
+                found.append(float(of_step))
+            assert session.run(global_step) == STEPS
+    return found
+
+
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "radam", "lookahead_steps": 2}], ids=["adamw", "lookahead"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("make", [classifier, tagger])
+def test_the_whole_step_compiles_and_learns_what_the_plain_one_does(make, precision, optimizer):
+    task, examples = make()
+    batch = batch_of(task, examples)
+    compiled = losses(task, batch, precision, **optimizer)
+    plain = losses(task, batch, precision, compiled=False, **optimizer)
+    assert compiled == pytest.approx(plain, rel=1e-5 if precision == "float32" else 1e-2)
+    assert compiled[-1] < compiled[0], "nothing was learned"
+
+
+def test_a_step_that_calls_python_is_refused():
+    task, examples = classifier()
+    batch = batch_of(task, examples)
+    with pytest.raises((ValueError, tf.errors.OpError), match="(?i)pyfunc"):
+        losses(task, batch, through_python=True)
+    assert losses(task, batch, through_python=True, compiled=False), "the step itself is right"
