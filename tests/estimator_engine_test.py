@@ -233,6 +233,25 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(s
     assert checkpoint.damage(checkpoint.prefix_of(str(tmp_path / "run"), steps[0])) is None
 
 
+@needs_estimator
+def test_a_damaged_newest_checkpoint_is_passed_over_and_the_good_ones_stay(small, tmp_path):
+    folder = tmp_path / "run"
+    first = [flags(small, folder, num_train_steps=12, keep_checkpoint_max=2)]
+    assert in_own_process(run_each, first) == [0]
+    with open(str(folder / "model.ckpt-12.data-00000-of-00001"), "r+b") as file:
+        file.truncate(100)
+    again = [flags(small, folder, num_train_steps=10, keep_checkpoint_max=1) + ON_ESTIMATOR]
+    assert in_own_process(run_each, again) == [0]
+    assert checkpoint.damage(checkpoint.prefix_of(str(folder), 10)) is None
+    assert sorted(numbers(folder)["train"]) == list(range(1, 11))
+
+
+@needs_estimator
+def test_estimator_does_not_look_for_the_workers_of_tf_config(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["127.0.0.1:2222"]}}))
+    assert "TF_CONFIG is set, and --engine=estimator" in mistake(flags(small, tmp_path / "run") + ON_ESTIMATOR, capsys)
+
+
 @pytest.mark.skipif(HAS_ESTIMATOR, reason="this TensorFlow has Estimator")
 def test_without_estimator_the_message_says_what_to_use(small, tmp_path, capsys):
     for extra in (ON_ESTIMATOR, ["--use_tpu", "--tpu_name=local"]):

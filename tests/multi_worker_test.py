@@ -84,9 +84,10 @@ class Worker:
         return self.printed()
 
     def await_updates(self, count):
-        """Returns when it has told of so many updates since its start."""
+        """Returns when it has told of so many updates since its start; of none, when all workers have joined."""
         deadline = time.monotonic() + LONG_SECS
-        while len(re.findall(r"^step \d+/\d+  loss ", self.printed(), re.M)) < count:
+        told = r"^step \d+/\d+  loss " if count else "^All workers have joined"
+        while len(re.findall(told, self.printed(), re.M)) < max(count, 1):
             assert self.process.poll() is None and time.monotonic() < deadline, self.printed()
             time.sleep(0.01)
 
@@ -260,7 +261,13 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(whole, small, tmp_pat
     assert outcome(folder) == whole
 
 
-DIFFERENCES = {"batch": "train_batch_size is 8, the chief's is 16", "data": "its data is", "code": "its code is"}
+DIFFERENCES = {
+    "train_batch_size=8": "its --train_batch_size is 8, the chief's is 16",
+    "eval_batch_size=5": "its --eval_batch_size is 5, the chief's is 10",
+    "data": "its data is",
+    "code": "its code is",
+    "folder": "its run in --output_dir is finished from",
+}
 
 
 @slow
@@ -268,8 +275,11 @@ DIFFERENCES = {"batch": "train_batch_size is 8, the chief's is 16", "data": "its
 def test_a_worker_with_another_command_is_refused_by_name(small, tmp_path, what):
     flags, copy = dict(LEARNED, output_dir=str(tmp_path / "run")), str(tmp_path / "copy")
     line = of_workers(small.flags(**flags))
-    if what == "batch":
-        other = of_workers(small.flags(train_batch_size=8, **flags))
+    if what == "folder":
+        assert run_main(small.flags(**dict(flags, output_dir=copy))) == 0
+        other = of_workers(small.flags(**dict(flags, output_dir=copy)))
+    elif "=" in what:
+        other = line + ["--" + what]
     elif what == "data":
         shutil.copytree(small.data_dir, copy)
         with open(os.path.join(copy, "train.tsv"), "a") as file:
@@ -283,7 +293,8 @@ def test_a_worker_with_another_command_is_refused_by_name(small, tmp_path, what)
     with job(tmp_path, line, other) as workers:
         for printed in [worker.ended(2) for worker in workers]:
             assert "error: {} was refused: ".format(workers[1].name) in printed and DIFFERENCES[what] in printed
-    assert not {"plan.json", "metrics.jsonl", "decisions.jsonl"} & set(os.listdir(str(tmp_path / "run")))
+    written = os.listdir(flags["output_dir"]) if os.path.exists(flags["output_dir"]) else []
+    assert not {"plan.json", "metrics.jsonl", "decisions.jsonl"} & set(written)
 
 
 @slow
@@ -313,8 +324,9 @@ def test_a_killed_worker_stops_the_others_and_the_job_goes_on(whole, small, tmp_
     rng.shuffle(victims)
     for victim in victims:
         with job(tmp_path, line) as workers:
-            workers[0].await_updates(rng.randint(1, 8))
-            time.sleep(rng.uniform(0.0, 0.1))
+            updates = rng.choice([0, 0] + list(range(1, 7)))
+            workers[0].await_updates(updates)
+            time.sleep(rng.uniform(0.0, 0.1 if updates else 4.0))  # while the graph is built
             workers[victim].process.kill()
             started = time.monotonic()
             printed = workers[1 - victim].ended(1)
