@@ -41,8 +41,9 @@ class Answers:
         arrays = {"numbers": numbers, "loss": self._loss[numbers], "weight": self._weight[numbers]}
         for name, rows in self._predictions.items():
             mine = [rows[number] for number in numbers]
-            joined = np.concatenate if name in self._task.per_token_predictions else np.stack
-            arrays["prediction " + name] = joined(mine)
+            if name in self._task.per_token_predictions:  # as long as its example, or as its batch's longest answer
+                arrays["lengths " + name] = np.array([len(row) for row in mine])
+            arrays["prediction " + name] = (np.concatenate if "lengths " + name in arrays else np.stack)(mine)
         file = io.BytesIO()
         np.savez(file, **arrays)
         return base64.b64encode(file.getvalue()).decode("ascii")
@@ -53,13 +54,12 @@ class Answers:
             return
         with np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False) as arrays:
             numbers = arrays["numbers"]
-            ends = np.cumsum(np.asarray(self._records.index["tokens"])[numbers].astype(np.int64))
             predictions = {}
             for full in (name for name in arrays.files if name.startswith("prediction ")):
                 name, values = full[len("prediction ") :], arrays[full]
-                predictions[name] = (
-                    np.split(values, ends[:-1]) if name in self._task.per_token_predictions else list(values)
-                )
+                if "lengths " + name in arrays:
+                    values = np.split(values, np.cumsum(arrays["lengths " + name])[:-1])
+                predictions[name] = values
             self.add(numbers, arrays["loss"], arrays["weight"], predictions)
 
     @property
