@@ -409,6 +409,7 @@ MEMBER = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from training.cluster import Link, from_environment
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
 link = Link(from_environment(os.environ), {{"code": "one"}}, join_secs=20, beat_secs=0.1, lost_secs=1.0)
 print(link.share(link.index), flush=True)
 link.share(0) if link.index else signal.pause()

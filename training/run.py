@@ -155,7 +155,8 @@ def train(config: RunConfig, job: Job, link: cluster.Member) -> None:
         if link.is_chief:
             checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
-        link.agree(description(config, job, plan, prefix, decision))
+        if link.members > 1:  # it looks for GPUs, which fixes TensorFlow's XLA flags
+            link.agree(description(config, job, plan, prefix, decision))
         plan = with_lineage(config, plan, decision, saved)
         say(plans.describe(plan))
         say("Resume: {} ({})".format(decision.action, decision.reason))
