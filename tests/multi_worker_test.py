@@ -203,7 +203,6 @@ CASES = {
     "adamw": dict(),
     "plateau": dict(PLATEAU, padding="fixed", optimizer="adamw", lookahead_steps=3, ema_decay=0.8),
     "ranger": dict(optimizer="ranger", gradient_accumulation_steps=2, learning_rate=0.1),
-    "lamb": dict(optimizer="lamb", learning_rate=0.01),
     "lazyadam": dict(optimizer="lazyadam", learning_rate=2e-4),  # larger ones amplify rounding
 }
 

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not optimizers.has_xla(), reason="XLA compiles nothing on TensorFlow 1.15"),
 ]
-EXAMPLES, LENGTH, STEPS = 8, 16, 3
+EXAMPLES, LENGTH, STEPS = 8, 16, 5
 
 
 def bert_config():
@@ -51,7 +51,7 @@ def tagger():
         tagging_test.sentence(n, ["w{}x".format(n), "w1", "w2"][: 1 + n % 3], ["B-X", "I-X", "O"][: 1 + n % 3])
         for n in range(EXAMPLES)
     ]
-    return tagging.tagging_task(inputs, None), sentences
+    return tagging.tagging_task(inputs, tagging.Reader(inputs)), sentences
 
 
 def batch_of(task, examples):
@@ -67,7 +67,7 @@ def batch_of(task, examples):
 def losses(task, batch, precision="float32", compiled=True, through_python=False, **optimizer):
     """The loss of each of STEPS updates on the same batch."""
     plan = make_plan(
-        PlanConfig(train_batch_size=EXAMPLES, num_train_steps=STEPS, learning_rate=1e-2, num_warmup_steps=1, seed=3),
+        PlanConfig(train_batch_size=EXAMPLES, num_train_steps=STEPS, learning_rate=2e-3, num_warmup_steps=1, seed=3),
         EXAMPLES,
         {},
         {},
