@@ -3,8 +3,9 @@
 #
 #   scripts/launch_local_cluster.sh 2 run_classifier.py --do_train …
 #
-# Every worker gets the same command, --distribution=multi_worker and its own TF_CONFIG; worker 0 is the chief and writes. Its output is shown, the
-# others' goes to LOGS/worker-K.log. Ctrl-C (or SIGTERM) goes to all: they save and stop together.
+# Every worker gets the same command, --distribution=multi_worker and its own TF_CONFIG; worker 0 is the chief and
+# writes. Its output is shown, the others' goes to LOGS/worker-K.log. Ctrl-C (or SIGTERM) goes to all: they save and stop
+# together.
 # The exit status is the first that is not 0. When a worker fails, those that do not end within 30 s are ended.
 #
 # PYTHON  the interpreter (.venv's)          LOGS   where logs go (a temporary folder, which is named)
@@ -26,20 +27,21 @@ LOGS=${LOGS:-$(mktemp -d)}
 mkdir -p "$LOGS"
 
 # One free port a worker, and one above the chief's for the link between them.
-addresses=$("$PYTHON" - "$workers" <<'PYTHON'
+addresses=$(PYTHONPATH=$ROOT "$PYTHON" - "$workers" <<'PYTHON'
 import socket
 import sys
+
+from training.cluster import Cluster
 
 while True:
     sockets = [socket.socket() for _ in range(int(sys.argv[1]))]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    link = next(port for port in range(ports[0] + 1, 65536) if port not in ports)
+    addresses = ["127.0.0.1:{}".format(each.getsockname()[1]) for each in sockets]
     with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", link)):
+        if probe.connect_ex(("127.0.0.1", Cluster({"worker": addresses}, "worker", 0).link_address[1])):
             break
-print(",".join("127.0.0.1:{}".format(port) for port in ports))
+print(",".join(addresses))
 PYTHON
 )
 

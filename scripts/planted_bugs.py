@@ -183,8 +183,8 @@ BUGS = {
     ),
     "workers evaluate what the chief does": Bug(
         "training/session_engine.py",
-        "[part::parts]",
-        "[0::parts]",
+        "batch_size), part, None, parts):",
+        "batch_size), 0, None, parts):",
         "tests/multi_worker_test.py -m slow -k adamw",
     ),
     "the second replica is not restored": Bug(

@@ -83,6 +83,17 @@ def tiny(tmp_path_factory) -> Tiny:
     )
 
 
+@pytest.fixture(scope="session")
+def small(tiny, tmp_path_factory) -> Tiny:
+    """The small task for one layer: the time goes into building graphs."""
+    folder = tmp_path_factory.mktemp("small")
+    paths = {name: str(folder / name) for name in ("bert_config_file", "without_dropout")}
+    for name, path in paths.items():
+        with open(getattr(tiny, name)) as source, open(path, "w") as file:
+            json.dump(dict(json.load(source), num_hidden_layers=1), file)
+    return tiny._replace(**paths)
+
+
 def command(arguments: List[str], script: str = "run_classifier") -> List[str]:
     return [sys.executable, os.path.join(ROOT, script + ".py")] + arguments
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import session_engine_test
 import tensorflow.compat.v1 as tf
 from conftest import ROOT, command, mistake, run_main
+from run_classifier_test import metrics_lines
 
 import tokenization
 from training import checkpoint, estimator_engine, feature_cache
@@ -33,18 +35,9 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def small(tiny, tmp_path_factory):
-    """One layer, no dropout: Estimator builds many graphs."""
-    with open(tiny.without_dropout, encoding="utf-8") as file:
-        config = dict(json.load(file), num_hidden_layers=1)
-    path = tmp_path_factory.mktemp("small") / "bert_config.json"
-    path.write_text(json.dumps(config))
-    return tiny._replace(bert_config_file=str(path))
-
-
 def flags(small, output_dir, **changed):
     values = dict(
+        bert_config_file=small.without_dropout,
         output_dir=str(output_dir),
         do_train="true",
         num_train_steps=20,
@@ -78,11 +71,11 @@ def run_each(commands):
 
 def numbers(folder):
     """{split: {step: what metrics.jsonl says}} of a run."""
-    found = {"train": {}, "dev": {}}
-    with open(os.path.join(str(folder), "metrics.jsonl"), encoding="utf-8") as file:
-        for line in map(json.loads, file):
-            assert line["step"] not in found[line["split"]]
-            found[line["split"]][line["step"]] = line
+    found = {}
+    for split in ("train", "dev"):
+        lines = metrics_lines(str(folder), split)
+        found[split] = {line["step"]: line for line in lines}
+        assert len(found[split]) == len(lines)
     return found
 
 
@@ -165,7 +158,7 @@ def test_records_and_checkpoints_go_through_the_bucket_and_back(small, tmp_path)
 def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(small, tmp_path):
     """Every example once an epoch, in an order of its own, from any position; each core knows its number."""
     task = session_engine_test.task_of(
-        small.bert_config_file,
+        small.without_dropout,
         files={"train": os.path.join(small.data_dir, "train.tsv")},
         tokenizer=tokenization.FullTokenizer(small.vocab_file),
     )
@@ -228,6 +221,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(s
     arguments = flags(small, tmp_path / "run", learning_rate=1e30, num_warmup_steps=0, save_checkpoints_steps=1)
     message = mistake(arguments + ON_ESTIMATOR, capsys)
     assert "is not finite" in message and "Nothing was saved after step" in message
+    assert len(re.search(r"lines of the training file: ([\d, ]+)\.", message).group(1).split(", ")) == 16
     steps = checkpoint.steps_in(str(tmp_path / "run"))
     assert "from step {} is".format(steps[0]) in message
     assert checkpoint.damage(checkpoint.prefix_of(str(tmp_path / "run"), steps[0])) is None

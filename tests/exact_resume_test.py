@@ -5,7 +5,6 @@ stopping, best checkpoint.
 """
 
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -67,15 +66,6 @@ def copy_as_stopped(whole, step, folder):
     for name in os.listdir(whole):
         if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
             shutil.copy(os.path.join(whole, name), folder)
-
-
-@pytest.fixture(scope="module")
-def small(tiny, tmp_path_factory):
-    """The small task for one layer: the time goes into building graphs."""
-    path = tmp_path_factory.mktemp("config") / "bert_config.json"
-    with open(tiny.bert_config_file) as file:
-        path.write_text(json.dumps(dict(json.load(file), num_hidden_layers=1)))
-    return tiny._replace(bert_config_file=str(path))
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import ROOT, command, mistake, run_main
 from exact_resume_test import contents
+from run_classifier_test import metrics_lines
 from run_ner_test import Files
 
 from training import checkpoint
@@ -124,9 +125,7 @@ CLOCK = {"examples_per_sec", "input_wait_proportion", "evaluation_secs"}
 
 def metrics(folder, split):
     """The lines of metrics.jsonl, without what a clock says."""
-    with open(os.path.join(folder, "metrics.jsonl")) as file:
-        lines = [line for line in map(json.loads, file) if line["split"] == split]
-    return [{name: line[name] for name in line if name not in CLOCK} for line in lines]
+    return [{name: line[name] for name in line if name not in CLOCK} for line in metrics_lines(folder, split)]
 
 
 def column(folder, split, name):
@@ -167,17 +166,6 @@ def require_alike(folder, other):
 
 
 # --- tests ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def small(tiny, tmp_path_factory):
-    """The small task for one layer: the time goes into building graphs."""
-    folder = tmp_path_factory.mktemp("config")
-    paths = {name: str(folder / name) for name in ("bert_config_file", "without_dropout")}
-    for name, path in paths.items():
-        with open(getattr(tiny, name)) as source, open(path, "w") as file:
-            json.dump(dict(json.load(source), num_hidden_layers=1), file)
-    return tiny._replace(**paths)
 
 
 def test_without_tf_config_the_command_says_what_is_missing(tiny, tmp_path, capsys, monkeypatch):

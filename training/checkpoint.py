@@ -143,9 +143,9 @@ def save(saver: tf.train.Saver, session: tf.Session, folder: str, step: int, kee
     return prefix
 
 
-def keep_newest(folder: str, keep: int, step: Optional[int] = None) -> None:
-    """Removes all but `keep` checkpoints (0: none is removed) up to `step`: a newer one is damaged."""
-    not_newer = [other for other in steps_in(folder) if step is None or other <= step]
+def keep_newest(folder: str, keep: int, step: int) -> None:
+    """Removes all but `keep` checkpoints (0: none is removed) up to `step`: a newer one is damaged, and made again."""
+    not_newer = [other for other in steps_in(folder) if other <= step]
     for old in not_newer[keep:] if keep else []:
         _remove(prefix_of(folder, old))
 

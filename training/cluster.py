@@ -464,12 +464,6 @@ class Alone:
     def share(self, value: Any) -> List[Any]:
         return [value]
 
-    def agree(self, description: Dict[str, str]) -> None:
-        pass
-
-    def fail(self, message: str) -> None:
-        pass
-
     def close(self) -> None:
         pass
 

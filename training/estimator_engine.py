@@ -106,7 +106,7 @@ def _make_estimator(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) 
         save_summary_steps=None,
         log_step_count_steps=None,
     )
-    model_fn = _model_fn(engine, told)
+    model_fn = _model_fn(engine, folder, told)
     if config.distribution == "mirrored":
         run_config = tf.estimator.RunConfig(train_distribute=devices.make_strategy(config), **common)
         return tf.estimator.Estimator(
@@ -154,7 +154,7 @@ def _predict_batch_size(config: EngineConfig) -> int:
     return -(-config.predict_batch_size // cores) * cores
 
 
-def _model_fn(engine: EstimatorEngine, told: Dict[str, Any]) -> Callable[..., Any]:
+def _model_fn(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) -> Callable[..., Any]:
     task, config, on_tpu = engine.task, engine.config, engine.config.tpu.use_tpu
 
     def model_fn(features: Dict[str, Any], labels: Any, mode: str, params: Any) -> Any:
@@ -191,7 +191,7 @@ def _model_fn(engine: EstimatorEngine, told: Dict[str, Any]) -> Callable[..., An
             tf.estimator.ModeKeys.TRAIN,
             loss=trained.loss,
             train_op=train_op,
-            host_call=_summaries(numbers, global_step, told["folder"]) if on_tpu else None,
+            host_call=_summaries(numbers, global_step, config.bucket or folder) if on_tpu else None,
         )
 
     def build_predict(features: Dict[str, Any], mode: str) -> Any:
@@ -230,7 +230,7 @@ def _training_input(engine: EstimatorEngine, records: RecordFile, position: int)
     plan, config = engine.plan, engine.config
     assert plan is not None
 
-    def computed_order(params: Any) -> tf.data.Dataset:
+    def computed_order() -> tf.data.Dataset:
         order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         replica_batch_size = plan.train_batch_size // replicas
@@ -256,8 +256,9 @@ def _training_input(engine: EstimatorEngine, records: RecordFile, position: int)
 
         return tf.data.Dataset.zip((tf.data.experimental.Counter(), batches)).map(parsed).prefetch(2)
 
-    chosen = in_sequence if config.tpu.use_tpu else computed_order
-    return (lambda params: chosen(params)) if config.distribution != "mirrored" else (lambda: chosen(None))
+    if config.tpu.use_tpu:
+        return in_sequence
+    return computed_order if config.distribution == "mirrored" else lambda params: computed_order()
 
 
 def _prediction_input(engine: EstimatorEngine, records: RecordFile, batch_size: int) -> Callable[..., Any]:
@@ -345,24 +346,32 @@ class _CopyingBack(tf.train.CheckpointSaverListener):
 class _Following(tf.train.SessionRunHook):
     """Reports every update, stops on a signal, and at a number that is not finite."""
 
-    def __init__(self, told: Dict[str, Any], step: int, report: TrainingReport, stop: StopRequest, records: RecordFile):
+    def __init__(
+        self,
+        told: Dict[str, Any],
+        step: int,
+        report: TrainingReport,
+        stop: StopRequest,
+        check: Callable[[Dict[str, Any], int], None],
+    ) -> None:
+        """check(numbers of an update, the step that it is from) raises UserError where they are not finite."""
         self.step = step
         self._told = told
         self._report = report
         self._stop = stop
-        self._records = records
+        self._check = check
         self._started = 0.0
 
     def before_run(self, run_context: Any) -> Any:
         self._started = time.perf_counter()
-        if "loss" not in self._told:  # within a TPU's loop nothing can be fetched
+        if not self._told:  # within a TPU's loop nothing can be fetched
             return tf.train.SessionRunArgs({"global_step": tf.train.get_global_step()})
-        return tf.train.SessionRunArgs({name: self._told[name] for name in ("loss", "learning_rate", "grad_norm")})
+        return tf.train.SessionRunArgs(self._told)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         found = run_values.results
         if "loss" in found:
-            progress.require_finite(found, self.step, self._records, None)
+            self._check(found, self.step)
             self.step += 1
             self._report.count_seconds(time.perf_counter() - self._started)
             self._report.update(self.step, *(float(found[name]) for name in ("loss", "learning_rate", "grad_norm")))
@@ -412,8 +421,18 @@ def _train_until(
     stop: StopRequest,
 ) -> int:
     """One call of Estimator's train; the step of the checkpoint that it leaves."""
-    told: Dict[str, Any] = {"folder": engine.config.bucket or folder} if engine.config.tpu.use_tpu else {}
-    following = _Following(told, step, report, stop, records)
+    plan = engine.plan
+    assert plan is not None
+    told: Dict[str, Any] = {}
+    batch_size = plan.train_batch_size
+    order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
+
+    def check(numbers: Dict[str, Any], of_step: int) -> None:
+        position = state.examples_consumed + (of_step - step) * batch_size
+        examples = None if engine.config.tpu.use_tpu else order.numbers(position, batch_size)
+        progress.require_finite(numbers, of_step, records, examples)
+
+    following = _Following(told, step, report, stop, check)
     staged = _staged_checkpoint(engine.config, checkpoint.prefix_of(folder, step))
     bucket_folder = os.path.dirname(staged)
     listeners = [_CopyingBack(bucket_folder, folder)] if engine.config.bucket else []
@@ -429,11 +448,10 @@ def _train_until(
         checkpoint.discard_after(folder, following.step)  # Estimator may have saved before it looked
         if isinstance(error, UserError):
             raise
-        progress.require_finite({"loss": float("nan"), "grad_norm": 0.0}, following.step, records, None)
-    prefix = tf.train.latest_checkpoint(folder)
-    step = checkpoint.step_of(prefix)
-    checkpoint.keep_newest(folder, engine.config.keep_checkpoint_max, step)
-    return step
+        check({"loss": float("nan"), "grad_norm": 0.0}, following.step)
+    reached = checkpoint.step_of(tf.train.latest_checkpoint(folder))
+    checkpoint.keep_newest(folder, engine.config.keep_checkpoint_max, reached)
+    return reached
 
 
 def _evaluate_and_keep_best(

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from typing import Any, Dict, NamedTuple
+from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 
@@ -24,9 +24,11 @@ class Answers:
         self._loss = np.zeros(len(records))
         self._weight = np.zeros(len(records))
         self._predictions: Predictions = {}
+        self._numbers: List[np.ndarray] = []  # of the examples that were answered
 
     def add(self, numbers: np.ndarray, loss: Any, weight: Any, predictions: Dict[str, Any]) -> None:
         """Of the numbered examples: loss [B], weight [B], predictions [B, …] as of tasks.task.Outputs."""
+        self._numbers.append(numbers)
         self._loss[numbers], self._weight[numbers] = loss, weight
         for name, values in predictions.items():
             per_token = name in self._task.per_token_predictions
@@ -34,10 +36,11 @@ class Answers:
             for number, row in zip(numbers, values):
                 rows[number] = row[: self._records.index["tokens"][number]] if per_token else row
 
-    def packed(self, numbers: np.ndarray) -> str:
-        """The answers to the numbered examples as text, for another worker's `unpack`."""
-        if not len(numbers):
+    def packed(self) -> str:
+        """All of them as text, for another worker's `unpack`."""
+        if not self._numbers:
             return ""
+        numbers = np.concatenate(self._numbers)
         arrays = {"numbers": numbers, "loss": self._loss[numbers], "weight": self._weight[numbers]}
         for name, rows in self._predictions.items():
             mine = [rows[number] for number in numbers]

@@ -155,7 +155,7 @@ def train(config: RunConfig, job: Job, link: cluster.Member) -> None:
         if link.is_chief:
             checkpoint.remove_leftovers(folder)
         prefix, decision = decide(config, plan, saved)
-        if link.members > 1:  # it looks for GPUs, which fixes TensorFlow's XLA flags
+        if not isinstance(link, cluster.Alone):
             link.agree(description(config, job, plan, prefix, decision))
         plan = with_lineage(config, plan, decision, saved)
         say(plans.describe(plan))
@@ -171,7 +171,11 @@ def train(config: RunConfig, job: Job, link: cluster.Member) -> None:
         if decision.action == "finished":
             part(link)
             if link.is_chief:
-                finish(config, job, decision, records, folder)
+                record_decision(config, decision)
+                alone = config.engine
+                if alone.distribution == "multi_worker":
+                    alone = on_one_device(alone)
+                use_own_model(dataclasses.replace(config, engine=alone), job, records, folder)
         elif config.engine.engine == "estimator":
             train_on_estimator(config, job, plan, prefix, begin, records, folder)
         else:
@@ -187,18 +191,12 @@ def train(config: RunConfig, job: Job, link: cluster.Member) -> None:
             session_engine.close(engine)
 
 
-def finish(
-    config: RunConfig,
-    job: Job,
-    decision: plans.Decision,
-    records: Dict[str, RecordFile],
-    folder: str,
-) -> None:
-    """What is left of a command whose run is finished already."""
-    config = without_workers(config)
-    with trained_model(config, job, checkpoint.resolve(folder, config.weights.checkpoint), folder) as model:
-        record_decision(config, decision)
-        evaluate_and_predict(model, config, job, records, folder)
+def use_own_model(config: RunConfig, job: Job, records: Dict[str, RecordFile], folder: str) -> None:
+    """Evaluates and predicts as asked with what the run in `folder` has learned, in graphs of its own."""
+    if config.do_eval or config.do_predict:
+        prefix = checkpoint.resolve(folder, config.weights.checkpoint)
+        with trained_model(config, job, prefix) as model:
+            evaluate_and_predict(model, config, job, records, folder)
 
 
 def train_on_estimator(
@@ -215,17 +213,17 @@ def train_on_estimator(
     So initial weights are read once, by one loader, with one report.
     """
     engine = estimator_engine.build(job.task, config.engine, plan.seed, plan, config.optimizer)
-    one_device = dataclasses.replace(config.engine, engine="session", distribution="one_device", devices=(), xla=False)
-    first = session_engine.build(job.task, one_device, plan.seed, plan, config.optimizer)
+    first = session_engine.build(job.task, on_one_device(config.engine), plan.seed, plan, config.optimizer)
     load_for_training(first, config, plan, prefix)
     begin()
     session_engine.hand_over(first, folder, prefix)
     session_engine.close(first)
     estimator_engine.train(engine, plan, records["train"], records.get("dev"), folder)
-    if config.do_eval or config.do_predict:
-        prefix = checkpoint.resolve(folder, config.weights.checkpoint)
-        with trained_model(config, job, prefix, folder) as model:
-            evaluate_and_predict(model, config, job, records, folder)
+    use_own_model(config, job, records, folder)
+
+
+def on_one_device(config: EngineConfig) -> EngineConfig:
+    return dataclasses.replace(config, distribution="one_device", devices=())
 
 
 def dry_run(config: RunConfig, job: Job) -> None:
@@ -255,13 +253,13 @@ def use_trained_model(config: RunConfig, make_job: Callable[[Optional[str]], Job
     files.require_writable(folder, "--output_dir")
     with cache_folder(config) as cache:
         records, _ = open_records(config, job, cache)
-        with trained_model(config, job, prefix, folder) as model:
+        with trained_model(config, job, prefix) as model:
             say("Model: {} (step {})".format(prefix, model.step))
             evaluate_and_predict(model, config, job, records, folder)
 
 
 @contextlib.contextmanager
-def trained_model(config: RunConfig, job: Job, prefix: str, folder: str) -> Iterator[Model]:
+def trained_model(config: RunConfig, job: Job, prefix: str) -> Iterator[Model]:
     """The model of a checkpoint, on the engine that the command names."""
     if config.engine.engine == "estimator":
         on_estimator = estimator_engine.build(job.task, config.engine, config.plan.seed)
@@ -584,7 +582,7 @@ def description(
     parts["run in --output_dir"] = "{} from {}".format(
         decision.action, files.sha256_of_file(prefix + ".index")[:16] if prefix else "nothing"
     )
-    parts["number of GPUs"] = str(len(devices.gpus()))
+    parts["number of GPUs"] = str(len(devices.gpus()))  # of several workers alone: it fixes TensorFlow's XLA flags
     return parts
 
 
@@ -595,12 +593,6 @@ def code_fingerprint() -> str:
     paths = [os.path.join(folder, name) for folder in folders for name in sorted(os.listdir(folder))]
     digests = [files.sha256_of_file(path) for path in paths if path.endswith(".py")]
     return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
-
-
-def without_workers(config: RunConfig) -> RunConfig:
-    if config.engine.distribution != "multi_worker":
-        return config
-    return dataclasses.replace(config, engine=dataclasses.replace(config.engine, distribution="one_device"))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ replicas sees the same examples; of several workers each is fed the whole batch 
 
 import contextlib
 import functools
+import itertools
 import os
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -429,8 +430,7 @@ def _predict_together(engine: Engine, records: RecordFile, stop: StopRequest) ->
     answers = _predict(engine, records, engine.config.eval_batch_size, stop, link.index, link.members)
     if link.members == 1:
         return answers
-    mine = _numbers_of(records, engine.config.eval_batch_size, link.index, link.members)
-    packed = None if answers is None else answers.packed(np.concatenate(mine) if mine else np.zeros(0, np.int64))
+    packed = None if answers is None else answers.packed()
     shared = link.share({"answers": packed, "votes": stop.votes})
     stop.elect(np.sum([one["votes"] for one in shared], axis=0))
     if answers is None or any(one["answers"] is None for one in shared):
@@ -455,11 +455,6 @@ def predict(engine: Engine, records: RecordFile) -> Predictions:
     return answers.predictions
 
 
-def _numbers_of(records: RecordFile, batch_size: int, part: int, parts: int) -> List[np.ndarray]:
-    """The examples of every `parts`th batch, from the `part`th on."""
-    return list(input_pipeline.length_sorted_batches(records, batch_size))[part::parts]
-
-
 def _predict(
     engine: Engine,
     records: RecordFile,
@@ -468,9 +463,9 @@ def _predict(
     part: int = 0,
     parts: int = 1,
 ) -> Optional[Answers]:
-    """The answers to the examples of a part of the batches; None where a signal came meanwhile."""
+    """The answers to every `parts`th batch from the `part`th on; None where a signal came meanwhile."""
     answers = Answers(engine.task, records)
-    for numbers in _numbers_of(records, batch_size, part, parts):
+    for numbers in itertools.islice(input_pipeline.length_sorted_batches(records, batch_size), part, None, parts):
         if stop is not None and stop.noted:
             return None
         found = engine.session.run(engine.inference, {engine.records: records.read(numbers)})
