@@ -174,7 +174,6 @@ EXAMPLES = st.lists(st.tuples(ANY_TEXT, ANY_TEXT, st.sampled_from(["a", "b, c", 
 
 
 @hypothesis.given(rows=EXAMPLES, gzipped=st.booleans(), ending=st.sampled_from([".csv", ".jsonl"]))
-@hypothesis.settings(deadline=None)
 def test_what_csv_and_json_write_is_read_back_to_the_character(tmp_path_factory, rows, gzipped, ending):
     text = io.StringIO(newline="")
     if ending == ".csv":

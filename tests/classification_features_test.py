@@ -71,7 +71,6 @@ def test_a_second_text_without_a_piece_is_as_none(text_b):
 
 
 @hypothesis.given(a=st.integers(0, 40), b=st.one_of(st.none(), st.integers(0, 40)), length=st.integers(5, 32))
-@hypothesis.settings(deadline=None)
 def test_truncation_takes_from_the_longer_text(a, b, length):
     first = " ".join(["1"] * a)
     second = None if b is None else " ".join(["2"] * b)

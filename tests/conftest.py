@@ -8,8 +8,18 @@ import subprocess
 import sys
 from typing import List, NamedTuple
 
+import hypothesis
 import pytest
 from absl.testing import flagsaver
+
+# No case fails for the time it takes. In CI the same cases each time: what fails there can be looked into here.
+hypothesis.settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("steady")
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORDS = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]

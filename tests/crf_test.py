@@ -51,7 +51,7 @@ def score(emissions, tags, transitions):
     return total + sum(transitions[a, b] for a, b in zip(tags, tags[1:]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 4), st.lists(st.integers(0, 4), min_size=1, max_size=5), st.integers(0, 10**6))
 def test_everything_equals_brute_force(count, lengths, seed):
     rng = np.random.RandomState(seed)

@@ -86,7 +86,6 @@ def test_padding_changes_nothing_at_real_positions():
             more=st.integers(0, 5),
             seed=st.integers(0, 2**32 - 1),
         )
-        @hypothesis.settings(deadline=None)
         def check(lengths, more, seed):
             rng = np.random.RandomState(seed)
             longest = max(lengths)
@@ -144,7 +143,7 @@ def test_padding_free_is_the_padded_computation():
             more=st.integers(0, 2),
             seed=st.integers(0, 2**32 - 1),
         )
-        @hypothesis.settings(deadline=None, max_examples=40)
+        @hypothesis.settings(max_examples=40)
         def check(lengths, more, seed):
             rng = np.random.RandomState(seed)
             mask = np.array([[1] * n + [0] * (max(lengths) + more - n) for n in lengths])

@@ -165,20 +165,35 @@ def test_reading_ahead_changes_nothing_that_is_learned(task, records, tmp_path, 
     assert_equal(ahead, run(task, records, tmp_path / "one-by-one", plan))
 
 
-def test_the_wait_for_input_is_reported(task, records, tmp_path, monkeypatch):
-    read = feature_cache.RecordFile.read
-    waits = {}
-    for name, seconds in (("fast", 0.0), ("slow", 0.3)):
+def test_the_report_tells_what_a_step_takes_and_how_much_of_it_is_waiting(task, records, tmp_path, monkeypatch):
+    """By a clock that only reading, updating and evaluating move; an evaluation is not training time."""
+    now = [0.0]
 
-        def delayed(self, numbers, seconds=seconds):
-            time.sleep(seconds)
-            return read(self, numbers)
+    def taking(seconds, call):
+        def later(*arguments):
+            now[0] += seconds
+            return call(*arguments)
 
-        monkeypatch.setattr(feature_cache.RecordFile, "read", delayed)
-        run(task, records, tmp_path / name, plan_of(records, num_train_steps=6, eval_every_steps=0), log_every_steps=3)
-        with open(str(tmp_path / name / "metrics.jsonl")) as file:
-            waits[name] = [json.loads(line)["input_wait_proportion"] for line in file]
-    assert 0.0 <= waits["fast"][1] < 0.2 and 0.5 < waits["slow"][1] < 1.0
+        return later
+
+    def step_runner(*arguments, make=session_engine._step_runner):
+        return taking(1.0, make(*arguments))
+
+    def one_by_one(batches):
+        for batch in batches:
+            now[0] += 3.0
+            yield batch
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(input_pipeline, "read_ahead", one_by_one)
+    monkeypatch.setattr(session_engine, "_step_runner", step_runner)
+    monkeypatch.setattr(session_engine, "_predict_together", taking(50.0, session_engine._predict_together))
+    run(task, records, tmp_path, plan_of(records, num_train_steps=6, eval_every_steps=2), log_every_steps=3)
+    with open(str(tmp_path / "metrics.jsonl")) as file:
+        lines = [json.loads(line) for line in file]
+    told = [(line["examples_per_sec"], line["input_wait_proportion"]) for line in lines if line["split"] == "train"]
+    assert told == [(16 / 4.0, 3.0 / 4.0)] * 2
+    assert [line["evaluation_secs"] for line in lines if line["split"] == "dev"] == [50.0] * 3
 
 
 def test_an_error_of_the_reader_ends_the_run_and_its_thread(task, records, tmp_path, monkeypatch):

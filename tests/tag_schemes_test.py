@@ -47,7 +47,7 @@ def written(found, words, scheme):
 SCHEMES = {"iob1": "iob1", "bio": "bio", "BIES": "bioes", "BMES": "bioes", "BILU": "bioes"}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(sentences(), st.sampled_from(sorted(SCHEMES)))
 def test_entities_are_read_as_they_were_written(sentence, style):
     found, words = sentence
@@ -58,7 +58,7 @@ def test_entities_are_read_as_they_were_written(sentence, style):
     assert bio == written(found, words, "bio") and tag_schemes.strict_entities(bio) == found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(sentences(), min_size=1, max_size=6), st.sampled_from(sorted(SCHEMES)))
 def test_a_file_shows_its_scheme_or_one_that_reads_it_the_same(file, style):
     census = Census()
@@ -75,7 +75,7 @@ def test_a_file_shows_its_scheme_or_one_that_reads_it_the_same(file, style):
 random_tags = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(random_tags)
 def test_both_ways_of_reading_equal_seqevals(tags):
     labeling = pytest.importorskip("seqeval.metrics.sequence_labeling", reason=NO_SEQEVAL)

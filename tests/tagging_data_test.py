@@ -232,7 +232,7 @@ def test_raw_text_is_a_text_a_line(tmp_path):
     assert found[1].offsets == ((2, 6),)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text("ab \u200b\u3000王.", min_size=1, max_size=12), st.data())
 def test_spans_give_each_unit_a_tag_or_an_error(text, data):
     ends = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=6)))
@@ -249,7 +249,7 @@ def test_spans_give_each_unit_a_tag_or_an_error(text, data):
         assert all(a >= span.start and b <= span.end for (a, b), span in zip(found, spans))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=30))
 def test_words_of_a_text_are_the_tokenizers(text):
     """Their places are in order; cut at them, the tokenizer finds what it finds in the whole."""
@@ -260,7 +260,7 @@ def test_words_of_a_text_are_the_tokenizers(text):
     assert all(len(tokenizer.tokenize(text[a:b])) == 1 for a, b in places)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=60))
 def test_no_bytes_make_a_reader_crash(tmp_path_factory, content):
     for name in ("data.conll", "data.json"):

@@ -52,7 +52,7 @@ def sentence(number, words, tags):
     return Sentence(number, 10 * number + 1, str(number), tuple(words), tags and tuple(tags), " ".join(words), ())
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(9, 20), st.data())
 def test_every_word_counts_in_one_window_where_most_is_around_it(pieces, room, data):
     stride = data.draw(st.integers(1, room))
@@ -82,7 +82,7 @@ words = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(words, min_size=1, max_size=3), st.integers(5, 20))
 def test_records_hold_each_words_tag_at_its_first_piece_once(sentences, length):
     inputs = inputs_of(length)

@@ -93,7 +93,7 @@ TEXT = st.text(
 
 
 @hypothesis.given(text=TEXT, lower=st.booleans())
-@hypothesis.settings(max_examples=1500, deadline=None)
+@hypothesis.settings(max_examples=1500)
 def test_any_text_is_split_as_the_definition_says(text, lower):
     assert tokenization.BasicTokenizer(do_lower_case=lower).tokenize(text) == slow_basic(text, lower)
 
@@ -102,7 +102,6 @@ PIECES = ["a", "b", "ab", "##a", "##b", "##ab", "##ba", "aba"]
 
 
 @hypothesis.given(word=st.text(alphabet="abc", min_size=1, max_size=12))
-@hypothesis.settings(deadline=None)
 def test_pieces_are_greedy_and_put_together_give_the_word(word):
     vocab = {piece: number for number, piece in enumerate(PIECES)}
     pieces = tokenization.WordpieceTokenizer(vocab).tokenize(word)
