@@ -125,7 +125,7 @@ BUGS = {
         "training/session_engine.py",
         "    state = read_state(engine)\n",
         "    state = read_state(engine)._replace(examples_consumed=0)\n",
-        "tests/session_engine_test.py -k second_step",
+        "tests/session_engine_test.py -k between_evaluations",
     ),
     "averages are lost on a resume": Bug(
         "training/session_engine.py",

@@ -329,7 +329,7 @@ BAD_WITH_A_MODEL = [
     ),
     ({}, {"max_seq_length": 64}, r"--max_seq_length=64: .*max_position_embeddings=32"),
     ({"other.json": config(hidden_size=16, vocab_size=40)}, {"bert_config_file": "{}/other.json"}, r"shapes differ"),
-    ({"other.json": config(num_hidden_layers=3)}, {"bert_config_file": "{}/other.json"}, r"lacks bert/encoder/layer_2"),
+    ({"other.json": config(num_hidden_layers=3)}, {"bert_config_file": "{}/other.json"}, r"lacks bert/encoder/layer_1"),
     ({"spm.model": "x"}, {"spm_model_file": "{}/spm.model"}, r"spm.model: the model was trained with"),
     ({}, {"class_weights": "praise=2"}, r"--class_weights weighs what is learned"),
     ({}, {"output_dir": "{}/model/vocab.txt"}, r"--output_dir=.*vocab.txt: cannot be written"),

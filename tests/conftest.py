@@ -31,8 +31,9 @@ class Tiny(NamedTuple):
 
     data_dir: str
     vocab_file: str
-    bert_config_file: str
+    bert_config_file: str  # of one layer: the time goes into building graphs
     without_dropout: str  # the same configuration with both dropouts 0
+    two_layers: str  # likewise, where what one layer passes on to the next matters
 
     def flags(self, **changed: object) -> List[str]:
         values = dict(
@@ -69,7 +70,7 @@ def tiny(tmp_path_factory) -> Tiny:
     config = dict(
         vocab_size=40,
         hidden_size=32,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=64,
         hidden_act="gelu",
@@ -79,29 +80,24 @@ def tiny(tmp_path_factory) -> Tiny:
         type_vocab_size=2,
         initializer_range=0.1,
     )
-    (folder / "bert_config.json").write_text(json.dumps(config))
-    config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    (folder / "without_dropout.json").write_text(json.dumps(config))
+    without_dropout = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    two_layers = dict(without_dropout, num_hidden_layers=2)
+    paths = []
+    for name, changed in (
+        ("bert_config", {}),
+        ("without_dropout", without_dropout),
+        ("two_layers", two_layers),
+    ):
+        paths.append(str(folder / (name + ".json")))
+        with open(paths[-1], "w") as file:
+            json.dump(dict(config, **changed), file)
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + WORDS + GOOD + BAD
     (folder / "vocab.txt").write_text("\n".join(vocab) + "\n")
     data = folder / "data"
     data.mkdir()
     for name, rows in (("train", _rows(200, 1)), ("dev", _rows(64, 2)), ("test", _rows(30, 3, labelled=False))):
         (data / (name + ".tsv")).write_text("\n".join(rows) + "\n")
-    return Tiny(
-        str(data), str(folder / "vocab.txt"), str(folder / "bert_config.json"), str(folder / "without_dropout.json")
-    )
-
-
-@pytest.fixture(scope="session")
-def small(tiny, tmp_path_factory) -> Tiny:
-    """The small task for one layer: the time goes into building graphs."""
-    folder = tmp_path_factory.mktemp("small")
-    paths = {name: str(folder / name) for name in ("bert_config_file", "without_dropout")}
-    for name, path in paths.items():
-        with open(getattr(tiny, name)) as source, open(path, "w") as file:
-            json.dump(dict(json.load(source), num_hidden_layers=1), file)
-    return tiny._replace(**paths)
+    return Tiny(str(data), str(folder / "vocab.txt"), *paths)
 
 
 def command(arguments: List[str], script: str = "run_classifier") -> List[str]:

@@ -35,9 +35,9 @@ WAYS = {
 }
 
 
-def flags(small, output_dir, **changed):
+def flags(tiny, output_dir, **changed):
     values = dict(
-        bert_config_file=small.without_dropout,
+        bert_config_file=tiny.without_dropout,
         output_dir=str(output_dir),
         do_train="true",
         num_train_steps=20,
@@ -47,7 +47,7 @@ def flags(small, output_dir, **changed):
         save_checkpoints_steps=6,
         cache_dir=os.path.join(os.path.dirname(str(output_dir)), "cache"),
     )
-    return small.flags(**dict(values, **changed))
+    return tiny.flags(**dict(values, **changed))
 
 
 def in_own_process(function, *arguments):
@@ -87,11 +87,11 @@ def assert_same_updates(folder, expected):
             assert found[step][name] == pytest.approx(line[name], rel=1e-5, abs=1e-12), (folder, step, name)
 
 
-def test_engines_and_numbers_of_replicas_learn_the_same(small, tmp_path):
+def test_engines_and_numbers_of_replicas_learn_the_same(tiny, tmp_path):
     """With slow and averaged weights, and a batch in parts."""
     ways = {name: extra for name, extra in WAYS.items() if HAS_ESTIMATOR or "Estimator" not in name}
     settings = dict(gradient_accumulation_steps=2, lookahead_steps=3, ema_decay=0.9)
-    commands = [flags(small, tmp_path / name, **settings) + extra for name, extra in ways.items()]
+    commands = [flags(tiny, tmp_path / name, **settings) + extra for name, extra in ways.items()]
     assert in_own_process(run_each, commands) == [0] * len(ways)
     for name in ways:
         assert_same_updates(tmp_path / name, tmp_path / "session")
@@ -100,11 +100,11 @@ def test_engines_and_numbers_of_replicas_learn_the_same(small, tmp_path):
 
 
 @needs_estimator
-def test_evaluations_on_estimator_reduce_the_rate_and_keep_the_best_as_in_a_session(small, tmp_path):
+def test_evaluations_on_estimator_reduce_the_rate_and_keep_the_best_as_in_a_session(tiny, tmp_path):
     settings = dict(do_eval="true", eval_every_steps=8, lr_schedule="plateau", plateau_patience=1, ema_decay=0.5)
     settings.update(plateau_min_delta=0.9)
     commands = [
-        flags(small, tmp_path / name, **settings) + extra for name, extra in (("session", []), ("moved", ON_ESTIMATOR))
+        flags(tiny, tmp_path / name, **settings) + extra for name, extra in (("session", []), ("moved", ON_ESTIMATOR))
     ]
     assert in_own_process(run_each, commands) == [0, 0]
     assert_same_updates(tmp_path / "moved", tmp_path / "session")
@@ -119,12 +119,12 @@ def test_evaluations_on_estimator_reduce_the_rate_and_keep_the_best_as_in_a_sess
 
 
 @needs_estimator
-def test_a_run_moved_between_engines_and_replicas_goes_on_with_the_same_examples(small, tmp_path):
+def test_a_run_moved_between_engines_and_replicas_goes_on_with_the_same_examples(tiny, tmp_path):
     """What it learns shows the order; then any engine scores and predicts with it alike."""
     moves = [(7, ON_ESTIMATOR), (11, TWO), (15, ON_ESTIMATOR + TWO), (20, [])]
-    commands = [flags(small, tmp_path / "whole") + TWO]
-    commands += [flags(small, tmp_path / "moved", num_train_steps=until) + extra for until, extra in moves]
-    use = ["--do_eval", "--do_predict", "--model_dir=" + str(tmp_path / "moved"), "--data_dir=" + small.data_dir]
+    commands = [flags(tiny, tmp_path / "whole") + TWO]
+    commands += [flags(tiny, tmp_path / "moved", num_train_steps=until) + extra for until, extra in moves]
+    use = ["--do_eval", "--do_predict", "--model_dir=" + str(tmp_path / "moved"), "--data_dir=" + tiny.data_dir]
     commands += [use + ["--output_dir=" + str(tmp_path / "on session")]]
     commands += [use + ["--output_dir=" + str(tmp_path / "on Estimator")] + ON_ESTIMATOR]
     assert in_own_process(run_each, commands) == [0] * len(commands)
@@ -140,10 +140,10 @@ def test_a_run_moved_between_engines_and_replicas_goes_on_with_the_same_examples
 
 
 @needs_estimator
-def test_records_and_checkpoints_go_through_the_bucket_and_back(small, tmp_path):
+def test_records_and_checkpoints_go_through_the_bucket_and_back(tiny, tmp_path):
     bucket = tmp_path / "bucket"
     settings = dict(do_eval="true", do_predict="true", eval_every_steps=0, cache_dir="file://" + str(bucket))
-    commands = [flags(small, tmp_path / "through", **settings) + ON_ESTIMATOR, flags(small, tmp_path / "session")]
+    commands = [flags(tiny, tmp_path / "through", **settings) + ON_ESTIMATOR, flags(tiny, tmp_path / "session")]
     assert in_own_process(run_each, commands) == [0, 0]
     assert_same_updates(tmp_path / "through", tmp_path / "session")
     assert checkpoint.steps_in(str(tmp_path / "through")) == [20, 18, 12, 6, 0]
@@ -155,12 +155,12 @@ def test_records_and_checkpoints_go_through_the_bucket_and_back(small, tmp_path)
     assert checkpoint.steps_in(str(bucket)) == []
 
 
-def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(small, tmp_path):
+def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
     """Every example once an epoch, in an order of its own, from any position; each core knows its number."""
     task = session_engine_test.task_of(
-        small.without_dropout,
-        files={"train": os.path.join(small.data_dir, "train.tsv")},
-        tokenizer=tokenization.FullTokenizer(small.vocab_file),
+        tiny.without_dropout,
+        files={"train": os.path.join(tiny.data_dir, "train.tsv")},
+        tokenizer=tokenization.FullTokenizer(tiny.vocab_file),
     )
     records = feature_cache.open_or_build(task, "train", str(tmp_path))
     plan = make_plan(PlanConfig(train_batch_size=40, num_train_steps=10, num_warmup_steps=1), len(records), {}, {})
@@ -196,8 +196,8 @@ def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(small, tmp_path):
 
 
 @needs_estimator
-def test_a_signal_saves_and_the_same_command_continues(small, tmp_path):
-    arguments = flags(small, tmp_path / "run", num_train_steps=2000) + ON_ESTIMATOR
+def test_a_signal_saves_and_the_same_command_continues(tiny, tmp_path):
+    arguments = flags(tiny, tmp_path / "run", num_train_steps=2000) + ON_ESTIMATOR
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     process = subprocess.Popen(command(arguments), cwd=ROOT, **pipes)
     path = tmp_path / "run" / "metrics.jsonl"
@@ -208,8 +208,8 @@ def test_a_signal_saves_and_the_same_command_continues(small, tmp_path):
     assert process.returncode == 143, output + errors
     step = checkpoint.steps_in(str(tmp_path / "run"))[0]
     assert "Stopped by signal 15 at step {}, saved".format(step) in output
-    commands = [flags(small, tmp_path / "run", num_train_steps=step + 3) + ON_ESTIMATOR]
-    commands += [flags(small, tmp_path / "whole", num_train_steps=step + 3)]
+    commands = [flags(tiny, tmp_path / "run", num_train_steps=step + 3) + ON_ESTIMATOR]
+    commands += [flags(tiny, tmp_path / "whole", num_train_steps=step + 3)]
     assert in_own_process(run_each, commands) == [0, 0]
     found, wanted = numbers(tmp_path / "run")["train"], numbers(tmp_path / "whole")["train"]
     assert sorted(found) == sorted(wanted)
@@ -217,8 +217,8 @@ def test_a_signal_saves_and_the_same_command_continues(small, tmp_path):
 
 
 @needs_estimator
-def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(small, tmp_path, capsys):
-    arguments = flags(small, tmp_path / "run", learning_rate=1e30, num_warmup_steps=0, save_checkpoints_steps=1)
+def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(tiny, tmp_path, capsys):
+    arguments = flags(tiny, tmp_path / "run", learning_rate=1e30, num_warmup_steps=0, save_checkpoints_steps=1)
     message = mistake(arguments + ON_ESTIMATOR, capsys)
     assert "is not finite" in message and "Nothing was saved after step" in message
     assert len(re.search(r"lines of the training file: ([\d, ]+)\.", message).group(1).split(", ")) == 16
@@ -228,27 +228,27 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(s
 
 
 @needs_estimator
-def test_a_damaged_newest_checkpoint_is_passed_over_and_the_good_ones_stay(small, tmp_path):
+def test_a_damaged_newest_checkpoint_is_passed_over_and_the_good_ones_stay(tiny, tmp_path):
     folder = tmp_path / "run"
-    first = [flags(small, folder, num_train_steps=12, keep_checkpoint_max=2)]
+    first = [flags(tiny, folder, num_train_steps=12, keep_checkpoint_max=2)]
     assert in_own_process(run_each, first) == [0]
     with open(str(folder / "model.ckpt-12.data-00000-of-00001"), "r+b") as file:
         file.truncate(100)
-    again = [flags(small, folder, num_train_steps=10, keep_checkpoint_max=1) + ON_ESTIMATOR]
+    again = [flags(tiny, folder, num_train_steps=10, keep_checkpoint_max=1) + ON_ESTIMATOR]
     assert in_own_process(run_each, again) == [0]
     assert checkpoint.damage(checkpoint.prefix_of(str(folder), 10)) is None
     assert sorted(numbers(folder)["train"]) == list(range(1, 11))
 
 
 @needs_estimator
-def test_estimator_does_not_look_for_the_workers_of_tf_config(small, tmp_path, capsys, monkeypatch):
+def test_estimator_does_not_look_for_the_workers_of_tf_config(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["127.0.0.1:2222"]}}))
-    assert "TF_CONFIG is set, and --engine=estimator" in mistake(flags(small, tmp_path / "run") + ON_ESTIMATOR, capsys)
+    assert "TF_CONFIG is set, and --engine=estimator" in mistake(flags(tiny, tmp_path / "run") + ON_ESTIMATOR, capsys)
 
 
 @pytest.mark.skipif(HAS_ESTIMATOR, reason="this TensorFlow has Estimator")
-def test_without_estimator_the_message_says_what_to_use(small, tmp_path, capsys):
+def test_without_estimator_the_message_says_what_to_use(tiny, tmp_path, capsys):
     for extra in (ON_ESTIMATOR, ["--use_tpu", "--tpu_name=local"]):
-        message = mistake(flags(small, tmp_path / "run") + extra, capsys)
+        message = mistake(flags(tiny, tmp_path / "run") + extra, capsys)
         assert "has no Estimator; 2.15 was the last. Leave the flag out (the session engine" in message
     assert not (tmp_path / "run").exists()

@@ -69,10 +69,10 @@ def copy_as_stopped(whole, step, folder):
 
 
 @pytest.fixture(scope="module")
-def whole(small, tmp_path_factory):
+def whole(tiny, tmp_path_factory):
     """The folder of a run that nothing stopped, with a checkpoint of every step."""
     folder = str(tmp_path_factory.mktemp("whole") / "run")
-    assert run_main(small.flags(output_dir=folder, keep_checkpoint_max=0, **EVERYTHING)) == 0
+    assert run_main(tiny.flags(output_dir=folder, keep_checkpoint_max=0, **EVERYTHING)) == 0
     state = outcome(folder)[0]
     assert any(name.endswith("/slow") for name in state) and any(name.endswith("/ema") for name in state)
     reader = tf.train.load_checkpoint(os.path.join(folder, "model.ckpt-{}".format(STEPS)))
@@ -81,12 +81,12 @@ def whole(small, tmp_path_factory):
 
 
 @pytest.mark.parametrize("step", range(RESUME_EVERY, STEPS, RESUME_EVERY))
-def test_every_step_can_be_resumed_bitwise(whole, small, tmp_path, step):
+def test_every_step_can_be_resumed_bitwise(whole, tiny, tmp_path, step):
     """A fresh graph each; every eighth is a process of its own."""
     folder = str(tmp_path / "run")
     copy_as_stopped(whole, step, folder)
     shutil.copytree(os.path.join(whole, "best"), os.path.join(folder, "best"))  # of a later step: as after a kill
-    arguments = small.flags(
+    arguments = tiny.flags(
         output_dir=folder, keep_checkpoint_max=1, cache_dir=os.path.join(whole, "cache"), **EVERYTHING
     )
     if step % 8:
@@ -102,12 +102,12 @@ SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143,), signal.SIGINT: (130,)}
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(4))
-def test_signals_at_random_moments_lose_nothing(whole, small, tmp_path, seed):
+def test_signals_at_random_moments_lose_nothing(whole, tiny, tmp_path, seed):
     """SIGKILLs, with SIGTERMs and SIGINTs between them, in as many runs as they last for; none fails to restart."""
     rng = random.Random(seed)
     sent = dict.fromkeys(SIGNALS, 0)
     finished = 0
-    arguments = small.flags(keep_checkpoint_max=2, cache_dir=os.path.join(whole, "cache"), **EVERYTHING)
+    arguments = tiny.flags(keep_checkpoint_max=2, cache_dir=os.path.join(whole, "cache"), **EVERYTHING)
     longest = 10.0
     while sent[signal.SIGKILL] < -(-KILLS // 4):
         folder = str(tmp_path / "run-{}".format(finished))
@@ -140,25 +140,25 @@ def test_signals_at_random_moments_lose_nothing(whole, small, tmp_path, seed):
     print("{} signals, {} runs: {}".format(sum(sent.values()), finished + 1, sent))
 
 
-def test_a_run_that_stops_early_stops_there_from_every_step(small, tmp_path, capsys):
+def test_a_run_that_stops_early_stops_there_from_every_third_step(tiny, tmp_path, capsys):
     """The count of evaluations without improvement is state: lost, a resumed run would go on for longer."""
     flags = dict(EVERYTHING, early_stopping_patience=3, learning_rate=1e-5, num_warmup_steps=0)
     whole = str(tmp_path / "whole")
-    printed = succeed(small.flags(output_dir=whole, keep_checkpoint_max=0, **flags), capsys)
+    printed = succeed(tiny.flags(output_dir=whole, keep_checkpoint_max=0, **flags), capsys)
     assert "Early stopping: no better accuracy in 3 evaluations" in printed
     stopped = max(checkpoint.steps_in(whole))
     assert stopped < STEPS
-    for step in range(stopped - 1, 0, -2):
+    for step in range(stopped - 1, 0, -3):
         folder = str(tmp_path / "from-{}".format(step))
         copy_as_stopped(whole, step, folder)
-        succeed(small.flags(output_dir=folder, cache_dir=os.path.join(whole, "cache"), **flags), capsys)
+        succeed(tiny.flags(output_dir=folder, cache_dir=os.path.join(whole, "cache"), **flags), capsys)
         assert max(checkpoint.steps_in(folder)) == stopped
         last = "model.ckpt-{}".format(stopped)
         assert contents(os.path.join(folder, last)) == contents(os.path.join(whole, last))
 
 
 @pytest.mark.parametrize("optimizer", sorted(RULES))
-def test_every_optimizer_with_every_option_resumes_bitwise(small, tmp_path, capsys, optimizer):
+def test_every_optimizer_with_every_option_resumes_bitwise(tiny, tmp_path, capsys, optimizer):
     flags = dict(
         do_train="true",
         num_train_steps=8,
@@ -176,9 +176,9 @@ def test_every_optimizer_with_every_option_resumes_bitwise(small, tmp_path, caps
         log_every_steps=1,
     )
     whole, resumed = str(tmp_path / "whole"), str(tmp_path / "resumed")
-    succeed(small.flags(output_dir=whole, **flags), capsys)
+    succeed(tiny.flags(output_dir=whole, **flags), capsys)
     copy_as_stopped(whole, 4, resumed)
-    assert "from step 4 of 8" in succeed(small.flags(output_dir=resumed, **flags), capsys)
+    assert "from step 4 of 8" in succeed(tiny.flags(output_dir=resumed, **flags), capsys)
     first, last = (contents(os.path.join(whole, "model.ckpt-{}".format(step))) for step in (4, 8))
     assert contents(os.path.join(resumed, "model.ckpt-8")) == last
     moved = {name for name in first if first[name] != last[name]}

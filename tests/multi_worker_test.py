@@ -197,9 +197,9 @@ CASES = {
 
 @slow
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_two_workers_learn_what_one_process_does(small, tmp_path, case):
-    flags = dict(LEARNED, bert_config_file=small.without_dropout)
-    folder = require_same_learned(small.flags(**dict(flags, **CASES[case])), tmp_path)
+def test_two_workers_learn_what_one_process_does(tiny, tmp_path, case):
+    flags = dict(LEARNED, bert_config_file=tiny.without_dropout)
+    folder = require_same_learned(tiny.flags(**dict(flags, **CASES[case])), tmp_path)
     if case == "plateau":
         assert column(folder, "train", "learning_rate")[-1] < 0.6 * LEARNED["learning_rate"]
 
@@ -213,37 +213,37 @@ def test_two_workers_tag_as_one_process_does(tmp_path):
 
 
 @slow
-def test_a_run_moves_between_one_and_two_workers(small, tmp_path):
-    flags = dict(LEARNED, bert_config_file=small.without_dropout, lr_decay_steps=STEPS, eval_every_steps=2)
+def test_a_run_moves_between_one_and_two_workers(tiny, tmp_path):
+    flags = dict(LEARNED, bert_config_file=tiny.without_dropout, lr_decay_steps=STEPS, eval_every_steps=2)
     one, moved = str(tmp_path / "one"), str(tmp_path / "moved")
-    assert run_main(small.flags(output_dir=one, **flags)) == 0
-    assert run_main(small.flags(output_dir=moved, **dict(flags, num_train_steps=8))) == 0
-    for printed in run_job(tmp_path, of_workers(small.flags(output_dir=moved, **dict(flags, num_train_steps=14)))):
+    assert run_main(tiny.flags(output_dir=one, **flags)) == 0
+    assert run_main(tiny.flags(output_dir=moved, **dict(flags, num_train_steps=8))) == 0
+    for printed in run_job(tmp_path, of_workers(tiny.flags(output_dir=moved, **dict(flags, num_train_steps=14)))):
         assert "Resume: continue (from step 8 of 14" in printed
-    assert run_main(small.flags(output_dir=moved, **flags)) == 0
+    assert run_main(tiny.flags(output_dir=moved, **flags)) == 0
     require_alike(moved, one)
 
 
 @pytest.fixture(scope="module")
-def whole(small, tmp_path_factory):
+def whole(tiny, tmp_path_factory):
     """What a job leaves that nothing stopped."""
     folder = tmp_path_factory.mktemp("whole")
-    run_job(folder, of_workers(small.flags(output_dir=str(folder / "run"), **STATEFUL)))
+    run_job(folder, of_workers(tiny.flags(output_dir=str(folder / "run"), **STATEFUL)))
     return outcome(str(folder / "run"))
 
 
 @slow
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_signal_to_one_worker_stops_all_at_the_same_step(whole, small, tmp_path, victim):
+def test_a_signal_to_one_worker_stops_all_at_the_same_step(whole, tiny, tmp_path):
     folder = str(tmp_path / "run")
-    line = of_workers(small.flags(output_dir=folder, **STATEFUL))
-    with job(tmp_path, line) as workers:
-        workers[0].await_updates(5 + victim)
-        workers[victim].process.send_signal(signal.SIGTERM)
-        printed = [worker.ended(143) for worker in workers]
-    stopped = max(checkpoint.steps_in(folder))
-    assert stopped < STATEFUL["num_train_steps"]
-    assert all("Stopped by signal 15 at step {}, saved".format(stopped) in each for each in printed), printed
+    line = of_workers(tiny.flags(output_dir=folder, **STATEFUL))
+    for victim in (0, 1):
+        with job(tmp_path, line) as workers:
+            workers[0].await_updates(5 + victim)
+            workers[victim].process.send_signal(signal.SIGTERM)
+            printed = [worker.ended(143) for worker in workers]
+        stopped = max(checkpoint.steps_in(folder))
+        assert stopped < STATEFUL["num_train_steps"]
+        assert all("Stopped by signal 15 at step {}, saved".format(stopped) in each for each in printed), printed
     run_job(tmp_path, line)
     assert outcome(folder) == whole
 
@@ -259,19 +259,19 @@ DIFFERENCES = {
 
 @slow
 @pytest.mark.parametrize("what", sorted(DIFFERENCES))
-def test_a_worker_with_another_command_is_refused_by_name(small, tmp_path, what):
+def test_a_worker_with_another_command_is_refused_by_name(tiny, tmp_path, what):
     flags, copy = dict(LEARNED, output_dir=str(tmp_path / "run")), str(tmp_path / "copy")
-    line = of_workers(small.flags(**flags))
+    line = of_workers(tiny.flags(**flags))
     if what == "folder":
-        assert run_main(small.flags(**dict(flags, output_dir=copy))) == 0
-        other = of_workers(small.flags(**dict(flags, output_dir=copy)))
+        assert run_main(tiny.flags(**dict(flags, output_dir=copy))) == 0
+        other = of_workers(tiny.flags(**dict(flags, output_dir=copy)))
     elif "=" in what:
         other = line + ["--" + what]
     elif what == "data":
-        shutil.copytree(small.data_dir, copy)
+        shutil.copytree(tiny.data_dir, copy)
         with open(os.path.join(copy, "train.tsv"), "a") as file:
             file.write("r200\tgood alpha\tpraise\n")
-        other = of_workers(small.flags(data_dir=copy, **flags))
+        other = of_workers(tiny.flags(data_dir=copy, **flags))
     else:
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "tests", "quickstart"))
         with open(os.path.join(copy, "schedules.py"), "a") as file:
@@ -285,10 +285,10 @@ def test_a_worker_with_another_command_is_refused_by_name(small, tmp_path, what)
 
 
 @slow
-def test_a_late_worker_is_refused(small, tmp_path):
+def test_a_late_worker_is_refused(tiny, tmp_path):
     """A signal ends the job: it has to last until the process has come, however long that takes."""
     folder = str(tmp_path / "run")
-    line = of_workers(small.flags(output_dir=folder, do_train="true", num_train_steps=10**5, log_every_steps=1))
+    line = of_workers(tiny.flags(output_dir=folder, do_train="true", num_train_steps=10**5, log_every_steps=1))
     with job(tmp_path, line) as workers:
         chief = workers[0]
         chief.await_updates(1)
@@ -304,9 +304,9 @@ def test_a_late_worker_is_refused(small, tmp_path):
 
 @slow
 @pytest.mark.timeout(3600)
-def test_a_killed_worker_stops_the_others_and_the_job_goes_on(whole, small, tmp_path):
+def test_a_killed_worker_stops_the_others_and_the_job_goes_on(whole, tiny, tmp_path):
     folder, rng = str(tmp_path / "run"), random.Random(1)
-    line = of_workers(small.flags(output_dir=folder, **STATEFUL))
+    line = of_workers(tiny.flags(output_dir=folder, **STATEFUL))
     victims = [number % 2 for number in range(KILLS)]
     rng.shuffle(victims)
     for victim in victims:

@@ -175,8 +175,6 @@ def test_two_replicas_equal_one_and_are_restored_like_one(tiny, run_command, tmp
         arguments = tiny.flags(
             output_dir=folder,
             do_train="true",
-            do_eval="true",
-            do_predict="true",
             eval_batch_size=7,
             predict_batch_size=7,
             checkpoint="last",
@@ -188,8 +186,10 @@ def test_two_replicas_equal_one_and_are_restored_like_one(tiny, run_command, tmp
             ema_decay=0.9,
             log_every_steps=1,
         )
-        process = run_command(arguments + extra)
+        process = run_command(arguments + extra + (["--do_eval", "--do_predict"] if steps == 20 else []))
         assert process.returncode == 0, process.stderr
+        if steps < 20:
+            continue
         losses[name] = [line["loss"] for line in metrics_lines(folder, "train")]
         scores[name] = json.loads(Path(folder, "eval_results.json").read_text())["loss"]
         answers[name] = np.loadtxt(os.path.join(folder, "test_results.tsv"), skiprows=1)
