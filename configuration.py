@@ -247,6 +247,11 @@ def _check_engine() -> None:
         "--distribution=multi_worker: several workers train. Evaluate and predict with one process, without the flag.",
     )
     _require(
+        f.distribution != "multi_worker" or not f.xla,
+        "--xla: TensorFlow's clustering fails in a worker, which has the CPU twice. Leave it or "
+        "--distribution=multi_worker out.",
+    )
+    _require(
         f.distribution != "multi_worker" or not f.devices,
         "--devices: each of several workers uses its own GPUs (CUDA_VISIBLE_DEVICES says which). Leave it out.",
     )

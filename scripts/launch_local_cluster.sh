@@ -6,7 +6,8 @@
 # Every worker gets the same command, --distribution=multi_worker and its own TF_CONFIG; worker 0 is the chief and
 # writes. Its output is shown, the others' goes to LOGS/worker-K.log. Ctrl-C (or SIGTERM) goes to all: they save and stop
 # together.
-# The exit status is the first that is not 0. When a worker fails, those that do not end within 30 s are ended.
+# The exit status is the first that is not 0. When a worker fails, those that do not end within 30 s are told to, and
+# killed 30 s later.
 #
 # PYTHON  the interpreter (.venv's)          LOGS   where logs go (a temporary folder, which is named)
 # CORES   cores a worker, from core 0 on, where taskset is (all of them)
@@ -73,6 +74,7 @@ trap 'pass_on TERM' TERM
 status=0
 GRACE_SECS=30
 failed_at=
+next_signal=TERM
 while true; do
   running=0
   for ((worker = 0; worker < workers; worker++)); do
@@ -92,8 +94,9 @@ while true; do
   done
   [ "$running" -gt 0 ] || break
   if [ -n "$failed_at" ] && [ $((SECONDS - failed_at)) -ge "$GRACE_SECS" ]; then
-    pass_on TERM
-    failed_at=$((SECONDS + 3600)) # once
+    pass_on "$next_signal"
+    next_signal=KILL
+    failed_at=$SECONDS
   fi
   sleep 0.5 || true
 done

@@ -58,7 +58,7 @@ class Members:
         return [self.pool.submit(self.link, task) for task in tasks or range(len(self.job))]
 
     def link(self, task):
-        told = self.on_lost or self.told[task].append
+        told = self.on_lost or (lambda *text_and_status: self.told[task].append(text_and_status))
         self.links.append(Link(self.job[task], self.descriptions[task], told, **self.secs))
         return self.links[-1]
 
@@ -106,11 +106,11 @@ def results(futures):
     return [future.result(LONG_SECS) for future in futures]
 
 
-def refusals(futures):
-    """The messages of UserErrors: a member that joined fails the test."""
+def refusals(futures, kind=UserError):
+    """The messages of errors of a kind: a member that joined fails the test."""
     found = []
     for future in futures:
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(kind) as caught:
             future.result(LONG_SECS)
         found.append(str(caught.value))
     return found
@@ -142,6 +142,8 @@ BAD_CONFIGS = {
     "address a:1 is there twice": environment_of({"chief": ["a:1"], "worker": ["a:1"]}, "worker", 0),
     "address is a:65535, but a free port above": environment_of({"worker": ["a:65535"]}, "worker", 0),
     'job "ps", but the only jobs': environment_of({"worker": ["a:1"], "ps": ["b:1"]}, "worker", 0),
+    'address "a..b:1", which': environment_of({"worker": ["a..b:1"]}, "worker", 0),
+    'job "chief" has [], not a list': environment_of({"chief": [], "worker": ["a:1"]}, "worker", 0),
     "2 chiefs": environment_of({"chief": ["a:1", "b:1"]}, "chief", 0),
     'type is "chief", but the jobs are worker': environment_of(TWO, "chief", 0),
     'it has no "cluster" of': environment_of({"worker": []}, "worker", 0),
@@ -203,6 +205,25 @@ def test_large_values_arrive_though_their_members_close_at_once(members):
     assert group.told == [[], [], []]
 
 
+def test_a_member_that_reads_late_hears_the_last_words_of_one_that_has_left(members):
+    """Beats after them would be errors, and the answers to its own beats would discard what it has not read."""
+    group = members(2)
+    futures = group.join(0)
+    with group.fake(1) as late:
+        (link,) = results(futures)
+        large = "x" * 2000000
+        late.sendall(b'{"round": 1, "member": "worker 1", "value": 0}\n')
+        group.pool.submit(lambda: (link.share(large), link.close()))
+        for _ in range(10):
+            time.sleep(0.1)
+            late.sendall(b'{"beat": 1}\n')
+        heard = b"".join(iter(lambda: late.recv(1 << 20), b"")).decode().splitlines()
+    assert [json.loads(line) for line in heard if "beat" not in line][-2:] == [
+        {"round": 1, "member": "worker 0", "value": large},
+        {"bye": 1},
+    ]
+
+
 def test_a_run_of_one_process_shares_with_itself():
     link = Alone()
     assert (link.index, link.members, link.is_chief, link.share(3)) == (0, 1, True, [3])
@@ -260,8 +281,8 @@ def test_a_process_that_comes_after_the_start_is_refused_and_the_job_shares_on(m
 
 def test_all_members_hear_who_is_missing(members, monkeypatch):
     monkeypatch.setattr(cluster_module, "LINGER_SECS", 0.1)
-    expected = "worker 1 (127.0.0.1:1), worker 3 (127.0.0.1:3) did not join within 2 s. Launch every worker"
-    for message in refusals(members(4, join_secs=2.0).join(0, 2)):
+    expected = "worker 1 (127.0.0.1:1), worker 3 (127.0.0.1:3) did not join within 4 s. Launch every worker"
+    for message in refusals(members(4, join_secs=4.0).join(0, 2)):
         assert message.startswith(expected)
 
 
@@ -273,8 +294,8 @@ def test_a_member_that_ends_before_the_start_stops_the_job(members, monkeypatch)
         assert lines.readline() == b'{"beat": 1}\n'
         group.fake(1).close()
         text = group.who(1) + " is gone: its connection was closed. " + AGAIN
-        assert json.loads(lines.readlines()[-1].decode()) == {"over": text}
-    assert refusals(futures) == [text]
+        assert json.loads(lines.readlines()[-1].decode()) == {"over": text, "status": 1}
+    assert refusals(futures, RuntimeError) == [text]
 
 
 def test_a_chief_that_cannot_be_reached_is_named_with_the_port_of_the_link(members):
@@ -289,7 +310,8 @@ def test_something_else_at_the_port_of_the_link_is_an_error_at_the_worker_and_at
     with socket.socket() as other:
         other.bind(group.job[0].link_address)
         other.listen(1)
-        at_chief, at_worker = refusals(group.join())
+        at_chief, at_worker = group.join()
+        (at_chief,), (at_worker,) = refusals([at_chief]), refusals([at_worker], RuntimeError)
     assert at_chief.startswith("port {}, where the workers reach the chief: ".format(group.job[0].link_address[1]))
     assert at_worker.startswith(group.who(0) + " has been silent for 0.3 s.")
 
@@ -298,7 +320,7 @@ GARBAGE = [b"", b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe\n", b"[1]\n", b'{"name": 1
 
 
 def test_connections_that_do_not_say_hello_are_dropped_and_block_nobody(members, monkeypatch):
-    monkeypatch.setattr(cluster_module, "HELLO_SECS", 4.0)
+    monkeypatch.setattr(cluster_module, "HELLO_SECS", 8.0)
     group = members(2)
     futures = group.join(0)
     strangers = [group.connected() for _ in GARBAGE]
@@ -343,24 +365,25 @@ def test_a_member_is_lost_when_no_byte_of_it_has_come_for_lost_secs_and_not_befo
         for future in waiting:
             with pytest.raises(RuntimeError, match=re.escape(text)):
                 future.result(LONG_SECS)
-    assert group.told == [[text], [], [text]]
+    assert group.told == [[(text, 1)], [], [(text, 1)]]
     assert_that_sharing_raises(links, text)
 
 
+@pytest.mark.parametrize("status", [1, 2])
 @pytest.mark.parametrize("failing", [0, 1])
-def test_an_error_of_a_member_is_told_to_all_others_and_not_to_itself(members, failing):
+def test_an_error_of_a_member_is_told_to_all_others_with_its_status_and_not_to_itself(members, failing, status):
     group = members(3)
     links = results(group.join())
-    links[failing].fail("train.tsv:7: no label")
+    links[failing].fail("train.tsv:7: no label", status)
     text = group.who(failing) + " stopped: train.tsv:7: no label"
     assert_that_sharing_raises([link for link in links if link.index != failing], text)
-    assert group.told == [[] if index == failing else [text] for index in range(3)]
+    assert group.told == [[] if index == failing else [(text, status)] for index in range(3)]
 
 
 def test_an_error_that_follows_a_loss_waits_for_its_message_which_may_close_the_link(members):
     order, lost = [], threading.Event()
 
-    def on_lost(message):
+    def on_lost(text, status):
         lost.set()
         time.sleep(0.2)
         group.links[0].close()
@@ -371,16 +394,16 @@ def test_an_error_that_follows_a_loss_waits_for_its_message_which_may_close_the_
     with group.fake(1):
         (link,) = results(futures)
     assert lost.wait(LONG_SECS)
-    link.fail("collective operation failed")
+    link.fail("collective operation failed", 1)
     order.append("failed")
     assert order == ["told", "failed"]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_closing_is_no_loss_in_whatever_order_and_frees_the_port(members, order):
-    group = members(3)
+    group = members(3, lost_secs=3600.0)
     links = results(group.join())
-    for index in order:  # it does not wait until the others leave, who do so after it
+    for index in order:  # if it waited until the others leave, who do so after it, it would be for an hour
         links[index].close()
         links[index].close()
         time.sleep(0.05)

@@ -1,7 +1,7 @@
 """Several processes that train one model, joined by TF_CONFIG: what one learns, two learn; none waits for the dead.
 
-STEADY_BERT_KILLS counts exact_resume_test.py's kills of a run of one process. A job of two takes three times as long to
-start again, so it is killed a third as often here, and at least twice.
+STEADY_BERT_KILLS counts exact_resume_test.py's kills of a run of one process. A job of two takes longer to start again,
+so it is killed two times for five of those, and at least twice.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 
+import exact_resume_test
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -29,7 +30,7 @@ from training.cluster import Cluster
 
 slow = pytest.mark.slow
 
-KILLS = max(2, -(-int(os.environ.get("STEADY_BERT_KILLS", "20")) // 3))
+KILLS = max(2, 2 * exact_resume_test.KILLS // 5)
 SURVIVOR_SECS = 30.0  # within which a job stops that has lost a worker
 LONG_SECS = 300.0  # for all else, on a machine that is busy
 
@@ -288,7 +289,8 @@ def test_a_worker_with_another_command_is_refused_by_name(tiny, tmp_path, what):
 def test_a_late_worker_is_refused(tiny, tmp_path):
     """A signal ends the job: it has to last until the process has come, however long that takes."""
     folder = str(tmp_path / "run")
-    line = of_workers(tiny.flags(output_dir=folder, do_train="true", num_train_steps=10**5, log_every_steps=1))
+    flags = dict(do_train="true", num_train_steps=10**5, log_every_steps=1, precision="bfloat16")
+    line = of_workers(tiny.flags(output_dir=folder, **flags))
     with job(tmp_path, line) as workers:
         chief = workers[0]
         chief.await_updates(1)
@@ -300,6 +302,30 @@ def test_a_late_worker_is_refused(tiny, tmp_path):
         for worker in workers[:2]:
             worker.ended(143)
     assert list(column(folder, "train", "step")) == list(range(1, max(checkpoint.steps_in(folder)) + 1))
+
+
+@slow
+def test_the_launcher_runs_all_passes_signals_on_and_exits_as_they_do(tiny, tmp_path):
+    folder = str(tmp_path / "run")
+    line = [os.path.join(ROOT, "scripts", "launch_local_cluster.sh"), "2"]
+    line += command(tiny.flags(output_dir=folder, **dict(LEARNED, num_train_steps=10**5, lr_schedule="constant")))[1:]
+    environment = dict(os.environ, PYTHON=sys.executable, LOGS=str(tmp_path / "logs"))
+    pipes = dict(env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    with subprocess.Popen(line, **pipes) as launcher:
+        for text in launcher.stdout:
+            if text.startswith("step 5/"):
+                break
+        launcher.send_signal(signal.SIGTERM)
+        printed = launcher.stdout.read()
+    assert launcher.returncode == 143 and "Stopped by signal 15 at step " in printed, printed
+    steps = max(checkpoint.steps_in(folder)) + 1
+    done = subprocess.run(line + ["--num_train_steps={}".format(steps)], **pipes)
+    assert done.returncode == 0 and "Resume: continue (from step {} ".format(steps - 1) in done.stdout, done.stdout
+    # A mistake that both find, one of them first.
+    wrong = subprocess.run(line + ["--output_dir=" + folder + "-2", "--train_batch_size=15"], **pipes)
+    assert wrong.returncode == 2 and "15 does not divide by 2 replicas" in wrong.stdout, wrong.stdout
+    other = (tmp_path / "logs" / "worker-1.log").read_text()
+    assert "15 does not divide by 2 replicas" in other and "Traceback" not in wrong.stdout + other
 
 
 @slow

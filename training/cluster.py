@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Set, Tuple, Union
 
 from errors import UserError
 
@@ -80,25 +80,35 @@ def mistake(found: str, *values: Any) -> UserError:
 
 
 def checked_jobs(jobs: Any) -> Dict[str, List[str]]:
-    """The "cluster" of a TF_CONFIG, without empty jobs. Raises UserError where it names no usable cluster."""
+    """The "cluster" of a TF_CONFIG. Raises UserError where it names no usable cluster."""
     if not isinstance(jobs, dict) or not any(jobs.values()):
         raise mistake('it has no "cluster" of jobs and their addresses')
     seen: Set[str] = set()
     for job, addresses in jobs.items():
         if job not in ("chief", "worker"):
             raise mistake('it has a job "{}", but the only jobs are "worker" and "chief"', job)
-        if not isinstance(addresses, list):
+        if not isinstance(addresses, list) or not addresses:  # an empty chief would be one for TensorFlow
             raise mistake('job "{}" has {}, not a list of addresses', job, json.dumps(addresses))
         if job == "chief" and len(addresses) > 1:
             raise mistake("it has {} chiefs, but a job has one", len(addresses))
         for address in addresses:
-            match = re.fullmatch(r"[^\s:/]+:([0-9]{1,5})", address) if isinstance(address, str) else None
-            if match is None or not 1 <= int(match.group(1)) <= 65535:
+            if not isinstance(address, str) or not _is_address(address):
                 raise mistake('job "{}" has the address {}, which is not host:port', job, json.dumps(address))
             if address in seen:
                 raise mistake("the address {} is there twice, but every process needs its own", address)
             seen.add(address)
-    return {job: addresses for job, addresses in jobs.items() if addresses}
+    return jobs
+
+
+def _is_address(text: str) -> bool:
+    match = re.fullmatch(r"([^\s:/]+):([0-9]{1,5})", text)
+    if match is None or not 1 <= int(match.group(2)) <= 65535:
+        return False
+    try:
+        match.group(1).encode("idna")  # what looking it up begins with
+    except UnicodeError:
+        return False
+    return True
 
 
 def from_environment(environment: Mapping[str, str]) -> Cluster:
@@ -124,13 +134,13 @@ def from_environment(environment: Mapping[str, str]) -> Cluster:
     return cluster
 
 
-def stop_now(message: str) -> None:
-    """Ends this process with status 1. Its main thread may hang in TensorFlow, where no exception reaches it."""
+def stop_now(message: str, status: int) -> NoReturn:
+    """Ends this process. Its main thread may hang in TensorFlow, where no exception reaches it."""
     try:
         print("error: " + message, file=sys.stderr, flush=True)
         sys.stdout.flush()
     finally:  # a closed pipe must not keep the process alive
-        os._exit(1)
+        os._exit(status)
 
 
 def differences(theirs: Dict[str, str], ours: Dict[str, str]) -> str:
@@ -162,6 +172,7 @@ class Connection:
         self.ended = threading.Event()
         self._file = raw.makefile("rb")
         self._sending = threading.Lock()
+        self._said_last = False
 
     def receive(self, limit_bytes: int = -1) -> Optional[Dict[str, Any]]:
         """The next message. None at the end; `trouble` then says why. Every byte counts as a sign of life."""
@@ -178,6 +189,9 @@ class Connection:
         """After the `last` the other end hangs up: closing here at once could discard what is still on its way."""
         data = memoryview(json.dumps(message).encode("utf-8") + b"\n")
         with self._sending:
+            if self._said_last:  # a beat now would be an error, and shut what the other end has still to read
+                return
+            self._said_last = last
             try:
                 for start in range(0, len(data), BLOCK_BYTES):  # the timeout is for a block, not for all
                     self.socket.sendall(data[start : start + BLOCK_BYTES])
@@ -204,19 +218,20 @@ class Link:
     """This process's connection to the chief, or the chief's to all the others.
 
     The constructor returns when all members have joined. `description` is what has to be the same on all, such as
-    {"code": ..., "data": ...}. It raises UserError where a member is missing after `join_secs`, was refused, or ended
-    before the start. `on_lost` gets one message, from a thread, when a member is lost; after it has returned
-    (stop_now does not) share() raises RuntimeError.
+    {"code": ..., "data": ...}. It raises UserError where a member is missing after `join_secs` or was refused, and
+    RuntimeError where one is lost before the start. Where one is lost after it, `on_lost` gets a message and the exit
+    status that all members have in common, once, from a thread: 1, or 2 for a mistake of the user's. When it has
+    returned (stop_now does not) share() raises RuntimeError.
 
     Messages: a worker's hello; {"start": when}; {"beat": 1}; {"round": 1, "member": name, "value": ...}, which the
-    chief passes on; {"over": why the job ends}; {"bye": 1}.
+    chief passes on; {"over": why the job ends, "status": exit status}; {"bye": 1}.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         description: Dict[str, str],
-        on_lost: Callable[[str], None] = stop_now,
+        on_lost: Callable[[str, int], None] = stop_now,
         join_secs: float = JOIN_SECS,
         beat_secs: float = BEAT_SECS,
         lost_secs: float = LOST_SECS,
@@ -234,6 +249,7 @@ class Link:
         self._joined = {cluster.name: cluster.link_address[0]}  # at the chief: member -> host
         self._started = ""  # when, in words
         self._over = ""  # why the job does not start, or ends
+        self._status = 2  # the exit status that goes with it
         self._losing: Optional[threading.Thread] = None  # the thread that calls on_lost
         self._told = False  # on_lost has returned
         self._leaving = False
@@ -243,9 +259,9 @@ class Link:
         try:
             (self._gather if self.is_chief else self._join)()
             if not self._started:
-                raise UserError(self._over)
+                raise (UserError if self._status == 2 else RuntimeError)(self._over)
         except BaseException as error:
-            self.fail(repr(error))
+            self.fail(repr(error), 1)
             raise
 
     def _accept(self) -> None:
@@ -276,7 +292,7 @@ class Link:
             self._read(connection)
             return
         print("{} It came from {}.".format(refusal, host), flush=True)
-        connection.send({"over": refusal}, last=True)
+        connection.send({"over": refusal, "status": 2}, last=True)
         while connection.receive() is not None:  # until it hangs up; what it says is of no interest
             pass
         connection.close()
@@ -356,9 +372,9 @@ class Link:
             connection.send({"beat": 1})
 
     def _read(self, connection: Connection) -> None:
-        over = ""
+        over, status = "", 1
         for message in iter(connection.receive, None):
-            over = message.get("over", "")
+            over, status = message.get("over", ""), message.get("status", 1)
             if over:
                 break
             if "round" in message:  # passed on before it is taken: when the chief has all values, all others will
@@ -373,20 +389,20 @@ class Link:
                 self._changed.notify_all()
         connection.close()
         if over or not connection.left:
-            self._lose(over or "{} ({}) {} {}".format(*connection.member, connection.trouble, AGAIN))
+            self._lose(over or "{} ({}) {} {}".format(*connection.member, connection.trouble, AGAIN), status)
 
-    def _lose(self, text: str) -> None:
+    def _lose(self, text: str, status: int) -> None:
         """Ends the job, once: the chief tells the others, then on_lost is called. Before the start Link() raises."""
         with self._changed:
             if self._over or self._leaving:
                 return
-            self._over = text
+            self._over, self._status = text, status
             self._changed.notify_all()
             if not self._started:
                 return
             self._losing = threading.current_thread()
-        self._tell({"over": text})
-        self._on_lost(text)
+        self._tell({"over": text, "status": status})
+        self._on_lost(text, status)
         with self._changed:
             self._told = True
             self._changed.notify_all()
@@ -432,10 +448,11 @@ class Link:
             if different:
                 raise RefusedError(REFUSAL.format(name, address, different))
 
-    def fail(self, message: str) -> None:
-        """Tells the others that this member stops because of an error of its own."""
+    def fail(self, message: str, status: int) -> None:
+        """Tells the others that this member stops, with an exit status, because of an error of its own."""
         stopped = "{} ({}) stopped: {}".format(*self.cluster.members[self.index], message)
-        self._leave({"over": self._over or stopped})
+        over = (self._over, self._status) if self._over else (stopped, status)
+        self._leave(dict(zip(("over", "status"), over)))
 
     def close(self) -> None:
         """Says good-bye: the end of this process is no loss. Idempotent."""

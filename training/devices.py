@@ -104,10 +104,10 @@ def session_config(config: EngineConfig, strategy: Optional[tf.distribute.Strate
 
 
 def prepare_xla() -> None:
-    """Before TensorFlow first needs a device. Raises UserError where it compiles nothing."""
+    """Before TensorFlow is first asked for its devices. Raises UserError where it compiles nothing."""
     if not optimizers.has_xla():
         raise UserError("--xla: TensorFlow {} compiles nothing. Use 2.15 or later.".format(tf.__version__))
-    # Without it a session's global_jit_level is for GPUs alone. TensorFlow reads it once, when it first needs it.
+    # Without it a session's global_jit_level is for GPUs alone. TensorFlow reads it once, when it looks for them.
     on_cpu, given = "--tf_xla_cpu_global_jit", os.environ.get("TF_XLA_FLAGS", "")
     if on_cpu not in given:
         os.environ["TF_XLA_FLAGS"] = given + " " + on_cpu
@@ -117,6 +117,12 @@ def on_replicas(strategy: tf.distribute.Strategy, function: Any) -> Any:
     """function() in every replica; what it gives, for all of them."""
     run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2  # renamed in TF 2.2
     return run(function)
+
+
+def local_device(strategy: tf.distribute.Strategy) -> str:
+    """The first of this process, as "/CPU:0": with its job it is known to the job's sessions alone."""
+    device = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0])
+    return "/{}:{}".format(device.device_type, device.device_index)
 
 
 def replica_id(strategy: tf.distribute.Strategy, worker: int) -> Any:

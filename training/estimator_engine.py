@@ -115,10 +115,12 @@ def _make_estimator(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) 
     tpu, kind = config.tpu, tf.estimator.tpu
     resolver = None
     if tpu.use_tpu and tpu.tpu_name:
-        with _of_the_tpu(config):
+        try:
             resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
                 tpu.tpu_name, zone=tpu.tpu_zone, project=tpu.gcp_project
             )
+        except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
+            raise _no_tpu(config, error) from error
     tpu_config = kind.TPUConfig(
         iterations_per_loop=tpu.iterations_per_loop,
         num_shards=tpu.num_tpu_cores if tpu.use_tpu else None,
@@ -133,19 +135,34 @@ def _make_estimator(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) 
     )
 
 
+# What TensorFlow says where it finds no TPU, and where it finds one of another size.
+_NO_TPU = ("Failed to connect to the Tensorflow master", "Cannot find any TPU cores", "Fail to initialize TPU system")
+_OTHER_SIZE = "num_shards is not set correctly"
+
+
 @contextlib.contextmanager
-def _of_the_tpu(config: EngineConfig) -> Iterator[None]:
-    """Inside, what a TPU is not there for is a UserError."""
+def _reaching_the_tpu(config: EngineConfig) -> Iterator[None]:
+    """Inside, a TPU that does not answer, or is of another size, is a UserError."""
     try:
         yield
+    except UserError:
+        raise
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        if not config.tpu.use_tpu or isinstance(error, (UserError, tf.train.NanLossDuringTrainingError)):
-            raise
-        raise UserError(
-            "--use_tpu: no TPU answers at {} ({}). Check --tpu_name, --tpu_zone and --gcp_project, or --master.".format(
-                config.tpu.tpu_name or config.tpu.master, str(error).split("\n", 1)[0]
-            )
-        ) from error
+        found = str(error).split("\n", 1)[0]
+        if config.tpu.use_tpu and _OTHER_SIZE in found:
+            raise UserError("--num_tpu_cores={}: {}".format(config.tpu.num_tpu_cores, found)) from error
+        unreachable = isinstance(error, (tf.errors.UnavailableError, tf.errors.DeadlineExceededError))
+        if config.tpu.use_tpu and (unreachable or any(text in found for text in _NO_TPU)):
+            raise _no_tpu(config, error) from error
+        raise
+
+
+def _no_tpu(config: EngineConfig, error: Exception) -> UserError:
+    return UserError(
+        "--use_tpu: no TPU answers at {} ({}). Check --tpu_name, --tpu_zone and --gcp_project, or --master.".format(
+            config.tpu.tpu_name or config.tpu.master, str(error).split("\n", 1)[0]
+        )
+    )
 
 
 def _predict_batch_size(config: EngineConfig) -> int:
@@ -244,6 +261,10 @@ def _training_input(engine: EstimatorEngine, records: RecordFile, position: int)
         return tf.data.Dataset.from_generator(batches, {"records": tf.string}, shapes).prefetch(2 * replicas)
 
     def in_sequence(params: Any) -> tf.data.Dataset:
+        hosts = params["context"].num_hosts if "context" in params else 1
+        if hosts > 1:  # each would feed the same examples, and TPUEstimator predicts on one alone
+            text = "--num_tpu_cores={}: they are on {} hosts. Use a TPU of one host, as one of 8 cores is."
+            raise UserError(text.format(config.tpu.num_tpu_cores, hosts))
         path = _staged(config, records.path)
         batches = input_pipeline.sequential_batches(
             path, len(records), params["batch_size"], plan.seed, plan.shuffle, position
@@ -323,12 +344,24 @@ def _staged_checkpoint(config: EngineConfig, prefix: str) -> str:
     return staged
 
 
+@contextlib.contextmanager
+def _briefly_staged(config: EngineConfig, prefix: str) -> Iterator[str]:
+    """As _staged_checkpoint, gone from the bucket at the end."""
+    staged = _staged_checkpoint(config, prefix)
+    try:
+        yield staged
+    finally:
+        if config.bucket is not None:
+            tf.io.gfile.rmtree(os.path.dirname(staged))
+
+
 class _CopyingBack(tf.train.CheckpointSaverListener):
     """Brings every checkpoint that is written in the bucket into the run's own folder."""
 
-    def __init__(self, bucket_folder: str, folder: str) -> None:
+    def __init__(self, bucket_folder: str, folder: str, keep: int) -> None:
         self._bucket_folder = bucket_folder
         self._folder = folder
+        self._keep = keep
 
     def after_save(self, session: Any, global_step_value: int) -> None:
         source = checkpoint.prefix_of(self._bucket_folder, global_step_value)
@@ -338,6 +371,7 @@ class _CopyingBack(tf.train.CheckpointSaverListener):
                 tf.io.gfile.copy(source + ending, temporary + ending, overwrite=True)
 
         checkpoint.bring_in(self._folder, global_step_value, copy)
+        checkpoint.keep_newest(self._folder, self._keep, global_step_value)
 
 
 # --- train ------------------------------------------------------------------------------------------------------------
@@ -435,9 +469,10 @@ def _train_until(
     following = _Following(told, step, report, stop, check)
     staged = _staged_checkpoint(engine.config, checkpoint.prefix_of(folder, step))
     bucket_folder = os.path.dirname(staged)
-    listeners = [_CopyingBack(bucket_folder, folder)] if engine.config.bucket else []
+    keep = engine.config.keep_checkpoint_max
+    listeners = [_CopyingBack(bucket_folder, folder, keep)] if engine.config.bucket else []
     try:
-        with _of_the_tpu(engine.config):
+        with _reaching_the_tpu(engine.config):
             _make_estimator(engine, bucket_folder, told).train(
                 _training_input(engine, records, state.examples_consumed),
                 hooks=[following],
@@ -450,7 +485,7 @@ def _train_until(
             raise
         check({"loss": float("nan"), "grad_norm": 0.0}, following.step)
     reached = checkpoint.step_of(tf.train.latest_checkpoint(folder))
-    checkpoint.keep_newest(folder, engine.config.keep_checkpoint_max, reached)
+    checkpoint.keep_newest(folder, keep, reached)
     return reached
 
 
@@ -526,15 +561,14 @@ def _predict(engine: EstimatorEngine, records: RecordFile, batch_size: int) -> A
     if config.tpu.use_tpu:
         batch_size = _predict_batch_size(config)
     answers = Answers(engine.task, records)
-    served = _staged_checkpoint(config, engine.served)
-    estimator = _make_estimator(engine, os.path.dirname(served), {})
     start = 0
-    for found in estimator.predict(
-        _prediction_input(engine, records, batch_size), checkpoint_path=served, yield_single_examples=False
-    ):
-        numbers = np.arange(start, min(start + len(found["loss"]), len(records)))
-        start += len(numbers)
-        kept = {name: values[: len(numbers)] for name, values in found.items()}
-        predictions = {name[len(_PREDICTION) :]: v for name, v in kept.items() if name.startswith(_PREDICTION)}
-        answers.add(numbers, kept["loss"], kept["weight"], predictions)
+    with _reaching_the_tpu(config), _briefly_staged(config, engine.served) as served:
+        for found in _make_estimator(engine, os.path.dirname(served), {}).predict(
+            _prediction_input(engine, records, batch_size), checkpoint_path=served, yield_single_examples=False
+        ):
+            numbers = np.arange(start, min(start + len(found["loss"]), len(records)))
+            start += len(numbers)
+            kept = {name: values[: len(numbers)] for name, values in found.items()}
+            predictions = {name[len(_PREDICTION) :]: v for name, v in kept.items() if name.startswith(_PREDICTION)}
+            answers.add(numbers, kept["loss"], kept["weight"], predictions)
     return answers

@@ -109,6 +109,8 @@ def start(config: RunConfig, make_job: Callable[[Optional[str]], Job]) -> None:
     """Does what the command says. make_job(model_dir) reads labels from a trained model's folder where one is given."""
     if config.engine.engine == "estimator":
         estimator_engine.require_estimator(config.engine)
+    if config.engine.xla:
+        devices.prepare_xla()
     if config.check_data:
         check_data(config, choose_best_metric(make_job(config.weights.model_dir), config.best_metric))
     elif config.dry_run:
@@ -526,7 +528,10 @@ def linked(config: RunConfig) -> Iterator[cluster.Member]:
         return
     workers = cluster.from_environment(os.environ)
     say("Waiting for the {} workers of TF_CONFIG".format(len(workers.members)))
-    link = cluster.Link(workers, {"TensorFlow": tf.__version__, "code": code_fingerprint()})
+    try:
+        link = cluster.Link(workers, {"TensorFlow": tf.__version__, "code": code_fingerprint()})
+    except RuntimeError as error:  # a worker is lost that had joined
+        cluster.stop_now(str(error), 1)
     say("All workers have joined")
     try:
         yield link
@@ -538,13 +543,13 @@ def linked(config: RunConfig) -> Iterator[cluster.Member]:
     except tf.errors.OpError as error:
         # TensorFlow may notice before the link that a worker is gone; the link says it better, and ends the process.
         time.sleep(cluster.LOST_SECS + 2 * cluster.BEAT_SECS)
-        link.fail("{}: {}".format(type(error).__name__, error.message))
+        link.fail("{}: {}".format(type(error).__name__, error.message), 1)
         raise
     except UserError as error:
-        link.fail(str(error))
+        link.fail(str(error), 2)
         raise
     except BaseException as error:
-        link.fail("{}: {}".format(type(error).__name__, error))
+        link.fail("{}: {}".format(type(error).__name__, error), 1)
         raise
     finally:
         link.close()
@@ -582,7 +587,7 @@ def description(
     parts["run in --output_dir"] = "{} from {}".format(
         decision.action, files.sha256_of_file(prefix + ".index")[:16] if prefix else "nothing"
     )
-    parts["number of GPUs"] = str(len(devices.gpus()))  # of several workers alone: it fixes TensorFlow's XLA flags
+    parts["number of GPUs"] = str(len(devices.gpus()))
     return parts
 
 

@@ -66,16 +66,13 @@ def build(
     """Builds the graph and opens its session, all variables at their initial values.
 
     With a plan and an optimizer the graph trains too. link: to the other workers, all of which build at the same time.
-    Raises UserError for devices, or an XLA, that are not there.
+    Raises UserError for devices that are not there.
     """
-    if config.xla:
-        devices.prepare_xla()
     graph = tf.Graph()
     with graph.as_default():
         strategy = devices.make_strategy(config)
         if config.precision == "bfloat16":
-            device = strategy.extended.worker_devices[0]
-            say(matrix_rate.describe_bfloat16(device, devices.session_config(config)))
+            say(matrix_rate.describe_bfloat16(devices.local_device(strategy), devices.session_config(config)))
         with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
             return _build_in(strategy, task, config, seed, plan, optimizer, link or Alone())
 
@@ -174,6 +171,7 @@ def _open_session(strategy: tf.distribute.Strategy, config: EngineConfig, link: 
                 *cluster.members[link.index], error.message
             )
         ) from None
+    link.share("served")  # none asks another for its part of a sum before that one can be reached
     return tf.Session(server.target, config=options)
 
 
