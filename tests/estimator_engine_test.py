@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 import session_engine_test
@@ -16,6 +17,7 @@ from conftest import ROOT, command, mistake, run_main
 from run_classifier_test import metrics_lines
 
 import tokenization
+from errors import UserError
 from training import checkpoint, estimator_engine, feature_cache
 from training.devices import EngineConfig, TpuConfig
 from training.plan import PlanConfig, make_plan
@@ -147,13 +149,25 @@ def test_records_and_checkpoints_go_through_the_bucket_and_back(tiny, tmp_path):
     commands = [flags(tiny, tmp_path / "through", **settings) + ON_ESTIMATOR, flags(tiny, tmp_path / "session")]
     assert in_own_process(run_each, commands) == [0, 0]
     assert_same_updates(tmp_path / "through", tmp_path / "session")
-    assert checkpoint.steps_in(str(tmp_path / "through")) == [20, 18]
+    assert checkpoint.steps_in(str(tmp_path / "through")) == [20, 16]
     (folder,) = bucket.glob("checkpoints-*")  # the run's; what was predicted with is gone
-    names = ["model.ckpt-20" + ending for ending in checkpoint.ENDINGS]
+    names = ["model.ckpt-16" + ending for ending in checkpoint.ENDINGS]  # of 20 the evaluation is noted in
     for name in names:
         assert (tmp_path / "through" / name).read_bytes() == (folder / name).read_bytes()
     assert sorted(path.name.split("-")[0] for path in bucket.glob("*.tfrecord")) == ["dev", "test"]
     assert checkpoint.steps_in(str(bucket)) == []
+
+
+def test_no_more_checkpoints_are_brought_back_than_are_kept(tmp_path):
+    bucket, folder = tmp_path / "bucket", tmp_path / "run"
+    bucket.mkdir()
+    folder.mkdir()
+    listener = estimator_engine._CopyingBack(str(bucket), str(folder), keep=2)
+    for step in (5, 10, 15):
+        for ending in checkpoint.ENDINGS:
+            (bucket / "model.ckpt-{}{}".format(step, ending)).write_text(str(step))
+        listener.after_save(None, step)
+    assert checkpoint.steps_in(str(folder)) == [15, 10]
 
 
 def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
@@ -168,6 +182,10 @@ def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
     config = EngineConfig("estimator", padding="fixed", max_seq_length=16, bucket="file://" + str(tmp_path / "bucket"))
     config = dataclasses.replace(config, tpu=TpuConfig(use_tpu=True, num_tpu_cores=4))
     engine = estimator_engine.EstimatorEngine(task, config, plan.seed, plan, None)
+
+    with pytest.raises(UserError, match="--num_tpu_cores=4: they are on 2 hosts"):
+        pod = types.SimpleNamespace(num_hosts=2)
+        estimator_engine._training_input(engine, records, 0)(dict(batch_size=10, context=pod))
 
     def batches(position, count):
         with tf.Graph().as_default() as graph, tf.Session() as session:
