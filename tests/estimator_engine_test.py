@@ -162,7 +162,7 @@ def test_no_more_checkpoints_are_brought_back_than_are_kept(tmp_path):
     bucket, folder = tmp_path / "bucket", tmp_path / "run"
     bucket.mkdir()
     folder.mkdir()
-    listener = estimator_engine._CopyingBack(str(bucket), str(folder), keep=2)
+    listener = estimator_engine._CopyingBack(str(bucket), str(folder), keep=1)  # and one before, lest this one is bad
     for step in (5, 10, 15):
         for ending in checkpoint.ENDINGS:
             (bucket / "model.ckpt-{}{}".format(step, ending)).write_text(str(step))
@@ -183,9 +183,13 @@ def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
     config = dataclasses.replace(config, tpu=TpuConfig(use_tpu=True, num_tpu_cores=4))
     engine = estimator_engine.EstimatorEngine(task, config, plan.seed, plan, None)
 
-    with pytest.raises(UserError, match="--num_tpu_cores=4: they are on 2 hosts"):
-        pod = types.SimpleNamespace(num_hosts=2)
-        estimator_engine._training_input(engine, records, 0)(dict(batch_size=10, context=pod))
+    pod = dict(batch_size=10, context=types.SimpleNamespace(num_hosts=2))
+    for input_fn in (
+        estimator_engine._training_input(engine, records, 0),
+        estimator_engine._prediction_input(engine, records, 40),
+    ):
+        with pytest.raises(UserError, match="--num_tpu_cores=4: they are on 2 hosts"):
+            input_fn(pod)
 
     def batches(position, count):
         with tf.Graph().as_default() as graph, tf.Session() as session:
@@ -237,13 +241,39 @@ def test_a_signal_saves_and_the_same_command_continues(tiny, tmp_path):
 
 @needs_estimator
 def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(tiny, tmp_path, capsys):
-    arguments = flags(tiny, tmp_path / "run", learning_rate=1e30, num_warmup_steps=0, save_checkpoints_steps=1)
+    changed = dict(learning_rate=1e30, num_warmup_steps=0, save_checkpoints_steps=1, keep_checkpoint_max=1)
+    arguments = flags(tiny, tmp_path / "run", **changed)
     message = mistake(arguments + ON_ESTIMATOR, capsys)
     assert "is not finite" in message and "Nothing was saved after step" in message
     assert len(re.search(r"lines of the training file: ([\d, ]+)\.", message).group(1).split(", ")) == 16
     steps = checkpoint.steps_in(str(tmp_path / "run"))
     assert "from step {} is".format(steps[0]) in message
     assert checkpoint.damage(checkpoint.prefix_of(str(tmp_path / "run"), steps[0])) is None
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (
+            tf.errors.NotFoundError(None, None, "No session factory registered for the given session options"),
+            "no TPU ans",
+        ),
+        (
+            tf.errors.UnavailableError(None, None, "failed to connect to all addresses"),
+            "no TPU answers at grpc://there",
+        ),
+        (RuntimeError("Cannot find any TPU cores in the system (master address )."), "or --master."),
+        (ValueError("TPUConfig.num_shards is not set correctly. There are 8."), "--num_tpu_cores=4: TPUConfig.num_sha"),
+        (tf.errors.ResourceExhaustedError(None, None, "Ran out of memory in memory space hbm"), None),
+        (ValueError("Shapes (2,) and (3,) are incompatible"), None),
+    ],
+)
+def test_what_a_tpu_that_is_not_there_says_is_a_mistake_and_what_a_program_says_is_not(error, said):
+    config = EngineConfig("estimator", tpu=TpuConfig(use_tpu=True, master="grpc://there", num_tpu_cores=4))
+    with pytest.raises(type(error) if said is None else UserError, match=said), estimator_engine._reaching_the_tpu(
+        config
+    ):
+        raise error
 
 
 @needs_estimator

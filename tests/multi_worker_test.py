@@ -234,6 +234,7 @@ def whole(tiny, tmp_path_factory):
 
 
 @slow
+@pytest.mark.timeout(3600)
 def test_a_signal_to_one_worker_stops_all_at_the_same_step(whole, tiny, tmp_path):
     folder = str(tmp_path / "run")
     line = of_workers(tiny.flags(output_dir=folder, **STATEFUL))
@@ -286,6 +287,22 @@ def test_a_worker_with_another_command_is_refused_by_name(tiny, tmp_path, what):
 
 
 @slow
+def test_a_mistake_in_the_files_of_one_worker_ends_all_with_2(tiny, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny.data_dir, str(copy))
+    with open(str(copy / "train.tsv"), "a") as file:
+        file.write("r200\n")
+    line, other = (
+        of_workers(tiny.flags(data_dir=folder, output_dir=str(tmp_path / "run"), **LEARNED))
+        for folder in (tiny.data_dir, str(copy))
+    )
+    with job(tmp_path, line, other) as workers:
+        of_chief, own = [worker.ended(2) for worker in workers]
+    assert "run_classifier: error: " in own and "train.tsv:202: " in own and "Traceback" not in own, own
+    assert "error: {} stopped: ".format(workers[1].name) in of_chief and "train.tsv:202: " in of_chief, of_chief
+
+
+@slow
 def test_a_late_worker_is_refused(tiny, tmp_path):
     """A signal ends the job: it has to last until the process has come, however long that takes."""
     folder = str(tmp_path / "run")
@@ -311,21 +328,22 @@ def test_the_launcher_runs_all_passes_signals_on_and_exits_as_they_do(tiny, tmp_
     line += command(tiny.flags(output_dir=folder, **dict(LEARNED, num_train_steps=10**5, lr_schedule="constant")))[1:]
     environment = dict(os.environ, PYTHON=sys.executable, LOGS=str(tmp_path / "logs"))
     pipes = dict(env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
-    with subprocess.Popen(line, **pipes) as launcher:
-        for text in launcher.stdout:
+    pipes.update(start_new_session=True)  # to end all of it
+    printed, launchers = [], [subprocess.Popen(line, **pipes)]
+    try:
+        for text in launchers[0].stdout:
+            printed.append(text)
             if text.startswith("step 5/"):
-                break
-        launcher.send_signal(signal.SIGTERM)
-        printed = launcher.stdout.read()
-    assert launcher.returncode == 143 and "Stopped by signal 15 at step " in printed, printed
-    steps = max(checkpoint.steps_in(folder)) + 1
-    done = subprocess.run(line + ["--num_train_steps={}".format(steps)], **pipes)
-    assert done.returncode == 0 and "Resume: continue (from step {} ".format(steps - 1) in done.stdout, done.stdout
-    # A mistake that both find, one of them first.
-    wrong = subprocess.run(line + ["--output_dir=" + folder + "-2", "--train_batch_size=15"], **pipes)
-    assert wrong.returncode == 2 and "15 does not divide by 2 replicas" in wrong.stdout, wrong.stdout
-    other = (tmp_path / "logs" / "worker-1.log").read_text()
-    assert "15 does not divide by 2 replicas" in other and "Traceback" not in wrong.stdout + other
+                launchers[0].send_signal(signal.SIGTERM)
+        assert launchers[0].wait() == 143 and "Stopped by signal 15 at step " in "".join(printed), printed
+        steps = max(checkpoint.steps_in(folder)) + 1
+        launchers.append(subprocess.Popen(line + ["--num_train_steps={}".format(steps)], **pipes))
+        again = launchers[1].communicate()[0]
+        assert launchers[1].returncode == 0 and "Resume: continue (from step {} ".format(steps - 1) in again, again
+    finally:
+        for launcher in launchers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(launcher.pid, signal.SIGKILL)
 
 
 @slow

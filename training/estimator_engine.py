@@ -102,7 +102,7 @@ def _make_estimator(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) 
         session_config=devices.session_config(config),
         save_checkpoints_steps=plan.save_checkpoints_steps if plan else None,
         save_checkpoints_secs=None,
-        keep_checkpoint_max=config.keep_checkpoint_max or None,
+        keep_checkpoint_max=_kept_at_least(config.keep_checkpoint_max) or None,
         save_summary_steps=None,
         log_step_count_steps=None,
     )
@@ -135,8 +135,18 @@ def _make_estimator(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) 
     )
 
 
+def _kept_at_least(keep: int) -> int:
+    """While it trains: the newest may be of a bad update, since Estimator saves before that is seen. 0: all."""
+    return max(keep, 2) if keep else 0
+
+
 # What TensorFlow says where it finds no TPU, and where it finds one of another size.
-_NO_TPU = ("Failed to connect to the Tensorflow master", "Cannot find any TPU cores", "Fail to initialize TPU system")
+_NO_TPU = (
+    "No session factory registered",
+    "Failed to connect to the Tensorflow master",
+    "Cannot find any TPU cores",
+    "Fail to initialize TPU system",
+)
 _OTHER_SIZE = "num_shards is not set correctly"
 
 
@@ -261,10 +271,7 @@ def _training_input(engine: EstimatorEngine, records: RecordFile, position: int)
         return tf.data.Dataset.from_generator(batches, {"records": tf.string}, shapes).prefetch(2 * replicas)
 
     def in_sequence(params: Any) -> tf.data.Dataset:
-        hosts = params["context"].num_hosts if "context" in params else 1
-        if hosts > 1:  # each would feed the same examples, and TPUEstimator predicts on one alone
-            text = "--num_tpu_cores={}: they are on {} hosts. Use a TPU of one host, as one of 8 cores is."
-            raise UserError(text.format(config.tpu.num_tpu_cores, hosts))
+        _require_one_host(config, params)
         path = _staged(config, records.path)
         batches = input_pipeline.sequential_batches(
             path, len(records), params["batch_size"], plan.seed, plan.shuffle, position
@@ -297,9 +304,25 @@ def _prediction_input(engine: EstimatorEngine, records: RecordFile, batch_size: 
             return data.map(lambda serialized: _static(towers.parse(serialized, engine.task, engine.config), size))
         return data.map(lambda serialized: {"records": serialized})
 
-    if engine.config.distribution == "mirrored":
-        return lambda: batches(batch_size)
-    return lambda params: batches(params["batch_size"] if engine.config.tpu.use_tpu else batch_size)
+    def on_tpu(params: Any) -> tf.data.Dataset:
+        _require_one_host(engine.config, params)
+        return batches(params["batch_size"])
+
+    if engine.config.tpu.use_tpu:
+        return on_tpu
+    return (
+        (lambda: batches(batch_size))
+        if engine.config.distribution == "mirrored"
+        else lambda params: batches(batch_size)
+    )
+
+
+def _require_one_host(config: EngineConfig, params: Any) -> None:
+    """Of a TPU. Each host of several would feed the same examples, and TPUEstimator predicts on one alone."""
+    hosts = params["context"].num_hosts if "context" in params else 1
+    if hosts > 1:
+        text = "--num_tpu_cores={}: they are on {} hosts. Use a TPU of one host, as one of 8 cores is."
+        raise UserError(text.format(config.tpu.num_tpu_cores, hosts))
 
 
 def _static(batch: towers.Batch, size: int) -> towers.Batch:
@@ -346,13 +369,14 @@ def _staged_checkpoint(config: EngineConfig, prefix: str) -> str:
 
 @contextlib.contextmanager
 def _briefly_staged(config: EngineConfig, prefix: str) -> Iterator[str]:
-    """As _staged_checkpoint, gone from the bucket at the end."""
+    """As _staged_checkpoint, gone from the bucket at the end, unless a signal ends the process first."""
     staged = _staged_checkpoint(config, prefix)
     try:
         yield staged
     finally:
         if config.bucket is not None:
-            tf.io.gfile.rmtree(os.path.dirname(staged))
+            with contextlib.suppress(tf.errors.OpError):  # what is done is done
+                tf.io.gfile.rmtree(os.path.dirname(staged))
 
 
 class _CopyingBack(tf.train.CheckpointSaverListener):
@@ -371,7 +395,7 @@ class _CopyingBack(tf.train.CheckpointSaverListener):
                 tf.io.gfile.copy(source + ending, temporary + ending, overwrite=True)
 
         checkpoint.bring_in(self._folder, global_step_value, copy)
-        checkpoint.keep_newest(self._folder, self._keep, global_step_value)
+        checkpoint.keep_newest(self._folder, _kept_at_least(self._keep), global_step_value)
 
 
 # --- train ------------------------------------------------------------------------------------------------------------
@@ -562,7 +586,7 @@ def _predict(engine: EstimatorEngine, records: RecordFile, batch_size: int) -> A
         batch_size = _predict_batch_size(config)
     answers = Answers(engine.task, records)
     start = 0
-    with _reaching_the_tpu(config), _briefly_staged(config, engine.served) as served:
+    with _briefly_staged(config, engine.served) as served, _reaching_the_tpu(config):
         for found in _make_estimator(engine, os.path.dirname(served), {}).predict(
             _prediction_input(engine, records, batch_size), checkpoint_path=served, yield_single_examples=False
         ):
