@@ -25,7 +25,7 @@ class Bug(NamedTuple):
 BUGS = {
     "slow weights start at 0": Bug(
         "optimizers.py",
-        "copy = tf.where(tf.fill(tf.shape(after), tf.equal(count, 1.0)), before, copy)",
+        "copy = tf.where_v2(tf.equal(count, 1.0), before, copy)",
         "copy = tf.identity(copy)",
         "tests/optimizers_test.py -k lookahead",
     ),

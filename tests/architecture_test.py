@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import runpy
 import subprocess
 
 import pytest
@@ -141,3 +142,11 @@ def test_no_placeholder_is_left():
             with open(os.path.join(ROOT, name), encoding="utf-8") as file:
                 found += ["{}:{}".format(name, n) for n, line in enumerate(file, 1) if re.search("@[A-Z]{2,}@", line)]
     assert found == []
+
+
+def test_every_planted_bug_has_its_place():
+    """scripts/planted_bugs.py plants them, which takes minutes; where the source has moved on it has to follow."""
+    bugs = runpy.run_path(os.path.join(ROOT, "scripts", "planted_bugs.py"))["BUGS"]
+    for name, bug in bugs.items():
+        with open(os.path.join(ROOT, bug.file), encoding="utf-8") as file:
+            assert file.read().count(bug.right) == 1, name
