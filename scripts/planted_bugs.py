@@ -1,6 +1,6 @@
 """Plants known bugs of BERT code bases, one by one, in a copy of this tree, and runs the tests that should catch each.
 
-    python scripts/planted_bugs.py [PART_OF_A_NAME …]        all when none is given; about 5 minutes on 2 cores
+    python scripts/planted_bugs.py [PART_OF_A_NAME …]        all when none is given; about 15 minutes on 2 cores
 
 Prints a line a bug; the exit code is 1 where one was not caught, or where its place in the source is no longer there.
 """

@@ -2,7 +2,7 @@
 # The tests that take minutes each, on TensorFlow 2.21, 2.15 and 1.15.5: a run resumed from every step, and stopped by
 # signals at random moments (at least 50 SIGKILLs); several workers, of which one is killed; the whole train step under
 # XLA. On 2.15 and 1.15.5 every fifth step, 4 SIGKILLs, not every optimizer, and of several workers the kills alone.
-# About an hour on 2 cores; 20 minutes with STEADY_BERT_KILLS=4 STEADY_BERT_RESUME_EVERY=2, as in CI.
+# About an hour on 2 cores; 20 minutes with STEADY_BERT_KILLS=4 STEADY_BERT_RESUME_EVERY=5, as in CI.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
