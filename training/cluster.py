@@ -451,8 +451,8 @@ class Link:
     def fail(self, message: str, status: int) -> None:
         """Tells the others that this member stops, with an exit status, because of an error of its own."""
         stopped = "{} ({}) stopped: {}".format(*self.cluster.members[self.index], message)
-        over = (self._over, self._status) if self._over else (stopped, status)
-        self._leave(dict(zip(("over", "status"), over)))
+        text, status = (self._over, self._status) if self._over else (stopped, status)
+        self._leave({"over": text, "status": status})
 
     def close(self) -> None:
         """Says good-bye: the end of this process is no loss. Idempotent."""

@@ -310,11 +310,9 @@ def _prediction_input(engine: EstimatorEngine, records: RecordFile, batch_size: 
 
     if engine.config.tpu.use_tpu:
         return on_tpu
-    return (
-        (lambda: batches(batch_size))
-        if engine.config.distribution == "mirrored"
-        else lambda params: batches(batch_size)
-    )
+    if engine.config.distribution == "mirrored":
+        return lambda: batches(batch_size)
+    return lambda params: batches(batch_size)
 
 
 def _require_one_host(config: EngineConfig, params: Any) -> None:
