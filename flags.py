@@ -10,13 +10,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, NoReturn, Optional, Se
 
 from absl import flags as absl_flags
 
-from errors import UserError
-from optimizers import RULES
-from schedules import DECAY_BEGINS, SCHEDULES
-from tasks import tagging, tagging_data
-from tasks.classification_data import LABEL_TYPES, PROCESSORS
-from tasks.heads import CELLS
-from training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES
+from steady_bert.base.errors import UserError
+from steady_bert.optimizers import RULES
+from steady_bert.schedules import DECAY_BEGINS, SCHEDULES
+from steady_bert.tasks.classification.data import LABEL_TYPES, PROCESSORS
+from steady_bert.tasks.heads import CELLS
+from steady_bert.tasks.tagging import assembly as tagging
+from steady_bert.tasks.tagging import data as tagging_data
+from steady_bert.training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES
 
 FLAGS = absl_flags.FLAGS
 

@@ -15,9 +15,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import tensorflow.compat.v1 as tf
 
-from errors import UserError
-from randomness import dropout
-from token_layout import TokenLayout, every_position, real_tokens
+if __package__:  # cloned as a package: `from bert import modeling`
+    from .steady_bert.base.errors import UserError
+    from .steady_bert.base.randomness import dropout
+    from .steady_bert.base.token_layout import TokenLayout, every_position, real_tokens
+else:
+    from steady_bert.base.errors import UserError
+    from steady_bert.base.randomness import dropout
+    from steady_bert.base.token_layout import TokenLayout, every_position, real_tokens
 
 _LAYER_NORM_EPSILON = 1e-12  # of the published models
 _MASKED_SCORE = -10000.0  # added to the scores of padded positions, as in the published models

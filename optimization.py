@@ -12,9 +12,12 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import optimizers
-import schedules
-from errors import UserError
+if __package__:  # cloned as a package: `from bert import optimization`
+    from .steady_bert import optimizers, schedules
+    from .steady_bert.base.errors import UserError
+else:
+    from steady_bert import optimizers, schedules
+    from steady_bert.base.errors import UserError
 
 NO_DECAY = ("LayerNorm", "layer_norm", "bias")
 

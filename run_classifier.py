@@ -5,19 +5,21 @@ import os
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import tensorflow_setup
+from steady_bert.base import tensorflow_setup
 
 if __name__ == "__main__":
     tensorflow_setup.exit_on_signals()
     with tensorflow_setup.without_keras():
         import tensorflow.compat.v1  # noqa: F401
 
-import configuration
 import flags
-from configuration import ClassifierConfig, ClassifierDataConfig
-from errors import UserError
-from tasks import classification, model_files, text_files
-from tasks.classification_data import (
+from steady_bert.base import files
+from steady_bert.base.errors import UserError
+from steady_bert.command_line import configuration
+from steady_bert.command_line.configuration import ClassifierConfig, ClassifierDataConfig
+from steady_bert.tasks import model_files
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import (
     PROCESSORS,
     ColaProcessor,
     DataProcessor,
@@ -30,21 +32,22 @@ from tasks.classification_data import (
     XnliProcessor,
     is_number,
 )
-from tasks.classification_features import (
+from steady_bert.tasks.classification.features import (
     convert_examples_to_features,
     convert_single_example,
     file_based_convert_examples_to_features,
 )
-from tasks.task import BadLines, Predictions, Task
-from tasks.upstream_classifier import (
+from steady_bert.tasks.classification.upstream import (
     create_model,
     file_based_input_fn_builder,
     input_fn_builder,
     model_fn_builder,
 )
-from training import feature_cache, files, reports, run
-from training.reports import say
-from training.run import Job
+from steady_bert.tasks.reading import text_files
+from steady_bert.tasks.task import BadLines, Predictions, Task
+from steady_bert.training import feature_cache, reports, run
+from steady_bert.training.reports import say
+from steady_bert.training.run import Job
 
 # What scripts written for google-research/bert import from here.
 __all__ = [

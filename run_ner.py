@@ -6,25 +6,31 @@ import os
 import sys
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import tensorflow_setup
+from steady_bert.base import tensorflow_setup
 
 if __name__ == "__main__":
     tensorflow_setup.exit_on_signals()
     with tensorflow_setup.without_keras():
         import tensorflow.compat.v1  # noqa: F401
 
-import configuration
 import flags
-from configuration import TaggingConfig, TaggingDataConfig
-from errors import UserError
-from tasks import entity_scores, model_files, tag_schemes, tagging, tagging_data, text_files
-from tasks.heads import TaggingHead
-from tasks.tagging import TaggingInputs
-from tasks.tagging_data import Layout
-from tasks.task import BadLines, Predictions
-from training import files, reports, run
-from training.reports import say
-from training.run import Job
+from steady_bert.base import files
+from steady_bert.base.errors import UserError
+from steady_bert.command_line import configuration
+from steady_bert.command_line.configuration import TaggingConfig, TaggingDataConfig
+from steady_bert.tasks import model_files
+from steady_bert.tasks.heads import TaggingHead
+from steady_bert.tasks.reading import text_files
+from steady_bert.tasks.tagging import assembly as tagging
+from steady_bert.tasks.tagging import data as tagging_data
+from steady_bert.tasks.tagging import entity_scores
+from steady_bert.tasks.tagging import schemes as tag_schemes
+from steady_bert.tasks.tagging.assembly import TaggingInputs
+from steady_bert.tasks.tagging.data import Layout
+from steady_bert.tasks.task import BadLines, Predictions
+from steady_bert.training import reports, run
+from steady_bert.training.reports import say
+from steady_bert.training.run import Job
 
 FLAGS = flags.FLAGS
 flags.register("run_ner")

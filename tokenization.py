@@ -10,7 +10,10 @@ import re
 import unicodedata
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
-from errors import UserError
+if __package__:  # cloned as a package: `from bert import tokenization`
+    from .steady_bert.base.errors import UserError
+else:
+    from steady_bert.base.errors import UserError
 
 _REQUIRED = ("[UNK]", "[CLS]", "[SEP]")
 _CACHED_WORDS = 1 << 16  # bounds the memory of FullTokenizer's cache

@@ -22,7 +22,6 @@ from typing import Any, Dict, List
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-import tensorflow_setup  # noqa: F401, I001
 
 from speed_batches import BATCH, LENGTH, SEED
 from training_speed import MINILM
@@ -30,13 +29,14 @@ from training_speed import MINILM
 import modeling
 import tokenization
 from optimization import OptimizerConfig
-from tasks import classification
-from tasks.classification_data import PROCESSORS
-from tasks.task import Task
-from training import feature_cache, files, input_pipeline, session_engine
-from training.feature_cache import RecordFile
-from training.plan import PlanConfig, make_plan
-from training.session_engine import Engine, EngineConfig
+from steady_bert.base import files
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import PROCESSORS
+from steady_bert.tasks.task import Task
+from steady_bert.training import feature_cache, input_pipeline, session_engine
+from steady_bert.training.feature_cache import RecordFile
+from steady_bert.training.plan import PlanConfig, make_plan
+from steady_bert.training.session_engine import Engine, EngineConfig
 
 EVERY = 50  # steps
 TARGET = 1.1

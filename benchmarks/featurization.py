@@ -26,13 +26,13 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import tensorflow_setup  # noqa: F401
 import tokenization
-from errors import UserError
-from tasks import classification
-from tasks.classification_data import PROCESSORS
-from tasks.task import BadLines
-from training import feature_cache, files
+from steady_bert.base import files
+from steady_bert.base.errors import UserError
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import PROCESSORS
+from steady_bert.tasks.task import BadLines
+from steady_bert.training import feature_cache
 
 PARTS = ("read", "tokenize", "assemble", "write", "shuffle")
 

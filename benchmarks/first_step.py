@@ -55,7 +55,7 @@ def run_marked(arguments: List[str]) -> None:
         ends.append(time.time())
         import tensorflow.compat.v1 as tf
 
-        from training import session_engine
+        from steady_bert.training import session_engine
 
         mark_before(session_engine, "build")
         mark_before(tf, "global_variables_initializer")  # not Session: --precision=bfloat16 opens one of its own before

@@ -23,7 +23,6 @@ from typing import Any, Callable, Counter, Dict, List, Sequence, Tuple
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-import tensorflow_setup  # noqa: F401, I001
 
 import speed_batches
 import tensorflow.compat.v1 as tf

@@ -18,9 +18,11 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 import tokenization
-from tasks import entity_scores, tag_schemes, tagging_data
-from tasks.tagging_data import Layout, Sentence
-from tasks.task import BadLines
+from steady_bert.tasks.tagging import data as tagging_data
+from steady_bert.tasks.tagging import entity_scores
+from steady_bert.tasks.tagging import schemes as tag_schemes
+from steady_bert.tasks.tagging.data import Layout, Sentence
+from steady_bert.tasks.task import BadLines
 
 
 def words_that_fit(sentence: Sentence, tokenizer: Any, max_seq_length: int) -> int:

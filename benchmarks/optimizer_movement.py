@@ -15,9 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-import optimizers
-import schedules
-import tensorflow_setup  # noqa: F401
+from steady_bert import optimizers, schedules
 
 RULES = ("adamw", "adam", "nadam", "radam")
 

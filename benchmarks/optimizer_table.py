@@ -23,21 +23,21 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Type
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-import tensorflow_setup  # noqa: F401, I001
 
 import tensorflow.compat.v1 as tf
 
 import modeling
-import optimizers
 import tokenization
 from optimization import OptimizerConfig
-from tasks import classification
-from tasks.classification_data import TextProcessor
-from tasks.task import Task
-from training import feature_cache, files, session_engine
-from training.feature_cache import RecordFile
-from training.plan import PlanConfig, make_plan
-from training.session_engine import EngineConfig
+from steady_bert import optimizers
+from steady_bert.base import files
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.task import Task
+from steady_bert.training import feature_cache, session_engine
+from steady_bert.training.feature_cache import RecordFile
+from steady_bert.training.plan import PlanConfig, make_plan
+from steady_bert.training.session_engine import EngineConfig
 
 RATES = (5e-5, 2e-4, 8e-4, 3.2e-3, 1.28e-2)
 LABELS = ["negative", "neutral", "positive"]

@@ -15,12 +15,11 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 import optimization
-import tensorflow_setup  # noqa: F401
 import tokenization
-from tasks import heads
-from tasks.classification_data import MrpcProcessor
-from tasks.classification_features import encode_pairs
-from training.input_pipeline import TrainingOrder
+from steady_bert.tasks import heads
+from steady_bert.tasks.classification.data import MrpcProcessor
+from steady_bert.tasks.classification.features import encode_pairs
+from steady_bert.training.input_pipeline import TrainingOrder
 
 BATCH, LENGTH, SEED = 32, 128, 1
 RATE, TRAIN_STEPS, WARMUP = 5e-5, 343, 34

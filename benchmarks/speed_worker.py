@@ -13,7 +13,6 @@ from typing import Any, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import tensorflow_setup  # noqa: F401, I001
 
 import numpy as np
 import speed_batches
@@ -21,11 +20,11 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from optimization import OptimizerConfig
-from tasks import classification
-from tasks.classification_data import TextProcessor
-from training import session_engine
-from training.plan import PlanConfig, make_plan
-from training.session_engine import EngineConfig
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.training import session_engine
+from steady_bert.training.plan import PlanConfig, make_plan
+from steady_bert.training.session_engine import EngineConfig
 
 
 def prepared(rows: speed_batches.Rows, config_file: str, padding: str, precision: str) -> Tuple[Any, np.ndarray]:

@@ -19,7 +19,6 @@ from typing import Any, Dict, List
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 
-import tensorflow_setup  # noqa: F401, I001
 
 import speed_batches
 import tensorflow.compat.v1 as tf

@@ -28,13 +28,13 @@ import scipy.stats
 
 import modeling
 import optimization
-import tensorflow_setup  # noqa: F401
 import tokenization
-from tasks import classification
-from tasks.classification_data import TextProcessor
-from tasks.task import Task
-from training import data_report, feature_cache, files, input_pipeline, session_engine
-from training import plan as plans
+from steady_bert.base import files
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.task import Task
+from steady_bert.training import data_report, feature_cache, input_pipeline, session_engine
+from steady_bert.training import plan as plans
 
 WORDS, SEEKS, STEPS, BATCH, SEED = 2000, 200, 100, 32, 1
 

@@ -24,7 +24,8 @@ sys.path.insert(0, os.path.dirname(HERE))
 from speed_batches import BATCH, LENGTH
 from training_speed import MINILM
 
-from training import files, reports
+from steady_bert.base import files
+from steady_bert.training import reports
 
 ROOT = os.path.dirname(HERE)
 TARGET = 1.7

@@ -17,7 +17,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-import tensorflow_setup
+from steady_bert.base import tensorflow_setup
 
 if __name__ == "__main__":
     tensorflow_setup.exit_on_signals()
@@ -27,8 +27,9 @@ import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
 import modeling
-from errors import UserError
-from training import checkpoint, files
+from steady_bert.base import files
+from steady_bert.base.errors import UserError
+from steady_bert.training import checkpoint
 
 # Names within a layer: Hugging Face, TensorFlow 1.
 _PARTS = [

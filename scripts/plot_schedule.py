@@ -18,10 +18,9 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import numpy as np
 
-import schedules
-import tensorflow_setup  # noqa: F401
-from errors import UserError
-from training import reports
+from steady_bert import schedules
+from steady_bert.base.errors import UserError
+from steady_bert.training import reports
 
 
 def parse(text: str, learning_rate: float, steps: int) -> schedules.ScheduleConfig:

@@ -12,7 +12,7 @@ from typing import Dict, List, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from training import files
+from steady_bert.base import files
 
 SEED = 0
 

@@ -8,7 +8,7 @@ from typing import Dict, List
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from training import reports
+from steady_bert.training import reports
 
 
 def _rows(path: str) -> List[Dict[str, str]]:

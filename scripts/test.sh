@@ -7,5 +7,5 @@ cd "$ROOT"
 need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
-"$PYTHON" -m mypy --no-error-summary ./*.py tasks training scripts benchmarks
+"$PYTHON" -m mypy --no-error-summary ./*.py steady_bert scripts benchmarks
 run_pytest "$@"

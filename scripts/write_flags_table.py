@@ -8,8 +8,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 import flags
-import tensorflow_setup  # noqa: F401
-from training import files
+from steady_bert.base import files
 
 
 def flags_table() -> str:

@@ -11,83 +11,97 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
-    {"errors"},
+    {"base.errors"},
     {
-        "randomness",
+        "base.files",
+        "base.randomness",
+        "base.tensorflow_setup",
+        "base.token_layout",
         "schedules",
-        "tensorflow_setup",
         "tasks.metrics",
-        "tasks.tag_schemes",
+        "tasks.tagging.schemes",
         "tasks.task",
-        "token_layout",
         "training.cluster",
-        "training.files",
         "training.permutation",
     },
     {
         "tokenization",
         "modeling",
-        "tasks.crf",
-        "tasks.entity_scores",
-        "tasks.text_files",
+        "tasks.tagging.crf",
+        "tasks.tagging.entity_scores",
+        "tasks.reading.text_files",
         "training.matrix_rate",
         "training.plan",
     },
-    {"optimizers", "tasks.heads", "tasks.classification_data", "tasks.model_files", "tasks.tagging_data"},
-    {"optimization", "keras_optimizers", "tasks.classification_features", "training.devices", "training.feature_cache"},
-    {"tasks.classification", "tasks.tagging", "tasks.upstream_classifier", "training.evaluation"},
+    {"optimizers", "tasks.heads", "tasks.classification.data", "tasks.model_files", "tasks.tagging.data"},
+    {
+        "optimization",
+        "keras_optimizers",
+        "tasks.classification.features",
+        "training.devices",
+        "training.feature_cache",
+    },
+    {"tasks.classification.assembly", "tasks.tagging.assembly", "tasks.classification.upstream", "training.evaluation"},
     {"training.input_pipeline", "training.checkpoint", "training.data_report", "training.reports"},
     {"training.progress", "training.towers"},
     {"training.estimator_engine", "training.session_engine"},
     {"flags", "training.run"},
-    {"configuration"},
+    {"command_line.configuration"},
     {"run_classifier", "run_ner"},
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 PURE = {
-    "errors",
+    "base.errors",
+    "base.files",
+    "base.tensorflow_setup",
     "schedules",
     "tokenization",
-    "tensorflow_setup",
     "tasks.metrics",
     "tasks.task",
-    "tasks.classification_data",
-    "tasks.entity_scores",
-    "tasks.tag_schemes",
-    "tasks.tagging_data",
-    "tasks.text_files",
+    "tasks.classification.data",
+    "tasks.tagging.entity_scores",
+    "tasks.tagging.schemes",
+    "tasks.tagging.data",
+    "tasks.reading.text_files",
     "training.cluster",
-    "training.files",
     "training.permutation",
     "training.plan",
 }
 ENTRY_SCRIPTS = {"run_classifier", "run_ner"}
+PACKAGE = "steady_bert"
 
 
 def path_of(module):
-    return os.path.join(ROOT, *module.split(".")) + ".py"
+    top = os.path.join(ROOT, module + ".py")
+    return top if os.path.exists(top) else os.path.join(ROOT, PACKAGE, *module.split(".")) + ".py"
 
 
 def project_modules():
+    """Names of all modules: those of the package without its own name."""
     found = {name[:-3] for name in os.listdir(ROOT) if name.endswith(".py")}
-    for package in ("tasks", "training"):
-        names = os.listdir(os.path.join(ROOT, package))
-        found |= {"{}.{}".format(package, n[:-3]) for n in names if n.endswith(".py") and n != "__init__.py"}
+    package = os.path.join(ROOT, PACKAGE)
+    for folder, _, names in os.walk(package):
+        prefix = os.path.relpath(folder, package).replace(os.sep, ".").replace(".", "", folder == package)
+        found |= {".".join(filter(None, (prefix, n[:-3]))) for n in names if n.endswith(".py") and n != "__init__.py"}
     return found
 
 
 def imports_of(module):
-    """Every module imported anywhere in the file; `from tasks import heads` counts as tasks.heads."""
-    with open(path_of(module), encoding="utf-8") as file:
+    """Every module imported anywhere in the file, by its name in LAYERS; `from .tasks import heads` is tasks.heads."""
+    path = path_of(module)
+    with open(path, encoding="utf-8") as file:
         tree = ast.parse(file.read())
+    folder = os.path.relpath(os.path.dirname(path), ROOT).split(os.sep)
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
-            found |= {"{}.{}".format(node.module, alias.name) for alias in node.names}
-    return found
+            base = folder[: len(folder) + 1 - node.level] if node.level else []
+            full = ".".join([name for name in base if name != "."] + ([node.module] if node.module else []))
+            found.add(full)
+            found |= {"{}.{}".format(full, alias.name) for alias in node.names}
+    return {name[len(PACKAGE) + 1 :] if name.startswith(PACKAGE + ".") else name for name in found}
 
 
 def test_every_module_has_a_layer():
@@ -104,7 +118,7 @@ def test_imports_go_down(module):
 def test_flags_and_tensorflow_stay_in_their_places(module):
     names = {name.split(".")[0] for name in imports_of(module)}
     assert "absl" not in names or module == "flags"
-    assert "flags" not in names or module in ENTRY_SCRIPTS | {"configuration"}
+    assert "flags" not in names or module in ENTRY_SCRIPTS | {"command_line.configuration"}
     assert "tensorflow" not in names or module not in PURE
 
 

@@ -10,8 +10,8 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from errors import UserError
-from tasks.classification_data import (
+from steady_bert.base.errors import UserError
+from steady_bert.tasks.classification.data import (
     PROCESSORS,
     ColaProcessor,
     MnliProcessor,

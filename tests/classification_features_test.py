@@ -10,8 +10,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import tokenization
-from tasks.classification_data import InputExample, PaddingInputExample
-from tasks.classification_features import (
+from steady_bert.tasks.classification.data import InputExample, PaddingInputExample
+from steady_bert.tasks.classification.features import (
     convert_examples_to_features,
     convert_single_example,
     encode_pairs,

@@ -6,10 +6,11 @@ import sklearn.utils.class_weight
 import tensorflow.compat.v1 as tf
 
 import modeling
-from randomness import keyed_randomness
-from tasks import classification, heads
-from tasks.classification_data import TextProcessor
-from tasks.task import Compute
+from steady_bert.base.randomness import keyed_randomness
+from steady_bert.tasks import heads
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.task import Compute
 
 LABELS = ["a", "b", "c"]
 

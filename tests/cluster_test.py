@@ -14,9 +14,9 @@ import time
 
 import pytest
 
-from errors import UserError
-from training import cluster as cluster_module
-from training.cluster import Alone, Cluster, Link, from_environment
+from steady_bert.base.errors import UserError
+from steady_bert.training import cluster as cluster_module
+from steady_bert.training.cluster import Alone, Cluster, Link, from_environment
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LONG_SECS = 60.0  # for what takes no time, on a machine that is busy
@@ -435,7 +435,7 @@ def test_a_value_of_a_member_that_has_left_is_not_waited_for(members, leaving, w
 MEMBER = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
-from training.cluster import Link, from_environment
+from steady_bert.training.cluster import Link, from_environment
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
 link = Link(from_environment(os.environ), {{"code": "one"}}, join_secs=60, beat_secs=0.1, lost_secs=6.0)
 print(link.share(link.index), flush=True)

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
-from errors import UserError
+from steady_bert.base.errors import UserError
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import crf
+from steady_bert.tasks.tagging import crf
 
 
 class Graph:

@@ -7,9 +7,9 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 
-from tasks.task import NO_LABEL, Facts
-from training import data_report
-from training.feature_cache import FACTS_DTYPE
+from steady_bert.tasks.task import NO_LABEL, Facts
+from steady_bert.training import data_report
+from steady_bert.training.feature_cache import FACTS_DTYPE
 
 
 class Records:

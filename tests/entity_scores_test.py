@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from tasks import entity_scores, tag_schemes
-from tasks.tag_schemes import Entity
+from steady_bert.tasks.tagging import entity_scores
+from steady_bert.tasks.tagging import schemes as tag_schemes
+from steady_bert.tasks.tagging.schemes import Entity
 
 TAGS = ["O", "O", "B-X", "I-X", "B-Y", "I-Y", "B-Z", "I-Z"]
 

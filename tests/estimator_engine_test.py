@@ -17,10 +17,10 @@ from conftest import ROOT, command, mistake, run_main
 from run_classifier_test import metrics_lines
 
 import tokenization
-from errors import UserError
-from training import checkpoint, estimator_engine, feature_cache
-from training.devices import EngineConfig, TpuConfig
-from training.plan import PlanConfig, make_plan
+from steady_bert.base.errors import UserError
+from steady_bert.training import checkpoint, estimator_engine, feature_cache
+from steady_bert.training.devices import EngineConfig, TpuConfig
+from steady_bert.training.plan import PlanConfig, make_plan
 
 HAS_ESTIMATOR = hasattr(tf, "estimator") and hasattr(tf.estimator, "tpu")
 needs_estimator = pytest.mark.skipif(not HAS_ESTIMATOR, reason="this TensorFlow has no Estimator (2.15 was the last)")

@@ -16,8 +16,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import command, run_main, succeed
 
-from optimizers import RULES
-from training import checkpoint
+from steady_bert.optimizers import RULES
+from steady_bert.training import checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from errors import UserError
-from tasks.task import Column, Facts, Task
-from training import feature_cache
+from steady_bert.base.errors import UserError
+from steady_bert.tasks.task import Column, Facts, Task
+from steady_bert.training import feature_cache
 
 
 class Example:

@@ -9,10 +9,10 @@ import pytest
 from absl.testing import flagsaver
 from conftest import run_main
 
-import configuration
 import flags
 import run_classifier  # noqa: F401  (registers the flags)
 import run_ner  # noqa: F401
+from steady_bert.command_line import configuration
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE = [

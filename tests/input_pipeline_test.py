@@ -13,9 +13,9 @@ import pytest
 import scipy.stats
 import tensorflow.compat.v1 as tf
 
-from tasks.task import Column
-from training import feature_cache, input_pipeline
-from training.permutation import Permutation, epoch_permutation
+from steady_bert.tasks.task import Column
+from steady_bert.training import feature_cache, input_pipeline
+from steady_bert.training.permutation import Permutation, epoch_permutation
 
 
 @hypothesis.given(n=st.integers(1, 257), key=st.text(max_size=8))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import schedules
-from keras_optimizers import AdamWarmup, LearningRate, calc_train_steps, keras
+from steady_bert import schedules
+from steady_bert.keras_optimizers import AdamWarmup, LearningRate, calc_train_steps, keras
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEPS, BATCH, WORDS, WIDTH = 30, 4, 7, 4

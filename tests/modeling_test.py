@@ -9,8 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import modeling
-from errors import UserError
-from randomness import keyed_randomness
+from steady_bert.base.errors import UserError
+from steady_bert.base.randomness import keyed_randomness
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 CHECKPOINT = os.path.join(GOLDEN, "tiny_bert", "bert_model.ckpt")

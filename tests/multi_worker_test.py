@@ -25,8 +25,8 @@ from exact_resume_test import contents
 from run_classifier_test import metrics_lines
 from run_ner_test import Files
 
-from training import checkpoint
-from training.cluster import Cluster
+from steady_bert.training import checkpoint
+from steady_bert.training.cluster import Cluster
 
 slow = pytest.mark.slow
 
@@ -276,7 +276,7 @@ def test_a_worker_with_another_command_is_refused_by_name(tiny, tmp_path, what):
         other = of_workers(tiny.flags(data_dir=copy, **flags))
     else:
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "tests", "quickstart"))
-        with open(os.path.join(copy, "schedules.py"), "a") as file:
+        with open(os.path.join(copy, "steady_bert", "schedules.py"), "a") as file:
             file.write("# another version\n")
         other = [sys.executable, os.path.join(copy, "run_classifier.py")] + line[2:]
     with job(tmp_path, line, other) as workers:

@@ -9,8 +9,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimization
-import optimizers
-from errors import UserError
+from steady_bert import optimizers
+from steady_bert.base.errors import UserError
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "optimizer_trajectories.npz")
 CASES = ("warmup10_of_50", "no_warmup", "all_warmup")

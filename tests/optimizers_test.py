@@ -7,8 +7,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimization
-from errors import UserError
-from optimizers import RULES, RuleOptimizer, lookahead
+from steady_bert.base.errors import UserError
+from steady_bert.optimizers import RULES, RuleOptimizer, lookahead
 
 STEPS, SHAPE = 30, (7, 4)
 ROWS = [[0, 2, 2, 5], [1, 1, 6], [3]]  # of a sparse gradient, by step; duplicates are summed

@@ -7,9 +7,9 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from errors import UserError
-from training import plan as plans
-from training.plan import FolderState, PlanConfig, compare, decide, make_plan, rates
+from steady_bert.base.errors import UserError
+from steady_bert.training import plan as plans
+from steady_bert.training.plan import FolderState, PlanConfig, compare, decide, make_plan, rates
 
 
 def plan_of(examples=3668, **config):

@@ -6,10 +6,11 @@ import tensorflow.compat.v1 as tf
 
 import run_classifier
 import tokenization
-from tasks import classification
-from tasks.classification_data import TextProcessor
-from training import feature_cache, files
-from training.input_pipeline import TrainingOrder
+from steady_bert.base import files
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.training import feature_cache
+from steady_bert.training.input_pipeline import TrainingOrder
 
 EXAMPLES, BATCH, BATCHES = 25000, 32, 60  # of each label more than the buffer of upstream's reader holds
 

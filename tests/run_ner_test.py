@@ -11,9 +11,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import mistake, run_main, succeed
 
-from tasks import tag_schemes
-from tasks.tag_schemes import Entity
-from training import checkpoint
+from steady_bert.tasks.tagging import schemes as tag_schemes
+from steady_bert.tasks.tagging.schemes import Entity
+from steady_bert.training import checkpoint
 
 NAMES = {"PER": ["anna", "bob smith", "anna smith"], "LOC": ["rome", "new york"]}
 OTHERS = ["new car", "met", "in", "the", "is", "fast", "york car"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-import schedules
+from steady_bert import schedules
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "optimizer_trajectories.npz")
 

@@ -13,13 +13,13 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 import tokenization
-from errors import UserError
 from optimization import OptimizerConfig
-from tasks import classification
-from tasks.classification_data import TextProcessor
-from training import checkpoint, feature_cache, input_pipeline, progress, session_engine
-from training.plan import PlanConfig, make_plan
-from training.session_engine import EngineConfig
+from steady_bert.base.errors import UserError
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.training import checkpoint, feature_cache, input_pipeline, progress, session_engine
+from steady_bert.training.plan import PlanConfig, make_plan
+from steady_bert.training.session_engine import EngineConfig
 
 
 def task_of(bert_config_file, **changed):

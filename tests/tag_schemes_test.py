@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import tag_schemes
-from tasks.tag_schemes import Census, Entity
+from steady_bert.tasks.tagging import schemes as tag_schemes
+from steady_bert.tasks.tagging.schemes import Census, Entity
 
 TYPES = ("PER", "LOC", "a-b")
 

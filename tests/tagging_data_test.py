@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tokenization
-from errors import UserError
-from tasks import tag_schemes, tagging_data
-from tasks.tag_schemes import Entity
-from tasks.tagging_data import Layout
-from tasks.task import BadLines
+from steady_bert.base.errors import UserError
+from steady_bert.tasks.tagging import data as tagging_data
+from steady_bert.tasks.tagging import schemes as tag_schemes
+from steady_bert.tasks.tagging.data import Layout
+from steady_bert.tasks.tagging.schemes import Entity
+from steady_bert.tasks.task import BadLines
 
 AUTO = Layout()
 

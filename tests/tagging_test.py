@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modeling
-from randomness import keyed_randomness
-from tasks import heads, tagging
-from tasks.heads import TaggingHead
-from tasks.tagging_data import Layout, Sentence
-from tasks.task import Compute
+from steady_bert.base.randomness import keyed_randomness
+from steady_bert.tasks import heads
+from steady_bert.tasks.heads import TaggingHead
+from steady_bert.tasks.tagging import assembly as tagging
+from steady_bert.tasks.tagging.data import Layout, Sentence
+from steady_bert.tasks.task import Compute
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + ["w{}".format(number) for number in range(30)] + ["##x"]
 TAGS = ["O", "B-X", "I-X"]

@@ -8,8 +8,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import modeling
-from optimizers import RULES, RuleOptimizer
-from randomness import keyed_randomness
+from steady_bert.base.randomness import keyed_randomness
+from steady_bert.optimizers import RULES, RuleOptimizer
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import train_sentencepiece
 
 import tokenization
-from errors import UserError
+from steady_bert.base.errors import UserError
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 DATA = os.environ.get("STEADY_BERT_DATA", "")

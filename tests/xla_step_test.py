@@ -5,13 +5,14 @@ import tagging_test
 import tensorflow.compat.v1 as tf
 
 import modeling
-import optimizers
 from optimization import OptimizerConfig
-from tasks import classification, tagging
-from tasks.classification_data import InputExample, TextProcessor
-from training import checkpoint, feature_cache, towers
-from training.devices import EngineConfig
-from training.plan import PlanConfig, make_plan
+from steady_bert import optimizers
+from steady_bert.tasks.classification import assembly as classification
+from steady_bert.tasks.classification.data import InputExample, TextProcessor
+from steady_bert.tasks.tagging import assembly as tagging
+from steady_bert.training import checkpoint, feature_cache, towers
+from steady_bert.training.devices import EngineConfig
+from steady_bert.training.plan import PlanConfig, make_plan
 
 pytestmark = [
     pytest.mark.slow,

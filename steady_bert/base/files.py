@@ -1,0 +1,80 @@
+"""Files that are either whole or absent."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from typing import IO, Any, Iterator
+
+from .errors import UserError
+
+
+def fsync_folder(folder: str) -> None:
+    """Makes renames inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def rename_synced(temporary: str, path: str) -> None:
+    """Syncs `temporary`, then gives it its final name in the same folder."""
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+    fsync_folder(os.path.dirname(os.path.abspath(path)))
+
+
+@contextlib.contextmanager
+def atomic_write(path: str, mode: str = "w") -> Iterator[IO[Any]]:
+    """Opens a temporary file in the folder of `path`; on success it is synced and renamed to `path`, else removed."""
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix="." + os.path.basename(path) + ".", suffix=".tmp", dir=folder)
+    try:
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes files that only their owner can read
+        with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+        rename_synced(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def require_writable(folder: str, flag: str) -> None:
+    """Makes the folder, and a file in it for a moment. Raises UserError naming the flag where that cannot be done."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            "{}={}: cannot be written ({}). Name another folder.".format(flag, folder, error.strerror)
+        ) from None
+
+
+def write_json(path: str, value: Any) -> None:
+    """Writes `value` as indented JSON, atomically."""
+    with atomic_write(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def sha256_of_file(path: str) -> str:
+    """Hex digest of a file's bytes, read in constant memory. Raises UserError where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except OSError as error:
+        raise UserError("{}: cannot be read ({}). Check the path.".format(path, error.strerror)) from None
+    return digest.hexdigest()

@@ -1,0 +1,186 @@
+"""What google-research/bert's run_classifier offered to scripts with an Estimator loop of their own.
+
+Estimator ended with TF 2.15; the session engine, which run_classifier.py uses, runs on every TensorFlow.
+"""
+
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import modeling
+import optimization
+
+from ...base.errors import UserError
+from .. import heads
+from .data import InputFeatures
+
+# The record files of a run are written in one fixed permutation, so a buffer of this many mixes well.
+_SHUFFLE_BUFFER = 10000
+
+
+def create_model(
+    bert_config: modeling.BertConfig,
+    is_training: bool,
+    input_ids: tf.Tensor,
+    input_mask: tf.Tensor,
+    segment_ids: tf.Tensor,
+    labels: tf.Tensor,
+    num_labels: int,
+    use_one_hot_embeddings: bool,
+) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(mean loss, loss of each example [B], logits [B, L], probabilities [B, L])"""
+    model = modeling.BertModel(
+        config=bert_config,
+        is_training=is_training,
+        input_ids=input_ids,
+        input_mask=input_mask,
+        token_type_ids=segment_ids,
+        use_one_hot_embeddings=use_one_hot_embeddings,
+    )
+    dropout_prob = bert_config.hidden_dropout_prob if is_training else 0.0
+    logits = heads.classification_logits(model.get_pooled_output(), num_labels, dropout_prob)
+    per_example_loss, probabilities = heads.softmax_cross_entropy(logits, labels)
+    return tf.reduce_mean(per_example_loss), per_example_loss, logits, probabilities
+
+
+def _estimator() -> Any:
+    """tf.estimator. Raises UserError where the installed TensorFlow has none."""
+    try:
+        return tf.estimator.tpu and tf.estimator
+    except AttributeError:
+        raise UserError(
+            "This TensorFlow has no Estimator; 2.15 was the last. Train with run_classifier.py, or install 2.15."
+        ) from None
+
+
+def model_fn_builder(
+    bert_config: modeling.BertConfig,
+    num_labels: int,
+    init_checkpoint: Optional[str],
+    learning_rate: float,
+    num_train_steps: int,
+    num_warmup_steps: int,
+    use_tpu: bool,
+    use_one_hot_embeddings: bool,
+) -> Callable:
+    """A model_fn for TPUEstimator (TF ≤ 2.15): features, labels, mode, params → TPUEstimatorSpec.
+
+    init_checkpoint is read where Estimator's folder has no checkpoint yet.
+
+    Raises UserError where the installed TensorFlow has no Estimator.
+    """
+    estimator = _estimator()
+
+    def model_fn(features: Dict[str, tf.Tensor], labels: Any, mode: str, params: Any, config: Any = None) -> Any:
+        label_ids = features["label_ids"]
+        if "is_real_example" in features:
+            is_real = tf.cast(features["is_real_example"], tf.float32)
+        else:
+            is_real = tf.ones(tf.shape(label_ids), tf.float32)
+        loss, per_example_loss, logits, probabilities = create_model(
+            bert_config,
+            mode == estimator.ModeKeys.TRAIN,
+            features["input_ids"],
+            features["input_mask"],
+            features["segment_ids"],
+            label_ids,
+            num_labels,
+            use_one_hot_embeddings,
+        )
+        # Once there is a checkpoint in its folder, Estimator reads that, in every phase.
+        begun = config is not None and tf.train.latest_checkpoint(config.model_dir) is not None
+        scaffold_fn = None if begun else _load_initial_weights(init_checkpoint, use_tpu)
+        if mode == estimator.ModeKeys.TRAIN:
+            train_op = optimization.create_optimizer(loss, learning_rate, num_train_steps, num_warmup_steps, use_tpu)
+            return estimator.tpu.TPUEstimatorSpec(mode=mode, loss=loss, train_op=train_op, scaffold_fn=scaffold_fn)
+        if mode == estimator.ModeKeys.EVAL:
+
+            def metric_fn(per_example_loss: Any, label_ids: Any, logits: Any, is_real: Any) -> Dict[str, Any]:
+                predicted = tf.argmax(logits, axis=-1, output_type=tf.int32)
+                return {
+                    "eval_accuracy": tf.metrics.accuracy(label_ids, predicted, weights=is_real),
+                    "eval_loss": tf.metrics.mean(per_example_loss, weights=is_real),
+                }
+
+            eval_metrics = (metric_fn, [per_example_loss, label_ids, logits, is_real])
+            return estimator.tpu.TPUEstimatorSpec(
+                mode=mode, loss=loss, eval_metrics=eval_metrics, scaffold_fn=scaffold_fn
+            )
+        predictions = {"probabilities": probabilities}
+        return estimator.tpu.TPUEstimatorSpec(mode=mode, predictions=predictions, scaffold_fn=scaffold_fn)
+
+    return model_fn
+
+
+def _load_initial_weights(init_checkpoint: Optional[str], use_tpu: bool) -> Optional[Callable]:
+    """Makes the shared variables start from the checkpoint; on a TPU, by the scaffold_fn that is returned."""
+    if not init_checkpoint:
+        return None
+    assignment_map, _ = modeling.get_assignment_map_from_checkpoint(tf.trainable_variables(), init_checkpoint)
+    if not assignment_map:
+        raise UserError("{}: none of its variables has a name of this model.".format(init_checkpoint))
+    if not use_tpu:
+        tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
+        return None
+
+    def scaffold_fn() -> tf.train.Scaffold:
+        tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
+        return tf.train.Scaffold()
+
+    return scaffold_fn
+
+
+def input_fn_builder(
+    features: Sequence[InputFeatures], seq_length: int, is_training: bool, drop_remainder: bool
+) -> Callable:
+    """An input_fn over features in memory; training repeats a permutation of all of them. params: batch_size."""
+    columns = {
+        "input_ids": np.array([feature.input_ids for feature in features], np.int32).reshape(-1, seq_length),
+        "input_mask": np.array([feature.input_mask for feature in features], np.int32).reshape(-1, seq_length),
+        "segment_ids": np.array([feature.segment_ids for feature in features], np.int32).reshape(-1, seq_length),
+        "label_ids": np.array([feature.label_id for feature in features], np.int32),
+        "is_real_example": np.array([int(feature.is_real_example) for feature in features], np.int32),
+    }
+
+    def input_fn(params: Dict[str, Any]) -> tf.data.Dataset:
+        data = tf.data.Dataset.from_tensor_slices(columns)
+        if is_training:
+            data = data.shuffle(len(features)).repeat()
+        return data.batch(params["batch_size"], drop_remainder=drop_remainder)
+
+    return input_fn
+
+
+def file_based_input_fn_builder(input_file: str, seq_length: int, is_training: bool, drop_remainder: bool) -> Callable:
+    """An input_fn over a record file, padded to seq_length; training shuffles and repeats. params: batch_size.
+
+    Reads both the records of file_based_convert_examples_to_features and those of a run's cache, which hold the real
+    tokens alone.
+    """
+    tokens = ("input_ids", "input_mask", "segment_ids")
+    specs = {name: tf.VarLenFeature(tf.int64) for name in tokens}
+    specs["label_ids"] = tf.FixedLenFeature([], tf.int64)
+    specs["is_real_example"] = tf.FixedLenFeature([], tf.int64, default_value=1)
+
+    def parse(record: tf.Tensor) -> Dict[str, tf.Tensor]:
+        found = tf.parse_single_example(record, specs)
+        columns = {name: found[name].values for name in tokens}
+        real, stored_mask = tf.ones_like(columns["input_ids"]), columns["input_mask"]
+        columns["input_mask"] = tf.cond(tf.size(stored_mask) > 0, lambda: stored_mask, lambda: real)
+        parsed = {}
+        for name, values in columns.items():
+            values = tf.pad(values, [[0, seq_length - tf.size(values)]])
+            values.set_shape([seq_length])
+            parsed[name] = tf.cast(values, tf.int32)
+        for name in ("label_ids", "is_real_example"):
+            parsed[name] = tf.cast(found[name], tf.int32)
+        return parsed
+
+    def input_fn(params: Dict[str, Any]) -> tf.data.Dataset:
+        data = tf.data.TFRecordDataset(input_file)
+        if is_training:
+            data = data.shuffle(_SHUFFLE_BUFFER).repeat()
+        return data.map(parse).batch(params["batch_size"], drop_remainder=drop_remainder)
+
+    return input_fn

@@ -1,0 +1,488 @@
+"""The processes of a job on several machines: who they are (TF_CONFIG), and a link that notices when one is gone.
+
+When a worker of MultiWorkerMirroredStrategy dies, the others wait in a collective operation for ever. So beside
+TensorFlow's own connections every worker keeps one TCP connection to the chief, on a port of its own (link_address).
+Over it go JSON lines: a hello, which the chief refuses by name where code, data or flags differ; beats; small values
+that all members need to know; and the news that a member is lost.
+
+Like TensorFlow's own ports the link has no password: the job belongs in a network that its user trusts.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Set, Tuple, Union
+
+from ..base.errors import UserError
+
+JOIN_SECS = 600.0  # how long members wait for each other to join: machines of a queue may start minutes apart
+BEAT_SECS = 2.0
+LOST_SECS = 15.0  # silent for so long: lost
+HELLO_SECS = 10.0  # a connection that has not said hello by then is dropped
+LINGER_SECS = 10.0  # how long the chief of a job that cannot start listens on, to tell those that are about to come
+RETRY_SECS = 0.2  # between two attempts to reach the chief
+HELLO_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
+
+EXAMPLE = (
+    'For two machines, give the first TF_CONFIG=\'{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, '
+    '"task": {"type": "worker", "index": 0}}\' and the second the same with "index": 1.'
+)
+REFUSAL = "{} ({}) was refused: {}. Give all workers the same command, code and data, then launch them again."
+AGAIN = "This process stops. Launch all again with the same command: the run continues from its newest checkpoint."
+
+
+class RefusedError(UserError):
+    """Every member has this error, and knows that the others have it."""
+
+
+class Cluster(NamedTuple):
+    """The processes of a job, as TF_CONFIG says them; the chief is member 0."""
+
+    jobs: Dict[str, List[str]]  # {"worker": ["host:port", ...]}, perhaps with "chief": ["host:port"]
+    job: str  # this process's task type
+    task: int  # and its index in that job
+
+    @property
+    def members(self) -> List[Tuple[str, str]]:
+        """(name, "host:port") of every process, the chief's first. Without a job "chief", worker 0 is the chief."""
+        workers = enumerate(self.jobs.get("worker", []))
+        chief = [("chief", address) for address in self.jobs.get("chief", [])]
+        return chief + [("worker {}".format(task), address) for task, address in workers]
+
+    @property
+    def index(self) -> int:  # type: ignore[override]  # the place in `members`; a tuple's index() has no use here
+        return self.task + (len(self.jobs.get("chief", [])) if self.job == "worker" else 0)
+
+    @property
+    def name(self) -> str:
+        return self.members[self.index][0]
+
+    @property
+    def is_chief(self) -> bool:
+        return self.index == 0
+
+    @property
+    def link_address(self) -> Tuple[str, int]:
+        """The chief's host, and the first port above its own that no member has: on one machine they often follow."""
+        ports = [int(address.rpartition(":")[2]) for _, address in self.members]
+        port = next(port for port in range(ports[0] + 1, 1 << 17) if port not in ports)
+        return self.members[0][1].rpartition(":")[0], port
+
+
+def mistake(found: str, *values: Any) -> UserError:
+    return UserError("TF_CONFIG: {}. {}".format(found.format(*values), EXAMPLE))
+
+
+def checked_jobs(jobs: Any) -> Dict[str, List[str]]:
+    """The "cluster" of a TF_CONFIG. Raises UserError where it names no usable cluster."""
+    if not isinstance(jobs, dict) or not any(jobs.values()):
+        raise mistake('it has no "cluster" of jobs and their addresses')
+    seen: Set[str] = set()
+    for job, addresses in jobs.items():
+        if job not in ("chief", "worker"):
+            raise mistake('it has a job "{}", but the only jobs are "worker" and "chief"', job)
+        if not isinstance(addresses, list) or not addresses:  # an empty chief would be one for TensorFlow
+            raise mistake('job "{}" has {}, not a list of addresses', job, json.dumps(addresses))
+        if job == "chief" and len(addresses) > 1:
+            raise mistake("it has {} chiefs, but a job has one", len(addresses))
+        for address in addresses:
+            if not isinstance(address, str) or not _is_address(address):
+                raise mistake('job "{}" has the address {}, which is not host:port', job, json.dumps(address))
+            if address in seen:
+                raise mistake("the address {} is there twice, but every process needs its own", address)
+            seen.add(address)
+    return jobs
+
+
+def _is_address(text: str) -> bool:
+    match = re.fullmatch(r"([^\s:/]+):([0-9]{1,5})", text)
+    if match is None or not 1 <= int(match.group(2)) <= 65535:
+        return False
+    try:
+        match.group(1).encode("idna")  # what looking it up begins with
+    except UnicodeError:
+        return False
+    return True
+
+
+def from_environment(environment: Mapping[str, str]) -> Cluster:
+    """Reads TF_CONFIG. Raises UserError that says what was found and gives an example, where it is not usable."""
+    text = environment.get("TF_CONFIG", "")
+    if not text.strip():
+        raise mistake("it is not set, so this process does not know the other workers")
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise mistake("{} is not JSON ({})", text[:200], error) from None
+    jobs = checked_jobs(config.get("cluster") if isinstance(config, dict) else None)
+    task = config.get("task")
+    job, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
+    if not isinstance(job, str) or job not in jobs:
+        raise mistake("the task's type is {}, but the jobs are {}", json.dumps(job), ", ".join(sorted(jobs)))
+    last = len(jobs[job]) - 1
+    if type(index) is not int or not 0 <= index <= last:  # bool is an int for isinstance
+        raise mistake('the task\'s index is {}, but job "{}" has the indices 0 to {}', json.dumps(index), job, last)
+    cluster = Cluster(jobs, job, index)
+    if cluster.link_address[1] > 65535:
+        raise mistake("the chief's address is {}, but a free port above it is needed", cluster.members[0][1])
+    return cluster
+
+
+def stop_now(message: str, status: int) -> NoReturn:
+    """Ends this process. Its main thread may hang in TensorFlow, where no exception reaches it."""
+    try:
+        print("error: " + message, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+    finally:  # a closed pipe must not keep the process alive
+        os._exit(status)
+
+
+def differences(theirs: Dict[str, str], ours: Dict[str, str]) -> str:
+    """What a description has that the chief's has not, key by key, cut to where they differ; "" where it is equal."""
+    found = []
+    for key in sorted(set(theirs) | set(ours)):
+        pair = [str(description.get(key, "absent")) for description in (theirs, ours)]
+        if pair[0] != pair[1]:
+            start = max(0, len(os.path.commonprefix(pair)) - 50)
+            cut = [("..." if start else "") + value[start : start + 200] for value in pair]
+            found.append("its {} is {}, the chief's is {}".format(key, *cut))
+    return "; ".join(found)
+
+
+def in_thread(function: Callable[..., None], *arguments: Any) -> None:
+    threading.Thread(target=function, args=arguments, daemon=True).start()
+
+
+class Connection:
+    """JSON lines over a socket. One thread reads, any thread sends; what goes wrong in sending ends the reading."""
+
+    def __init__(self, raw: socket.socket, silent_secs: float):
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a beat must not wait for more bytes
+        raw.settimeout(silent_secs)
+        self.socket = raw
+        self.member = ("", "")  # name and address of the other end
+        self.left = False  # its end is no loss
+        self.trouble = "is gone: its connection was closed."
+        self.ended = threading.Event()
+        self._file = raw.makefile("rb")
+        self._sending = threading.Lock()
+        self._said_last = False
+
+    def receive(self, limit_bytes: int = -1) -> Optional[Dict[str, Any]]:
+        """The next message. None at the end; `trouble` then says why. Every byte counts as a sign of life."""
+        try:
+            message = json.loads(self._file.readline(limit_bytes).decode("utf-8"))
+            return message if isinstance(message, dict) else None
+        except socket.timeout:
+            self.trouble = "has been silent for {:g} s.".format(self.socket.gettimeout() or 0)
+        except (OSError, ValueError, RecursionError):  # the end is an empty line, which is no JSON
+            pass
+        return None
+
+    def send(self, message: Dict[str, Any], last: bool = False) -> None:
+        """After the `last` the other end hangs up: closing here at once could discard what is still on its way."""
+        data = memoryview(json.dumps(message).encode("utf-8") + b"\n")
+        with self._sending:
+            if self._said_last:  # a beat now would be an error, and shut what the other end has still to read
+                return
+            self._said_last = last
+            try:
+                for start in range(0, len(data), BLOCK_BYTES):  # the timeout is for a block, not for all
+                    self.socket.sendall(data[start : start + BLOCK_BYTES])
+                if last:
+                    self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.shut()
+
+    def shut(self) -> None:
+        """Ends the connection at once; its reader sees the end."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """For the reader, when it is done."""
+        self.shut()
+        with self._sending:
+            self._file.close()
+            self.socket.close()
+        self.ended.set()
+
+
+class Link:
+    """This process's connection to the chief, or the chief's to all the others.
+
+    The constructor returns when all members have joined. `description` is what has to be the same on all, such as
+    {"code": ..., "data": ...}. It raises UserError where a member is missing after `join_secs` or was refused, and
+    RuntimeError where one is lost before the start. Where one is lost after it, `on_lost` gets a message and the exit
+    status that all members have in common, once, from a thread: 1, or 2 for a mistake of the user's. When it has
+    returned (stop_now does not) share() raises RuntimeError.
+
+    Messages: a worker's hello; {"start": when}; {"beat": 1}; {"round": 1, "member": name, "value": ...}, which the
+    chief passes on; {"over": why the job ends, "status": exit status}; {"bye": 1}.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        description: Dict[str, str],
+        on_lost: Callable[[str, int], None] = stop_now,
+        join_secs: float = JOIN_SECS,
+        beat_secs: float = BEAT_SECS,
+        lost_secs: float = LOST_SECS,
+    ):
+        self.cluster = cluster
+        self.index, self.members, self.is_chief = cluster.index, len(cluster.members), cluster.is_chief
+        # the cluster is compared like the rest: with another list of workers the ranks of all would be wrong
+        addresses = ", ".join("{} {}".format(*member) for member in cluster.members)
+        self._description = dict(description, **{"cluster in TF_CONFIG": addresses})
+        self._on_lost = on_lost
+        self._join_secs, self._beat_secs, self._lost_secs = join_secs, beat_secs, lost_secs
+        # guards all below; reentrant, since a signal handler may call fail() in a thread that holds it
+        self._changed = threading.Condition()
+        self._peers: List[Connection] = []  # to the members that joined; at a worker: to the chief
+        self._joined = {cluster.name: cluster.link_address[0]}  # at the chief: member -> host
+        self._started = ""  # when, in words
+        self._over = ""  # why the job does not start, or ends
+        self._status = 2  # the exit status that goes with it
+        self._losing: Optional[threading.Thread] = None  # the thread that calls on_lost
+        self._told = False  # on_lost has returned
+        self._leaving = False
+        self._round = 0  # calls of share()
+        self._given: Dict[int, Dict[str, Any]] = {}  # round -> member -> value
+        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)  # used by the chief
+        try:
+            (self._gather if self.is_chief else self._join)()
+            if not self._started:
+                raise (UserError if self._status == 2 else RuntimeError)(self._over)
+        except BaseException as error:
+            self.fail(repr(error), 1)
+            raise
+
+    def _accept(self) -> None:
+        while not self._leaving:
+            try:
+                raw, address = self._listener.accept()
+                in_thread(self._serve, Connection(raw, HELLO_SECS), address[0])
+            except OSError:  # this process is leaving, the other one gave up already, or no descriptor is free
+                time.sleep(RETRY_SECS)
+
+    def _serve(self, connection: Connection, host: str) -> None:
+        """Reads one connection to the chief, from its hello to its end. Anybody can connect and say anything."""
+        hello = connection.receive(HELLO_BYTES) or {}
+        name, address, description = (hello.get(key) for key in ("name", "address", "description"))
+        if not (isinstance(name, str) and isinstance(address, str) and isinstance(description, dict)):
+            connection.close()
+            return
+        connection.member = (name, address)
+        connection.socket.settimeout(self._lost_secs)
+        with self._changed:
+            refusal = self._refusal(name, address, description)
+            if not refusal:
+                self._joined[name] = host
+                self._peers.append(connection)
+                self._changed.notify_all()
+        if not refusal:
+            in_thread(self._beat, connection)
+            self._read(connection)
+            return
+        print("{} It came from {}.".format(refusal, host), flush=True)
+        connection.send({"over": refusal, "status": 2}, last=True)
+        while connection.receive() is not None:  # until it hangs up; what it says is of no interest
+            pass
+        connection.close()
+
+    def _refusal(self, name: str, address: str, description: Dict[str, str]) -> str:
+        """Why this process alone is refused, or "". One that differs is not: it ends the job, and all hear why."""
+        if self._started:
+            text = "{} was refused: the job has already started at {}. Stop it and launch all workers again."
+            return text.format(name, self._started)
+        if name in self._joined:
+            text = "{0} was refused: a process on {1} has already joined as {0}. Give each its own index in TF_CONFIG."
+            return text.format(name, self._joined[name])
+        different = differences(description, self._description)
+        if different and not self._over:
+            self._over = REFUSAL.format(name, address, different)
+        return ""
+
+    def _missing(self) -> List[str]:
+        return ["{} ({})".format(*member) for member in self.cluster.members if member[0] not in self._joined]
+
+    def _gather(self) -> None:
+        """At the chief: waits for all members, then starts the job. Where that cannot be `_over` says why."""
+        port = self.cluster.link_address[1]
+        try:
+            # the port of a run that has just ended is not free for a minute otherwise
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._listener.bind(("", port))
+            self._listener.listen(128)
+        except OSError as error:
+            text = "port {}, where the workers reach the chief: {}. Stop what uses it, or change TF_CONFIG."
+            raise UserError(text.format(port, error.strerror)) from None
+        in_thread(self._accept)
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or not self._missing(), self._join_secs)
+            if not self._over and self._missing():
+                text = "{} did not join within {:g} s. Launch every worker with its own TF_CONFIG."
+                self._over = text.format(", ".join(self._missing()), self._join_secs)
+            if self._over:
+                self._changed.wait_for(lambda: not self._missing(), LINGER_SECS)
+                return
+            self._started = time.strftime("%Y-%m-%d %H:%M:%S")
+        for peer in self._peers:
+            peer.send({"start": self._started})
+
+    def _join(self) -> None:
+        """At a worker: reaches the chief and waits for its word. Its deadline or its silence ends the wait too."""
+        host, port = self.cluster.link_address
+        deadline = time.monotonic() + self._join_secs
+        while True:
+            try:
+                raw = socket.create_connection((host, port), timeout=5)
+                # TCP connects a port to itself where nobody listens and the kernel happens to choose it for this end
+                if raw.getsockname() != raw.getpeername():
+                    break
+                raw.close()
+                problem = "nobody listens"
+            except OSError as error:
+                problem = str(error)
+            if time.monotonic() >= deadline:
+                text = (
+                    "{} ({}), the chief, cannot be reached at {}:{} within {:g} s ({}). Is it running, the port open?"
+                )
+                raise UserError(text.format(*self.cluster.members[0], host, port, self._join_secs, problem))
+            time.sleep(RETRY_SECS)
+        connection = Connection(raw, self._lost_secs)
+        connection.member = self.cluster.members[0]
+        self._peers.append(connection)
+        name, address = self.cluster.members[self.index]
+        connection.send({"name": name, "address": address, "description": self._description})
+        in_thread(self._read, connection)
+        in_thread(self._beat, connection)
+        with self._changed:
+            self._changed.wait_for(lambda: self._started or self._over)
+
+    def _beat(self, connection: Connection) -> None:
+        while not connection.ended.wait(self._beat_secs):
+            connection.send({"beat": 1})
+
+    def _read(self, connection: Connection) -> None:
+        over, status = "", 1
+        for message in iter(connection.receive, None):
+            over, status = message.get("over", ""), message.get("status", 1)
+            if over:
+                break
+            if "round" in message:  # passed on before it is taken: when the chief has all values, all others will
+                for peer in self._peers:
+                    if peer is not connection:
+                        peer.send(message)
+            with self._changed:
+                if "round" in message:
+                    self._given.setdefault(message["round"], {})[message["member"]] = message["value"]
+                self._started = self._started or message.get("start", "")
+                connection.left = connection.left or "bye" in message
+                self._changed.notify_all()
+        connection.close()
+        if over or not connection.left:
+            self._lose(over or "{} ({}) {} {}".format(*connection.member, connection.trouble, AGAIN), status)
+
+    def _lose(self, text: str, status: int) -> None:
+        """Ends the job, once: the chief tells the others, then on_lost is called. Before the start Link() raises."""
+        with self._changed:
+            if self._over or self._leaving:
+                return
+            self._over, self._status = text, status
+            self._changed.notify_all()
+            if not self._started:
+                return
+            self._losing = threading.current_thread()
+        self._tell({"over": text, "status": status})
+        self._on_lost(text, status)
+        with self._changed:
+            self._told = True
+            self._changed.notify_all()
+
+    def _tell(self, message: Dict[str, Any]) -> None:
+        """Last words to all, each in a thread lest one that is stuck delays the others; waits until they hang up."""
+        peers = list(self._peers)
+        for peer in peers:
+            in_thread(peer.send, message, True)
+        deadline = time.monotonic() + self._lost_secs
+        for peer in peers:
+            peer.ended.wait(max(0.0, deadline - time.monotonic()))
+            peer.shut()
+
+    def share(self, value: Any) -> List[Any]:
+        """The JSON-able values of all members, in members' order, the same on all: a tuple comes back as a list.
+
+        Every member calls it the same number of times; it returns when all have. Raises RuntimeError when a member is
+        lost and on_lost has returned, or after close(), also of a member whose value is waited for.
+        """
+        name, value = self.cluster.name, json.loads(json.dumps(value))
+        with self._changed:
+            self._round += 1
+            number = self._round
+            given = self._given.setdefault(number, {})
+            given[name] = value
+        for peer in self._peers:
+            peer.send({"round": number, "member": name, "value": value})
+        with self._changed:
+            while len(given) < self.members:  # at a worker all values come from the chief
+                left = any(peer.left and not (self.is_chief and peer.member[0] in given) for peer in self._peers)
+                if left or self._told or self._leaving:
+                    raise RuntimeError(self._over or "share() waits for a value, but the link was closed")
+                self._changed.wait()
+            del self._given[number]
+        return [given[name] for name, _ in self.cluster.members]
+
+    def agree(self, description: Dict[str, str]) -> None:
+        """Raises RefusedError, on all members, where the description of one differs from the chief's."""
+        found = self.share(description)
+        for (name, address), theirs in zip(self.cluster.members, found):
+            different = differences(theirs, found[0])
+            if different:
+                raise RefusedError(REFUSAL.format(name, address, different))
+
+    def fail(self, message: str, status: int) -> None:
+        """Tells the others that this member stops, with an exit status, because of an error of its own."""
+        stopped = "{} ({}) stopped: {}".format(*self.cluster.members[self.index], message)
+        text, status = (self._over, self._status) if self._over else (stopped, status)
+        self._leave({"over": text, "status": status})
+
+    def close(self) -> None:
+        """Says good-bye: the end of this process is no loss. Idempotent."""
+        self._leave({"bye": 1})
+
+    def _leave(self, farewell: Dict[str, Any]) -> None:
+        with self._changed:
+            # when a member is lost TensorFlow may raise as well: on_lost has the better message, and is let to end
+            while self._losing not in (None, threading.current_thread()) and not self._told:
+                self._changed.wait()
+            if self._leaving:
+                return
+            self._leaving = True
+            self._changed.notify_all()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends accept()
+        self._listener.close()
+        self._tell(farewell)
+
+
+class Alone:
+    """The link of a run of one process."""
+
+    index, members, is_chief = 0, 1, True
+
+    def share(self, value: Any) -> List[Any]:
+        return [value]
+
+    def close(self) -> None:
+        pass
+
+
+Member = Union[Link, Alone]

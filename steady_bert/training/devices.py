@@ -1,0 +1,133 @@
+"""What a job runs on: its devices, the tf.distribute strategy over them, and the options of its session."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, List, Optional, Sequence, Tuple
+
+import tensorflow.compat.v1 as tf
+from tensorflow.core.protobuf import rewriter_config_pb2
+
+from .. import optimizers
+from ..base.errors import UserError
+
+
+@dataclass(frozen=True)
+class TpuConfig:
+    """Where a TPU is and how it is driven; google-research/bert's flags of the same names."""
+
+    use_tpu: bool = False
+    tpu_name: Optional[str] = None
+    tpu_zone: Optional[str] = None
+    gcp_project: Optional[str] = None
+    master: Optional[str] = None
+    num_tpu_cores: int = 8
+    iterations_per_loop: int = 1000
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How a job runs; none of it changes what is learned."""
+
+    engine: str = "session"  # or "estimator"
+    distribution: str = "one_device"  # or "mirrored", "multi_worker"
+    devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
+    padding: str = "none"  # or "longest" of the batch, "fixed" to max_seq_length
+    precision: str = "float32"  # or "bfloat16": of the encoder's matrix products
+    xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding
+    max_seq_length: int = 128
+    gradient_accumulation_steps: int = 1  # parts of a batch, one after the other
+    eval_batch_size: int = 8
+    predict_batch_size: int = 8
+    log_every_steps: int = 10
+    keep_checkpoint_max: int = 5
+    profile_steps: Tuple[int, ...] = ()  # the first and last update to trace; empty: none
+    tpu: TpuConfig = TpuConfig()
+    bucket: Optional[str] = None  # of estimator: where the machine that computes reads records and writes checkpoints
+
+
+def gpus() -> List[str]:
+    """Those that TensorFlow finds, as "gpu:0"."""
+    listed = getattr(tf.config, "list_physical_devices", tf.config.experimental.list_physical_devices)("GPU")
+    return ["gpu:{}".format(number) for number in range(len(listed))]
+
+
+def _cpu_count(devices: Sequence[str]) -> int:
+    """How many logical CPU devices the names ask for."""
+    return 1 + max([int(name.split(":")[1]) for name in devices if name.startswith("cpu:")] or [0])
+
+
+def make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
+    """The strategy that the configuration names; of several workers, as TF_CONFIG has them.
+
+    Raises UserError for devices that are not there.
+    """
+    if config.distribution == "multi_worker":
+        return tf.distribute.experimental.MultiWorkerMirroredStrategy()
+    found_gpus = gpus()
+    for name in config.devices:
+        if name.startswith("gpu:") and name not in found_gpus:
+            found = ", ".join(found_gpus) or "no GPU"
+            raise UserError("--devices: TensorFlow finds no {} here, but {}.".format(name, found))
+    devices = list(config.devices) or found_gpus
+    cpus = _cpu_count(devices)
+    # TF 2 fixes its logical devices once a process; TF 1 takes them from the session's device_count alone.
+    if cpus > 1 and hasattr(tf.config, "set_logical_device_configuration"):
+        physical = tf.config.list_physical_devices("CPU")[0]
+        if len(tf.config.get_logical_device_configuration(physical) or ()) < cpus:
+            logical = [tf.config.LogicalDeviceConfiguration() for _ in range(cpus)]
+            tf.config.set_logical_device_configuration(physical, logical)
+    if config.distribution == "one_device":
+        return tf.distribute.OneDeviceStrategy("/" + (devices[0] if devices else "cpu:0"))
+    if not devices:
+        raise UserError(
+            "--distribution=mirrored: TensorFlow finds no GPU here. Name the devices, as --devices=cpu:0,cpu:1."
+        )
+    return tf.distribute.MirroredStrategy(["/" + name for name in devices])
+
+
+def session_config(config: EngineConfig, strategy: Optional[tf.distribute.Strategy] = None) -> tf.ConfigProto:
+    """Threads and Grappler's passes are TensorFlow's own choice but for what was measured to be better without."""
+    found = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
+    found.gpu_options.allow_growth = True
+    # Both passes that fold constants keep a copy of every initial value for as long as the session lives.
+    found.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+    found.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
+    if config.xla:
+        found.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
+    if config.distribution == "multi_worker" and strategy is not None:
+        found = strategy.update_config_proto(found)
+        # It merges collectives, and crashes TF 1.15 on gradients of this graph; OFF is not read as off there.
+        rewrites = found.graph_options.rewrite_options
+        rewrites.scoped_allocator_optimization = rewriter_config_pb2.RewriterConfig.DEFAULT
+        del rewrites.scoped_allocator_opts.enable_op[:]
+    return found
+
+
+def prepare_xla() -> None:
+    """Before TensorFlow is first asked for its devices. Raises UserError where it compiles nothing."""
+    if not optimizers.has_xla():
+        raise UserError("--xla: TensorFlow {} compiles nothing. Use 2.15 or later.".format(tf.__version__))
+    # Without it a session's global_jit_level is for GPUs alone. TensorFlow reads it once, when it looks for them.
+    on_cpu, given = "--tf_xla_cpu_global_jit", os.environ.get("TF_XLA_FLAGS", "")
+    if on_cpu not in given:
+        os.environ["TF_XLA_FLAGS"] = given + " " + on_cpu
+
+
+def on_replicas(strategy: tf.distribute.Strategy, function: Any) -> Any:
+    """function() in every replica; what it gives, for all of them."""
+    run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2  # renamed in TF 2.2
+    return run(function)
+
+
+def local_device(strategy: tf.distribute.Strategy) -> str:
+    """The first of this process, as "/CPU:0": with its job it is known to the job's sessions alone."""
+    device = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0])
+    return "/{}:{}".format(device.device_type, device.device_index)
+
+
+def replica_id(strategy: tf.distribute.Strategy, worker: int) -> Any:
+    """In a replica: its number among those of all workers, of which this is the `worker`th. An integer, or a tensor."""
+    found = tf.distribute.get_replica_context().replica_id_in_sync_group
+    if not worker or hasattr(strategy.extended, "_get_replica_id_in_sync_group"):
+        return found
+    return found + worker * len(strategy.extended.worker_devices)  # TF 1.15 counts each worker's from 0

@@ -1,0 +1,75 @@
+"""The answers to a split's examples, put together from batches in any order, and the scores of them."""
+
+import base64
+import io
+from typing import Any, Dict, List, NamedTuple
+
+import numpy as np
+
+from ..tasks.task import Predictions, Task
+from .feature_cache import RecordFile
+
+
+class Evaluation(NamedTuple):
+    metrics: Dict[str, float]  # the task's, and "loss": the mean per unit of weight over the split
+    predictions: Predictions
+
+
+class Answers:
+    """Each in the place of its example: batches are made by length, and sums must not depend on them."""
+
+    def __init__(self, task: Task, records: RecordFile) -> None:
+        self._task = task
+        self._records = records
+        self._loss = np.zeros(len(records))
+        self._weight = np.zeros(len(records))
+        self._predictions: Predictions = {}
+        self._numbers: List[np.ndarray] = []  # of the examples that were answered
+
+    def add(self, numbers: np.ndarray, loss: Any, weight: Any, predictions: Dict[str, Any]) -> None:
+        """Of the numbered examples: loss [B], weight [B], predictions [B, …] as of tasks.task.Outputs."""
+        self._numbers.append(numbers)
+        self._loss[numbers], self._weight[numbers] = loss, weight
+        for name, values in predictions.items():
+            per_token = name in self._task.per_token_predictions
+            rows = self._predictions.setdefault(name, [np.empty(0)] * len(self._records))
+            for number, row in zip(numbers, values):
+                rows[number] = row[: self._records.index["tokens"][number]] if per_token else row
+
+    def packed(self) -> str:
+        """All of them as text, for another worker's `unpack`."""
+        if not self._numbers:
+            return ""
+        numbers = np.concatenate(self._numbers)
+        arrays = {"numbers": numbers, "loss": self._loss[numbers], "weight": self._weight[numbers]}
+        for name, rows in self._predictions.items():
+            mine = [rows[number] for number in numbers]
+            if name in self._task.per_token_predictions:  # as long as its example, or as its batch's longest answer
+                arrays["lengths " + name] = np.array([len(row) for row in mine])
+            arrays["prediction " + name] = (np.concatenate if "lengths " + name in arrays else np.stack)(mine)
+        file = io.BytesIO()
+        np.savez(file, **arrays)
+        return base64.b64encode(file.getvalue()).decode("ascii")
+
+    def unpack(self, text: str) -> None:
+        """Adds what `packed` gave."""
+        if not text:
+            return
+        with np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False) as arrays:
+            numbers = arrays["numbers"]
+            predictions = {}
+            for full in (name for name in arrays.files if name.startswith("prediction ")):
+                name, values = full[len("prediction ") :], arrays[full]
+                if "lengths " + name in arrays:
+                    values = np.split(values, np.cumsum(arrays["lengths " + name])[:-1])
+                predictions[name] = values
+            self.add(numbers, arrays["loss"], arrays["weight"], predictions)
+
+    @property
+    def predictions(self) -> Predictions:
+        return self._predictions
+
+    def evaluation(self, split: str) -> Evaluation:
+        """Every example counts once."""
+        loss = float(np.sum(self._loss) / max(np.sum(self._weight), 1e-12))
+        return Evaluation(dict(self._task.score(split, self._predictions), loss=loss), self._predictions)

@@ -1,0 +1,154 @@
+"""(seed, position) → batch: which examples an update sees, and records as tensors.
+
+The training data is one endless stream: the epochs' permutations of the whole data set, one after the other. The
+position in it is the number of examples consumed, and is all the state there is. Evaluation and prediction read
+examples of like length together, so that a batch has little padding.
+"""
+
+from concurrent import futures
+from typing import Any, Dict, Generator, Iterator, List, Optional, Tuple, TypeVar
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from ..tasks.task import Column
+from .feature_cache import RecordFile
+from .permutation import epoch_permutation
+
+# Positions computed at once: the cost of a permutation call is mostly per call, so a block serves many batches.
+_BLOCK = 4096
+
+_Item = TypeVar("_Item")
+
+
+class TrainingOrder:
+    """The stream of example numbers of a run: a pure function of (examples, seed, shuffle) and the position."""
+
+    def __init__(self, examples: int, seed: int, shuffle: bool = True) -> None:
+        self._examples = examples
+        self._seed = seed
+        self._shuffle = shuffle
+        self._block: Tuple[Tuple[int, int], np.ndarray] = ((-1, -1), np.zeros(0, np.int64))
+
+    def numbers(self, position: int, count: int) -> np.ndarray:
+        """[count] int64: the examples at stream positions position … position + count - 1, across epochs."""
+        parts = []
+        while count:
+            epoch, within = divmod(position, self._examples)
+            block, start = divmod(within, _BLOCK)
+            part = self._numbers_of(epoch, block)[start : start + count]
+            parts.append(part)
+            position += len(part)
+            count -= len(part)
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    def _numbers_of(self, epoch: int, block: int) -> np.ndarray:
+        """A block of an epoch; the last one is kept, since the next batch mostly wants it too."""
+        if self._block[0] != (epoch, block):
+            within = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, self._examples), dtype=np.int64)
+            numbers = epoch_permutation(self._examples, self._seed, epoch)(within) if self._shuffle else within
+            self._block = ((epoch, block), numbers)
+        return self._block[1]
+
+
+def training_batches(
+    records: RecordFile, order: TrainingOrder, position: int, batch_size: int
+) -> Iterator[Tuple[np.ndarray, List[bytes]]]:
+    """(example numbers, serialized examples) of every batch from stream position `position` on, without end."""
+    while True:
+        numbers = order.numbers(position, batch_size)
+        yield numbers, records.read(numbers)
+        position += batch_size
+
+
+# Records of a pre-shuffled file that a sequential reader mixes at a time.
+SEQUENTIAL_SHUFFLE_RECORDS = 10000
+
+
+def sequential_batches(
+    path: str, examples: int, batch_size: int, seed: int, shuffle: bool, position: int
+) -> tf.data.Dataset:
+    """Serialized examples [batch_size] of a record file read from front to back, epoch after epoch without end.
+
+    For readers without random access: `path` may be in a bucket. Each epoch is mixed in a buffer, keyed by (seed,
+    epoch): a function of the stream position too, but not the computed permutation. `position` examples are skipped.
+    """
+
+    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        data = tf.data.TFRecordDataset(path)
+        if shuffle:
+            keyed = seed * 1000003 + epoch  # two runs share no epoch's order until a million epochs are done
+            data = data.shuffle(SEQUENTIAL_SHUFFLE_RECORDS, seed=keyed, reshuffle_each_iteration=False)
+        return data
+
+    epoch, within = divmod(position, examples)
+    epochs = tf.data.Dataset.range(epoch, np.iinfo(np.int64).max)
+    return epochs.flat_map(of_epoch).skip(within).batch(batch_size, drop_remainder=True)
+
+
+def read_ahead(items: Iterator[_Item]) -> Generator[_Item, None, None]:
+    """The same items; a thread makes the next one while the caller works on this one.
+
+    Close it to end the thread; an error of `items` is raised where its item would have come.
+    """
+    with futures.ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(next, items)
+        while True:
+            try:
+                item = coming.result()
+            except StopIteration:
+                return
+            coming = reader.submit(next, items)
+            yield item
+
+
+def length_sorted_batches(records: RecordFile, batch_size: int) -> Iterator[np.ndarray]:
+    """The example numbers of each batch: every example once, by length, then in file order.
+
+    The longest come first, so that a batch that does not fit memory fails at once. The last one may be smaller.
+    """
+    lengths = np.asarray(records.index["tokens"]).astype(np.int64)
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def parse_batch(
+    serialized: Any, columns: Dict[str, Column], padded_length: Optional[int] = None, round_below: int = 0
+) -> Tuple[Dict[str, Any], Any]:
+    """Serialized examples [B] → (column name → tensor, input_mask [B, S] int32).
+
+    Per-token columns are padded to `padded_length` (a static shape) where given, else to the longest of the batch. With
+    round_below, that is rounded up to a multiple of 8, or to round_below: of few lengths there are few shapes that a
+    library has to prepare for, and it has fast paths for such multiples.
+    """
+    specs = {}
+    for name, column in columns.items():
+        dtype = tf.as_dtype(column.dtype)
+        if column.per_token:
+            specs[name] = tf.VarLenFeature(dtype)
+        else:
+            specs[name] = tf.FixedLenFeature([] if column.size == 1 else [column.size], dtype)
+    parsed = tf.parse_example(serialized, specs)
+    batch = {}
+    mask = None
+    for name, column in columns.items():
+        value = parsed[name]
+        if column.per_token:
+            batch_size, length = value.dense_shape[0], value.dense_shape[1]
+            if padded_length is not None:
+                length = padded_length
+            elif round_below:
+                length = tf.maximum(length, tf.minimum((length + 7) // 8 * 8, round_below))
+            value = tf.SparseTensor(value.indices, value.values, tf.stack([batch_size, length]))
+            if mask is None:
+                mask = tf.sparse.to_dense(tf.SparseTensor(value.indices, tf.ones_like(value.values), value.dense_shape))
+                mask = _with_length(tf.cast(mask, tf.int32), padded_length)
+            value = _with_length(tf.sparse.to_dense(value, default_value=column.padding), padded_length)
+        batch[name] = tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
+    return batch, mask
+
+
+def _with_length(dense: Any, padded_length: Optional[int]) -> Any:
+    dense.set_shape([None, padded_length])
+    return dense

@@ -1,0 +1,138 @@
+"""What a training loop decides between two updates, whichever engine makes them."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from .. import schedules
+from ..base.errors import UserError
+from .checkpoint import TrainingState
+from .feature_cache import RecordFile
+from .plan import Plan
+from .reports import say
+
+
+def due(step: int, every: int) -> bool:
+    return every > 0 and step > 0 and step % every == 0
+
+
+def evaluation_due(plan: Plan, step: int, state: TrainingState) -> bool:
+    """Whether dev is to be evaluated at `step`: when due, and at the end, unless the state has it already."""
+    last = step >= plan.num_train_steps
+    return (due(step, plan.eval_every_steps) or (last and plan.eval_every_steps > 0)) and state.evaluated_step < step
+
+
+def stopped_early(state: TrainingState, patience: int) -> bool:
+    return 0 < patience <= state.evaluations_without_improvement
+
+
+def say_stopped_early(plan: Plan, metric: str) -> None:
+    say("Early stopping: no better {} in {} evaluations.".format(metric, plan.early_stopping_patience))
+
+
+class Evaluated(NamedTuple):
+    state: TrainingState
+    is_best: bool
+    note: str  # for people
+
+
+def evaluated(state: TrainingState, plan: Plan, step: int, score: float) -> Evaluated:
+    """The state after an evaluation at `step`: best score, early stopping and plateau follow it."""
+    is_best = score > state.best_score
+    if is_best:
+        state = state._replace(best_score=float(score), best_step=step, evaluations_without_improvement=0)
+        note = "  (best so far)"
+    else:
+        state = state._replace(evaluations_without_improvement=state.evaluations_without_improvement + 1)
+        note = "  (best {:.4f} at step {})".format(state.best_score, state.best_step)
+    if plan.lr_schedule == "plateau":
+        before = schedules.Plateau(state.plateau_scale, state.plateau_best, state.plateau_evaluations)
+        after = schedules.reduced(
+            before, float(score), plan.plateau_factor, plan.plateau_patience, plan.plateau_min_delta
+        )
+        state = state._replace(**{"plateau_" + name: value for name, value in after._asdict().items()})
+        if after.scale != before.scale:
+            note += "  (learning rate × {:g} from here on)".format(plan.plateau_factor)
+    return Evaluated(state._replace(evaluated_step=step), is_best, note)
+
+
+def require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbers: Optional[np.ndarray]) -> None:
+    """Raises UserError where the loss or the gradient of the update from `step` is not finite.
+
+    numbers: its examples, where they are known.
+    """
+    bad = [name for name in ("loss", "grad_norm") if not np.isfinite(result[name])]
+    if bad:
+        examples = ""
+        if numbers is not None:
+            lines = ", ".join(map(str, records.lines(numbers)))
+            examples = " Its examples are at these lines of the training file: {}.".format(lines)
+        raise UserError(
+            "The {} of the update from step {} is not finite ({}).{} Nothing was saved after step {}: lower "
+            "--learning_rate, lengthen the warm-up, or look at these examples.".format(
+                " and ".join(bad), step, result[bad[0]], examples, step
+            )
+        )
+
+
+class StopRequest:
+    """Turns SIGTERM and SIGINT into a request that the loop answers after its current step.
+
+    The exit code is 128 + the signal's number: 143 and 130. Further signals while the state is saved change nothing.
+    Of several workers one alone may get the signal, and all have to stop at the same step: there, the request is
+    answered when the votes of all have elected it.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self, alone: bool = True) -> None:
+        self._alone = alone
+        self._noted: Optional[int] = None
+        self._elected: Optional[int] = None
+        self._previous: Dict[int, Any] = {}
+
+    @property
+    def signal(self) -> Optional[int]:
+        """What the loop has to answer."""
+        return self._noted if self._alone else self._elected
+
+    @property
+    def votes(self) -> List[float]:
+        """A number a signal: 1 for the one that this process got."""
+        return [float(self._noted == number) for number in self.SIGNALS]
+
+    def elect(self, votes: Sequence[float]) -> None:
+        """votes: summed over the workers."""
+        for number, count in zip(self.SIGNALS, votes):
+            if count:
+                self._elected = number
+
+    @property
+    def noted(self) -> bool:
+        """Whether this process got a signal: what takes long may be cut short."""
+        return self._noted is not None
+
+    def _note(self, number: int, frame: Optional[FrameType]) -> None:
+        self._noted = number
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def __bool__(self) -> bool:
+        return self.signal is not None
+
+
+def answer(stop: StopRequest, step: int) -> None:
+    """Ends the process as the signal wants, where there was one; the run is saved at `step`."""
+    if stop.signal is not None:
+        say("Stopped by signal {} at step {}, saved. The same command continues.".format(stop.signal, step))
+        raise SystemExit(128 + stop.signal)

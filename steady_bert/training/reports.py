@@ -1,0 +1,230 @@
+"""What a run tells people: progress, metrics.jsonl, TensorBoard, result files.
+
+Numbers go to three places from one call: the terminal (a bar, or plain lines where there is no terminal), metrics.jsonl
+(one JSON object a line, for programs) and a TensorBoard event file. A resumed run continues all three at its step: what
+an earlier try wrote beyond it is dropped.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from typing import Any, Dict, Iterator, List, Sequence
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+import tqdm
+
+from ..base import files
+
+METRICS_FILE = "metrics.jsonl"
+
+
+def say(text: str) -> None:
+    """A line for the user, on standard output; keeps a progress bar whole."""
+    tqdm.tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+class TrainingReport:
+    """Follows a training run from `step` to `num_train_steps`. Create and use it where the run's graph is default."""
+
+    def __init__(self, folder: str, step: int, num_train_steps: int, batch_size: int, every: int) -> None:
+        self._total = num_train_steps
+        self._batch_size = batch_size
+        self._every = every
+        self._step = step
+        self._losses: List[float] = []
+        self._seconds = 0.0
+        self._waited = 0.0
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, METRICS_FILE)
+        _drop_after(path, step)
+        self._lines = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed in close)
+        self._events = tf.summary.FileWriter(folder)
+        # Tells TensorBoard to forget what a killed run wrote beyond this step.
+        self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step + 1)
+        self._bar = tqdm.tqdm(total=num_train_steps, initial=step, unit="step") if sys.stderr.isatty() else None
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Only what runs inside counts as training time, in examples/s and ETA."""
+        started = time.perf_counter()
+        yield
+        self.count_seconds(time.perf_counter() - started)
+
+    def count_seconds(self, seconds: float) -> None:
+        """As `timed`, where the caller has measured."""
+        self._seconds += seconds
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within `timed`: what runs inside is a step's wait for its input."""
+        started = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - started
+
+    def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
+        """After the update that made `step`; learning_rate is the one it used."""
+        self._losses.append(loss)
+        if self._bar is not None:
+            self._bar.update(step - self._step)
+        self._step = step
+        if self._every and (step % self._every == 0 or step == self._total):
+            seconds_a_step = self._seconds / len(self._losses)
+            values = {
+                "loss": float(np.mean(self._losses)),
+                "learning_rate": learning_rate,
+                "grad_norm": grad_norm,
+                "examples_per_sec": self._batch_size / max(seconds_a_step, 1e-9),
+                "input_wait_proportion": self._waited / max(self._seconds, 1e-9),
+            }
+            self._write(step, "train", values)
+            eta = time.strftime("%H:%M:%S", time.gmtime((self._total - step) * seconds_a_step))
+            text = (
+                "loss {loss:.4f}  lr {learning_rate:.3g}  grad norm {grad_norm:.3f}  {examples_per_sec:.1f} examples/s"
+                "  waited {input_wait_proportion:.1%} for input"
+            )
+            if self._bar is not None:
+                self._bar.set_postfix_str(text.format(**values))
+            else:
+                say("step {}/{}  {}  ETA {}".format(step, self._total, text.format(**values), eta))
+            self._losses, self._seconds, self._waited = [], 0.0, 0.0
+
+    def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:
+        """seconds: how long training has waited for it."""
+        self._write(step, "dev", dict(metrics, evaluation_secs=seconds))
+        say("step {}/{}  dev: {}  in {:.1f} s{}".format(step, self._total, format_metrics(metrics), seconds, note))
+
+    def _write(self, step: int, group: str, values: Dict[str, float]) -> None:
+        line = dict({"step": step, "split": group}, **values)
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        summary = tf.Summary(
+            value=[tf.Summary.Value(tag="{}/{}".format(group, n), simple_value=v) for n, v in values.items()]
+        )
+        self._events.add_summary(summary, step)
+        self._events.flush()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._lines.close()
+        self._events.close()
+
+
+class NoReport:
+    """In place of a TrainingReport, of a worker that writes nothing."""
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        yield
+
+    waiting = timed
+
+    def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
+        """Says nothing."""
+
+    def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:
+        """Says nothing."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def write_trace(folder: str, step: int, step_stats: Any) -> None:
+    """folder/profile/step-N.json: when and where each operation ran, for chrome://tracing or ui.perfetto.dev."""
+    from tensorflow.python.client import timeline  # the same on TF 1.15 … 2.21, in no public module
+
+    profiles = os.path.join(folder, "profile")
+    os.makedirs(profiles, exist_ok=True)
+    path = os.path.join(profiles, "step-{}.json".format(step))
+    with files.atomic_write(path) as file:
+        file.write(timeline.Timeline(step_stats).generate_chrome_trace_format())
+    say("Wrote the trace of step {} to {}".format(step, path))
+
+
+def _drop_after(path: str, step: int) -> None:
+    """Removes the lines of metrics.jsonl beyond `step`, and a last line that a kill cut short."""
+    if not os.path.exists(path):
+        return
+    kept = []
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                continue
+    with files.atomic_write(path) as file:
+        file.writelines(kept)
+
+
+def format_metrics(metrics: Dict[str, float]) -> str:
+    return "  ".join("{} {:.4f}".format(name, value) for name, value in metrics.items())
+
+
+def write_eval_results(folder: str, metrics: Dict[str, float], step: int, details: Dict[str, Any]) -> None:
+    """eval_results.txt in upstream's form (`eval_accuracy = 0.86`) and eval_results.json with `details` besides."""
+    lines = {"eval_" + name: value for name, value in metrics.items()}
+    lines.update(global_step=step, loss=metrics["loss"])
+    with files.atomic_write(os.path.join(folder, "eval_results.txt")) as file:
+        file.writelines("{} = {}\n".format(name, lines[name]) for name in sorted(lines))
+    files.write_json(os.path.join(folder, "eval_results.json"), dict(metrics, global_step=step, **details))
+
+
+def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Tab-separated, with a header."""
+    with files.atomic_write(path) as file:
+        for row in [header] + list(rows):
+            file.write("\t".join(row) + "\n")
+
+
+def sketch_curve(values: np.ndarray, width: int = 64, height: int = 10) -> str:
+    """A curve from step 0 on, drawn with characters; the top line is its highest value, the bottom one 0."""
+    at = np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)
+    top = float(np.max(values)) or 1.0
+    filled = np.ceil(values[at] / top * height - 1e-9)
+    rows = ["".join("█" if cell >= level else " " for cell in filled).rstrip() for level in range(height, 0, -1)]
+    labels = ["{:.3g}".format(top)] + [""] * (height - 1)
+    lines = ["{:>9} │{}".format(label, row) for label, row in zip(labels, rows)]
+    lines += ["        0 └" + "─" * len(at), " " * 10 + "0" + str(len(values)).rjust(len(at))]
+    return "\n".join(lines)
+
+
+def plot_curves(path: str, curves: Dict[str, np.ndarray]) -> bool:
+    """Writes a figure of learning rates by step (PNG, or what the ending says); False where matplotlib is absent."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name, values in curves.items():
+        axes.plot(np.arange(len(values)), values, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel("learning rate")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    figure.tight_layout()
+    with files.atomic_write(path, "wb") as file:
+        figure.savefig(file, format=os.path.splitext(path)[1].lstrip(".") or "png", dpi=100)
+    pyplot.close(figure)
+    return True
+
+
+def format_confusion_table(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
+    """Rows are true labels, columns predicted ones."""
+    cells = [["true \\ predicted"] + list(labels)]
+    return format_table(
+        cells + [[label] + ["{:,}".format(count) for count in row] for label, row in zip(labels, matrix)]
+    )
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """In columns of equal width."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)

@@ -1,0 +1,478 @@
+"""Train, evaluate and predict over one graph in one session, inside a tf.distribute strategy.
+
+`build` makes the graph once: a training tower and an inference tower that share variables. Everything after it feeds
+records and fetches numbers; the graph is finalized, so nothing can be rebuilt. One device is the strategy with one
+replica. A batch is fed as serialized records to one placeholder, and each replica takes its slice, so any number of
+replicas sees the same examples; of several workers each is fed the whole batch and takes the slices of its replicas.
+"""
+
+import contextlib
+import functools
+import itertools
+import os
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+import optimization
+
+from ..base.errors import UserError
+from ..tasks.task import Outputs, Predictions, Task
+from . import checkpoint, devices, input_pipeline, matrix_rate, progress, reports, towers
+from .checkpoint import TrainingState
+from .cluster import Alone, Member
+from .devices import EngineConfig
+from .evaluation import Answers, Evaluation
+from .feature_cache import RecordFile
+from .plan import Plan
+from .progress import StopRequest
+from .reports import NoReport, TrainingReport, say
+
+
+class Engine(NamedTuple):
+    """A built graph with its session. Made by `build`."""
+
+    task: Task
+    config: EngineConfig
+    link: Member  # to the other workers
+    strategy: tf.distribute.Strategy
+    session: tf.Session
+    records: tf.Tensor  # [B] string placeholder
+    votes: tf.Tensor  # [V] float32 placeholder: of this process's StopRequest; zeros where it is not fed
+    inference: "List[Outputs]"  # one a replica
+    training: Optional[Dict[str, Any]]  # loss, learning_rate, grad_norm, votes; None without a plan
+    global_step: Any
+    weights: Dict[str, Any]  # name → variable, of the model
+    served: Dict[str, Any]  # name → variable that inference reads: the weight, or its average
+    state: Dict[str, Any]  # name → variable, of TrainingState; empty without a plan
+    state_feeds: Dict[str, tf.Tensor]
+    assign_state: Any
+    weights_saver: tf.train.Saver  # writes what is served, under the weights' names, and the step
+    full_saver: tf.train.Saver
+
+
+# --- building ---------------------------------------------------------------------------------------------------------
+
+
+def build(
+    task: Task,
+    config: EngineConfig,
+    seed: int,
+    plan: Optional[Plan] = None,
+    optimizer: Optional[optimization.OptimizerConfig] = None,
+    link: Optional[Member] = None,
+) -> Engine:
+    """Builds the graph and opens its session, all variables at their initial values.
+
+    With a plan and an optimizer the graph trains too. link: to the other workers, all of which build at the same time.
+    Raises UserError for devices that are not there.
+    """
+    graph = tf.Graph()
+    with graph.as_default():
+        strategy = devices.make_strategy(config)
+        if config.precision == "bfloat16":
+            say(matrix_rate.describe_bfloat16(devices.local_device(strategy), devices.session_config(config)))
+        with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
+            return _build_in(strategy, task, config, seed, plan, optimizer, link or Alone())
+
+
+def _build_in(
+    strategy: tf.distribute.Strategy,
+    task: Task,
+    config: EngineConfig,
+    seed: int,
+    plan: Optional[Plan],
+    optimizer: Optional[optimization.OptimizerConfig],
+    link: Member,
+) -> Engine:
+    count, parts = strategy.num_replicas_in_sync, config.gradient_accumulation_steps
+    if plan is not None:
+        towers.check_split(plan, count, parts)
+    records = tf.placeholder(tf.string, [None], "records")
+    votes = tf.placeholder_with_default(tf.zeros([len(StopRequest.SIGNALS)]), [len(StopRequest.SIGNALS)], "votes")
+    global_step = towers.make_global_step()
+
+    def train() -> towers.Trained:
+        assert plan is not None and optimizer is not None
+        replica = devices.replica_id(strategy, link.index)
+
+        def batch_of(part: int) -> towers.Batch:
+            return towers.parse(towers.slice_of(records, replica * parts + part, count * parts), task, config)
+
+        replicas = towers.Replicas(replica, count, of_workers=link.members > 1)
+        trained = towers.training_tower(
+            task, config, plan, optimizer, replicas, global_step, state, batch_of, votes if link.members > 1 else None
+        )
+        averages.update(trained.averages)
+        return trained._replace(averages={})
+
+    def infer() -> Outputs:
+        # Workers infer apart, each with its own replicas.
+        of_worker = count // link.members
+        replica = devices.replica_id(strategy, link.index) - link.index * of_worker
+        batch = towers.parse(towers.slice_of(records, replica, of_worker), task, config)
+        return towers.inference_tower(task, config, seed, batch, averages)
+
+    training = None
+    state: Dict[str, Any] = {}
+    averages: Dict[str, Any] = {}
+    if plan is not None:
+        state = checkpoint.training_state_variables()
+        trained = devices.on_replicas(strategy, train)
+        fetched = ("loss", "learning_rate", "grad_norm") + (("votes",) if link.members > 1 else ())
+        training = {name: strategy.experimental_local_results(getattr(trained, name))[0] for name in fetched}
+        updates = strategy.experimental_local_results(trained.loss)
+        with tf.control_dependencies(updates):  # of every replica of this process
+            training = {name: tf.identity(value) for name, value in training.items()}
+    outputs = devices.on_replicas(strategy, infer)
+    weights = {variable.op.name: variable for variable in tf.trainable_variables()}
+    served = dict(weights, **averages)
+    exported = dict(served, global_step=global_step)
+    first_replica = {name: strategy.experimental_local_results(v)[0] for name, v in exported.items()}
+    state_feeds = {name: tf.placeholder(variable.dtype.base_dtype, []) for name, variable in state.items()}
+    assignments = [
+        strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(state_feeds[name],))
+        for name, variable in state.items()
+    ]
+    session = _open_session(strategy, config, link)
+    session.run(tf.global_variables_initializer())
+    return Engine(
+        task=task,
+        config=config,
+        link=link,
+        strategy=strategy,
+        session=session,
+        records=records,
+        votes=votes,
+        inference=_per_replica(strategy, outputs),
+        training=training,
+        global_step=global_step,
+        weights=weights,
+        served=served,
+        state=state,
+        state_feeds=state_feeds,
+        assign_state=assignments,
+        weights_saver=tf.train.Saver(first_replica, max_to_keep=None),
+        full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
+    )
+
+
+def _open_session(strategy: tf.distribute.Strategy, config: EngineConfig, link: Member) -> tf.Session:
+    options = devices.session_config(config, strategy)
+    if isinstance(link, Alone):
+        return tf.Session(config=options)
+    cluster = link.cluster
+    try:
+        server = tf.distribute.Server(cluster.jobs, job_name=cluster.job, task_index=cluster.task, config=options)
+    except tf.errors.OpError as error:
+        raise UserError(
+            "TF_CONFIG: {} cannot be served at {} ({}). Stop what uses it, or name another port on all workers.".format(
+                *cluster.members[link.index], error.message
+            )
+        ) from None
+    link.share("served")  # none asks another for its part of a sum before that one can be reached
+    return tf.Session(server.target, config=options)
+
+
+def _per_replica(strategy: tf.distribute.Strategy, outputs: Outputs) -> "List[Outputs]":
+    def local(value: Any) -> List[Any]:
+        return list(strategy.experimental_local_results(value))
+
+    names = list(outputs.predictions)
+    columns = [local(outputs.loss), local(outputs.weight)] + [local(outputs.predictions[name]) for name in names]
+    return [Outputs(loss, weight, dict(zip(names, rest))) for loss, weight, *rest in zip(*columns)]
+
+
+def _in_its_graph(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes the engine's graph the default inside: TF 2's savers and event writers refuse to work elsewhere."""
+
+    @functools.wraps(function)
+    def wrapped(engine: Engine, *args: Any, **kwargs: Any) -> Any:
+        with engine.session.graph.as_default():
+            return function(engine, *args, **kwargs)
+
+    return wrapped
+
+
+# --- restoring --------------------------------------------------------------------------------------------------------
+
+
+_VARIABLES_AT_ONCE = 64
+
+
+def _restore(engine: Engine, prefix: str, variables: Dict[str, Any]) -> None:
+    """Gives each variable, on every replica, the value that the checkpoint has under its name here.
+
+    By feeding the initializers: a finalized graph can be restored too, and one saver does not fit all names.
+    Raises UserError where the checkpoint is damaged.
+    """
+    reader = checkpoint.Reader(prefix)
+    names = sorted(variables)
+    for start in range(0, len(names), _VARIABLES_AT_ONCE):
+        feeds, initializers = {}, []
+        for name in names[start : start + _VARIABLES_AT_ONCE]:
+            value = reader.tensor(name)
+            for variable in engine.strategy.experimental_local_results(variables[name]):
+                initializers.append(variable.initializer)
+                feeds[variable.initializer.inputs[1]] = value
+        engine.session.run(initializers, feeds)
+
+
+def _shapes(engine: Engine) -> Dict[str, Tuple[int, ...]]:
+    return {name: tuple(variable.shape.as_list()) for name, variable in engine.weights.items()}
+
+
+@_in_its_graph
+def load_weights(engine: Engine, prefix: str, reset_head: bool = False) -> checkpoint.LoadReport:
+    """Initial weights: the model's variables that the checkpoint has, averaged ones if it has them.
+
+    Raises UserError as checkpoint.match_weights.
+    """
+    report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head)
+    names = checkpoint.served_names(prefix, report.loaded)
+    _restore(engine, prefix, {names[name]: engine.weights[name] for name in report.loaded})
+    return report
+
+
+@_in_its_graph
+def load_trained(engine: Engine, prefix: str) -> int:
+    """The weights of a fine-tuned model, averaged ones if it has them; returns its step.
+
+    Raises UserError where it has no trained head.
+    """
+    report = checkpoint.match_trained(_shapes(engine), prefix, engine.task.head_variables)
+    names = checkpoint.served_names(prefix, report.loaded)
+    variables = {names[name]: engine.served[name] for name in report.loaded}
+    if "global_step" in checkpoint.shapes_in(prefix):
+        variables["global_step"] = engine.global_step
+    _restore(engine, prefix, variables)
+    return int(engine.session.run(engine.global_step))
+
+
+@_in_its_graph
+def load_run(engine: Engine, prefix: str, batch_size: int) -> None:
+    """The whole state of a run. A checkpoint of upstream's lacks the counters: they are derived from its step."""
+    found = checkpoint.shapes_in(prefix)
+    counters = [variable.op.name for variable in engine.state.values()]
+    variables = {variable.op.name: variable for variable in engine.session.graph.get_collection("variables")}
+    missing = [name for name in variables if name not in found and name not in counters]
+    other = [
+        name for name, v in variables.items() if found.get(name, tuple(v.shape.as_list())) != tuple(v.shape.as_list())
+    ]
+    if missing or other:
+        raise UserError(
+            "{}: cannot be continued: {} missing, {} of another shape (for example {}): the model, optimizer or "
+            "trained variables were others. Pass it as --init_checkpoint with another --output_dir.".format(
+                prefix, len(missing), len(other), (missing + other)[0]
+            )
+        )
+    _restore(engine, prefix, {name: variable for name, variable in variables.items() if name in found})
+    if not all(name in found for name in counters):
+        step = int(engine.session.run(engine.global_step))
+        _set_state(engine, TrainingState(examples_consumed=step * batch_size, evaluated_step=step))
+
+
+def _set_state(engine: Engine, state: TrainingState) -> None:
+    feeds = {engine.state_feeds[name]: value for name, value in state._asdict().items()}
+    engine.session.run(engine.assign_state, feeds)
+
+
+def read_state(engine: Engine) -> TrainingState:
+    return TrainingState(**{name: value.item() for name, value in engine.session.run(engine.state).items()})
+
+
+@_in_its_graph
+def hand_over(engine: Engine, folder: str, prefix: Optional[str]) -> None:
+    """Makes the session's state, as `prefix` has it, the checkpoint that an engine in other graphs continues."""
+    if prefix is None or "training_state/examples_consumed" not in checkpoint.shapes_in(prefix):
+        step = int(engine.session.run(engine.global_step))
+        checkpoint.save(engine.full_saver, engine.session, folder, step, engine.config.keep_checkpoint_max)
+    else:
+        checkpoint.point_at(prefix)
+
+
+# --- train, evaluate, predict -----------------------------------------------------------------------------------------
+
+
+@_in_its_graph
+def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordFile], folder: str) -> int:
+    """Trains from the session's state to the end of the plan; returns the last step.
+
+    Evaluates on `dev` where given, saves to `folder`, keeps the best in `folder`/best; of several workers the chief
+    alone writes. Raises SystemExit(128 + signal) after saving, and UserError where the loss or the gradient is not
+    finite: nothing is saved after such an update.
+    """
+    session, link = engine.session, engine.link
+    session.graph.finalize()
+    assert engine.training is not None
+    step = int(session.run(engine.global_step))
+    state = read_state(engine)
+    if link.is_chief:
+        checkpoint.discard_best_after(folder, step)
+        _require_space(engine, plan, step, folder, with_best=dev is not None)
+    order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
+    batches = input_pipeline.read_ahead(
+        input_pipeline.training_batches(records, order, state.examples_consumed, plan.train_batch_size)
+    )
+    run_step = _step_runner(engine, step)
+    report = _report(engine, plan, step, folder)
+    saved = (step, state) if step else None
+    with contextlib.closing(report), contextlib.closing(batches), StopRequest(alone=link.members == 1) as stop:
+        while True:
+            last = step >= plan.num_train_steps
+            if dev is not None and progress.evaluation_due(plan, step, state) and not stop:
+                state = _evaluate_and_keep_best(engine, plan, dev, step, state, folder, report, stop)
+            last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
+            if saved != (step, state) and (last or stop or progress.due(step, plan.save_checkpoints_steps)):
+                _set_state(engine, state)
+                if link.is_chief:
+                    checkpoint.save(engine.full_saver, session, folder, step, engine.config.keep_checkpoint_max)
+                saved = (step, state)
+            progress.answer(stop, step)
+            if last:
+                stop.elect(stop.votes)  # from here on nothing has to be agreed on
+                progress.answer(stop, step)
+                break
+            with report.timed():
+                with report.waiting():
+                    numbers, serialized = next(batches)
+                result, trace = run_step(step, serialized, stop.votes)
+            if trace is not None:
+                reports.write_trace(folder, step + 1, trace)
+            progress.require_finite(result, step, records, numbers)
+            step += 1
+            state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
+            report.update(step, *(float(result[name]) for name in ("loss", "learning_rate", "grad_norm")))
+            stop.elect(result.get("votes", ()))
+    if step < plan.num_train_steps:
+        progress.say_stopped_early(plan, engine.task.best_metric)
+    return step
+
+
+def _report(engine: Engine, plan: Plan, step: int, folder: str) -> Any:
+    if not engine.link.is_chief:
+        return NoReport()
+    return TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
+
+
+def require_traceable(config: EngineConfig, plan: Plan) -> None:
+    """Raises UserError where the run ends before the updates to trace."""
+    if config.profile_steps and config.profile_steps[1] > plan.num_train_steps:
+        raise UserError(
+            "--profile_steps={},{}: the run ends at step {}. Name steps that it makes.".format(
+                *config.profile_steps, plan.num_train_steps
+            )
+        )
+
+
+def _step_runner(engine: Engine, start: int) -> Callable[[int, List[bytes], List[float]], Tuple[Dict[str, Any], Any]]:
+    """run(step, serialized examples, votes) makes the update from `step`: (fetched, its step_stats if to be traced)."""
+    first_traced, last_traced = engine.config.profile_steps or (0, -1)
+    if 0 < last_traced <= start:
+        say(
+            "--profile_steps={},{}: done already, in a run before; nothing is traced.".format(first_traced, last_traced)
+        )
+    run = engine.session.make_callable(engine.training, feed_list=[engine.records, engine.votes])
+
+    def run_step(step: int, serialized: List[bytes], votes: List[float]) -> Tuple[Dict[str, Any], Any]:
+        if not (first_traced <= step + 1 <= last_traced and engine.link.is_chief):
+            return run(serialized, votes), None
+        options, found = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
+        feeds = {engine.records: serialized, engine.votes: votes}
+        result = engine.session.run(engine.training, feeds, options, found)
+        return result, found.step_stats
+
+    return run_step
+
+
+def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best: bool) -> None:
+    def size(variables: Sequence[Any]) -> int:
+        return sum(v.shape.num_elements() * v.dtype.base_dtype.size for v in variables)
+
+    os.makedirs(folder, exist_ok=True)
+    saves = -(-(plan.num_train_steps - step) // plan.save_checkpoints_steps)
+    everything = size(engine.session.graph.get_collection("variables"))
+    best = size(list(engine.weights.values())) if with_best else 0
+    checkpoint.require_space(folder, everything, best, saves, engine.config.keep_checkpoint_max)
+
+
+def _evaluate_and_keep_best(
+    engine: Engine,
+    plan: Plan,
+    dev: RecordFile,
+    step: int,
+    state: TrainingState,
+    folder: str,
+    report: Any,
+    stop: StopRequest,
+) -> TrainingState:
+    """The state after the evaluation due at `step`; unchanged where a signal cut it short: the resumed run makes it."""
+    started = time.perf_counter()
+    answers = _predict_together(engine, dev, stop)
+    if answers is None:
+        return state
+    found = answers.evaluation("dev")
+    after = progress.evaluated(state, plan, step, found.metrics[engine.task.best_metric])
+    if after.is_best and engine.link.is_chief:
+        checkpoint.save(engine.weights_saver, engine.session, checkpoint.best_folder(folder), step, keep=1)
+    if after.state.plateau_scale != state.plateau_scale:
+        _set_state(engine, after.state)  # the training tower reads it
+    report.evaluation(step, found.metrics, after.note, time.perf_counter() - started)
+    return after.state
+
+
+def _predict_together(engine: Engine, records: RecordFile, stop: StopRequest) -> Optional[Answers]:
+    """Every worker's share of the batches, put together by all; None where one of them was told to stop meanwhile."""
+    link = engine.link
+    answers = _predict(engine, records, engine.config.eval_batch_size, stop, link.index, link.members)
+    if link.members == 1:
+        return answers
+    packed = None if answers is None else answers.packed()
+    shared = link.share({"answers": packed, "votes": stop.votes})
+    stop.elect(np.sum([one["votes"] for one in shared], axis=0))
+    if answers is None or any(one["answers"] is None for one in shared):
+        return None
+    for number, one in enumerate(shared):
+        if number != link.index:
+            answers.unpack(one["answers"])
+    return answers
+
+
+def evaluate(engine: Engine, split: str, records: RecordFile) -> Evaluation:
+    """Metrics and predictions of a whole split with the session's weights; every example counts once."""
+    answers = _predict(engine, records, engine.config.eval_batch_size)
+    assert answers is not None
+    return answers.evaluation(split)
+
+
+def predict(engine: Engine, records: RecordFile) -> Predictions:
+    """Predictions with the session's weights, in file order."""
+    answers = _predict(engine, records, engine.config.predict_batch_size)
+    assert answers is not None
+    return answers.predictions
+
+
+def _predict(
+    engine: Engine,
+    records: RecordFile,
+    batch_size: int,
+    stop: Optional[StopRequest] = None,
+    part: int = 0,
+    parts: int = 1,
+) -> Optional[Answers]:
+    """The answers to every `parts`th batch from the `part`th on; None where a signal came meanwhile."""
+    answers = Answers(engine.task, records)
+    for numbers in itertools.islice(input_pipeline.length_sorted_batches(records, batch_size), part, None, parts):
+        if stop is not None and stop.noted:
+            return None
+        found = engine.session.run(engine.inference, {engine.records: records.read(numbers)})
+        ends = np.cumsum([len(outputs.loss) for outputs in found])
+        for outputs, mine in zip(found, np.split(numbers, ends[:-1])):  # one a replica
+            answers.add(mine, outputs.loss, outputs.weight, outputs.predictions)
+    return answers
+
+
+def close(engine: Engine) -> None:
+    engine.session.close()
