@@ -4,10 +4,8 @@ create_optimizer and AdamWeightDecayOptimizer have the arguments and numbers of 
 """
 
 import dataclasses
-import inspect
 import re
-from dataclasses import dataclass
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,69 +13,11 @@ import tensorflow.compat.v1 as tf
 if __package__:  # cloned as a package: `from bert import optimization`
     from .steady_bert import optimizers, schedules
     from .steady_bert.base.errors import UserError
+    from .steady_bert.optimizer_config import OptimizerConfig, rule_of
 else:
     from steady_bert import optimizers, schedules
     from steady_bert.base.errors import UserError
-
-NO_DECAY = ("LayerNorm", "layer_norm", "bias")
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """The numbers of the update; the defaults are google-research/bert's.
-
-    momentum, adam_* and bias_correction are the optimizer's own where they are None; its rule says which it reads.
-    lookahead_steps: 0 is off (of ranger: its own). lr_multipliers: (pattern, factor); the first that matches a
-    variable's name counts. layerwise_lr_decay: factor of the rate from each layer to the one below. freeze: patterns of
-    variables that stay as they are. ema_decay: of the averaged weights that are evaluated and exported.
-    """
-
-    optimizer: str = "adamw"
-    lookahead_steps: int = 0
-    lookahead_alpha: float = 0.5
-    weight_decay_rate: float = 0.01
-    no_decay_patterns: Tuple[str, ...] = NO_DECAY
-    no_decay_patterns_given: bool = False  # by the user: then each must match a variable
-    momentum: Optional[float] = None
-    adam_beta1: Optional[float] = None
-    adam_beta2: Optional[float] = None
-    adam_epsilon: Optional[float] = None
-    bias_correction: Optional[bool] = None
-    clip_norm: float = 1.0  # 0: off
-    lr_multipliers: Tuple[Tuple[str, float], ...] = ()
-    layerwise_lr_decay: float = 1.0
-    freeze: Tuple[str, ...] = ()
-    ema_decay: float = 0.0  # 0: off
-
-
-# Fields of OptimizerConfig, which are flags, and the arguments of a rule that they fill.
-_ARGUMENTS = {
-    "momentum": "momentum",
-    "adam_beta1": "beta_1",
-    "adam_beta2": "beta_2",
-    "adam_epsilon": "epsilon",
-    "bias_correction": "bias_correction",
-}
-
-
-def rule_of(config: OptimizerConfig) -> optimizers.Rule:
-    """The rule that the configuration names. Raises UserError for a number that it does not read."""
-    make = optimizers.RULES[config.optimizer]
-    read = inspect.signature(make).parameters
-    values = {}
-    for name, argument in _ARGUMENTS.items():
-        value = getattr(config, name)
-        if value is not None and argument not in read:
-            raise UserError("--{}: --optimizer={} does not read it. Leave it out.".format(name, config.optimizer))
-        if value is not None:
-            values[argument] = value
-    rule = make(**values)
-    if config.lookahead_steps:
-        return optimizers.lookahead(rule, config.lookahead_steps, config.lookahead_alpha)
-    if rule.lookahead:
-        return optimizers.lookahead(rule, rule.lookahead[0], config.lookahead_alpha)
-    return rule
-
+    from steady_bert.optimizer_config import OptimizerConfig, rule_of
 
 _LAYER = re.compile(r"/layer_(\d+)/")
 

@@ -110,7 +110,7 @@ BUGS = {
         "tests/tensor_parts_test.py -k independently",
     ),
     "LayerNorm is decayed": Bug(
-        "optimization.py",
+        "steady_bert/optimizer_config.py",
         'NO_DECAY = ("LayerNorm", "layer_norm", "bias")',
         'NO_DECAY = ("layer_norm", "bias")',
         "tests/optimization_test.py",

@@ -19,7 +19,7 @@ from run_classifier_test import metrics_lines
 import tokenization
 from steady_bert.base.errors import UserError
 from steady_bert.training import checkpoint, estimator_engine, feature_cache
-from steady_bert.training.devices import EngineConfig, TpuConfig
+from steady_bert.training.engine_config import EngineConfig, TpuConfig
 from steady_bert.training.plan import PlanConfig, make_plan
 
 HAS_ESTIMATOR = hasattr(tf, "estimator") and hasattr(tf.estimator, "tpu")

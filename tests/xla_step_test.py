@@ -11,7 +11,7 @@ from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.data import InputExample, TextProcessor
 from steady_bert.tasks.tagging import assembly as tagging
 from steady_bert.training import checkpoint, feature_cache, towers
-from steady_bert.training.devices import EngineConfig
+from steady_bert.training.engine_config import EngineConfig
 from steady_bert.training.plan import PlanConfig, make_plan
 
 pytestmark = [

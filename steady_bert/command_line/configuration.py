@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from flags import FLAGS, flags_of, given, text_of
-from optimization import OptimizerConfig, rule_of
 
 from ..base.errors import UserError
+from ..optimizer_config import OptimizerConfig, rule_of
 from ..tasks.classification.data import PROCESSORS
 from ..tasks.model_files import MODEL_FILES, ModelConfig
 from ..tasks.tagging.data import TAG_COLUMNS
-from ..training.devices import EngineConfig, TpuConfig
+from ..training.engine_config import EngineConfig, TpuConfig
 from ..training.plan import PlanConfig
 from ..training.plan import check as check_plan
 from ..training.run import RunConfig, WeightsConfig

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 
 from .tagging import crf
+from .tagging.head_config import TaggingHead
 
 
 def classification_logits(pooled_output: tf.Tensor, num_labels: int, dropout_prob: float) -> tf.Tensor:
@@ -48,15 +49,6 @@ def squared_error(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
 
 
 # --- word-level tagging -----------------------------------------------------------------------------------------------
-
-
-class TaggingHead(NamedTuple):
-    """What stands between the encoder's vectors and the tags. With lstm_layers, a bidirectional network comes first."""
-
-    crf: bool = False
-    lstm_layers: int = 0
-    lstm_size: int = 128  # units a direction
-    lstm_cell: str = "lstm"  # a name of CELLS
 
 
 class Chains(NamedTuple):

@@ -3,12 +3,14 @@
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
-import modeling
 import tokenization
 
 from ..base.errors import UserError
+
+if TYPE_CHECKING:
+    import modeling
 
 # The flags of a model's files, and what the files are called in its folder.
 MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
@@ -49,8 +51,10 @@ def load_tokenizer(
     return tokenizer, "{}/{}/{}".format(flag, sha256_of_file(given), config.do_lower_case)
 
 
-def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> modeling.BertConfig:
+def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "modeling.BertConfig":
     """Raises UserError where the file is missing, or too small for the vocabulary, the length or so many segments."""
+    import modeling  # and TensorFlow with it, which a command that only reads flags does without
+
     if config.bert_config_file is None:
         raise UserError("--bert_config_file is needed: the model's folder does not say it.")
     found = modeling.BertConfig.from_json_file(config.bert_config_file)

@@ -1,48 +1,14 @@
 """What a job runs on: its devices, the tf.distribute strategy over them, and the options of its session."""
 
 import os
-from dataclasses import dataclass
-from typing import Any, List, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 
 from .. import optimizers
 from ..base.errors import UserError
-
-
-@dataclass(frozen=True)
-class TpuConfig:
-    """Where a TPU is and how it is driven; google-research/bert's flags of the same names."""
-
-    use_tpu: bool = False
-    tpu_name: Optional[str] = None
-    tpu_zone: Optional[str] = None
-    gcp_project: Optional[str] = None
-    master: Optional[str] = None
-    num_tpu_cores: int = 8
-    iterations_per_loop: int = 1000
-
-
-@dataclass(frozen=True)
-class EngineConfig:
-    """How a job runs; none of it changes what is learned."""
-
-    engine: str = "session"  # or "estimator"
-    distribution: str = "one_device"  # or "mirrored", "multi_worker"
-    devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
-    padding: str = "none"  # or "longest" of the batch, "fixed" to max_seq_length
-    precision: str = "float32"  # or "bfloat16": of the encoder's matrix products
-    xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding
-    max_seq_length: int = 128
-    gradient_accumulation_steps: int = 1  # parts of a batch, one after the other
-    eval_batch_size: int = 8
-    predict_batch_size: int = 8
-    log_every_steps: int = 10
-    keep_checkpoint_max: int = 5
-    profile_steps: Tuple[int, ...] = ()  # the first and last update to trace; empty: none
-    tpu: TpuConfig = TpuConfig()
-    bucket: Optional[str] = None  # of estimator: where the machine that computes reads records and writes checkpoints
+from .engine_config import EngineConfig
 
 
 def gpus() -> List[str]:

@@ -18,14 +18,13 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from optimization import OptimizerConfig
-
 from ..base import tensorflow_setup
 from ..base.errors import UserError
+from ..optimizer_config import OptimizerConfig
 from ..tasks.task import Predictions, Task
 from . import checkpoint, devices, input_pipeline, progress, towers
 from .checkpoint import TrainingState
-from .devices import EngineConfig
+from .engine_config import EngineConfig
 from .evaluation import Answers, Evaluation
 from .feature_cache import RecordFile
 from .plan import Plan

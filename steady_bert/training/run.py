@@ -18,10 +18,9 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import filelock
 import tensorflow.compat.v1 as tf
 
-from optimization import OptimizerConfig
-
 from ..base import files, tensorflow_setup
 from ..base.errors import UserError
+from ..optimizer_config import OptimizerConfig
 from ..tasks.task import Predictions, Task
 from . import (
     checkpoint,
@@ -35,7 +34,7 @@ from . import (
     session_engine,
 )
 from . import plan as plans
-from .devices import EngineConfig
+from .engine_config import EngineConfig
 from .evaluation import Evaluation
 from .feature_cache import RecordFile
 from .plan import PlanConfig

@@ -23,7 +23,7 @@ from ..tasks.task import Outputs, Predictions, Task
 from . import checkpoint, devices, input_pipeline, matrix_rate, progress, reports, towers
 from .checkpoint import TrainingState
 from .cluster import Alone, Member
-from .devices import EngineConfig
+from .engine_config import EngineConfig
 from .evaluation import Answers, Evaluation
 from .feature_cache import RecordFile
 from .plan import Plan

@@ -16,7 +16,7 @@ from ..base.randomness import keyed_randomness
 from ..tasks.task import Compute, Outputs, Task
 from . import input_pipeline
 from . import plan as plans
-from .devices import EngineConfig
+from .engine_config import EngineConfig
 from .plan import Plan
 
 Batch = Dict[str, Any]  # a tensor a column, and input_mask [B, S]

@@ -13,18 +13,17 @@ import tensorflow.compat.v1 as tf
 import modeling
 
 from .. import heads, metrics
-from ..heads import TaggingHead
 from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task
 from . import data as tagging_data
 from . import entity_scores
 from . import schemes as tag_schemes
 from .data import Layout, Sentence
 from .entity_scores import Counts
+from .head_config import TaggingHead
 
 # Fingerprinted: raise when the same text gives other features.
 FEATURES = 1
 
-HEADS = ("bilstm", "bilstm_crf", "crf", "softmax")
 # What a position of a record is: not the first piece of a word; of one that counts in another window; of one of this.
 _NO_WORD, _CONTEXT, _COUNTED = 0, 1, 2
 
