@@ -11,11 +11,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 if __package__:  # cloned as a package: `from bert import optimization`
-    from .steady_bert import optimizers, schedules
+    from .steady_bert import optimizers, rule_optimizer, schedules
     from .steady_bert.base.errors import UserError
     from .steady_bert.optimizer_config import OptimizerConfig, rule_of
 else:
-    from steady_bert import optimizers, schedules
+    from steady_bert import optimizers, rule_optimizer, schedules
     from steady_bert.base.errors import UserError
     from steady_bert.optimizer_config import OptimizerConfig, rule_of
 
@@ -51,7 +51,7 @@ class Update(NamedTuple):
     averages: Dict[str, Any]  # variable name → the variable of its average; empty without ema_decay
 
 
-class AdamWeightDecayOptimizer(optimizers.RuleOptimizer):
+class AdamWeightDecayOptimizer(rule_optimizer.RuleOptimizer):
     """BERT's AdamW: no bias correction, decoupled weight decay. See optimizers.adamw for the equation."""
 
     def __init__(
@@ -136,12 +136,12 @@ def create_update(
       global_step: read for the rate before it is incremented.
       variables: those to train; all trainable ones if None.
       rate_scale: scalar tensor that the rates are multiplied by, down to least_rate; None: 1.
-      compiled: see optimizers.RuleOptimizer; without it the numbers are upstream's, operation for operation.
+      compiled: see rule_optimizer.RuleOptimizer; without it the numbers are upstream's, operation for operation.
 
     Raises UserError where a pattern that the user gave matches no variable, or where everything is frozen.
     """
     variables = tf.trainable_variables() if variables is None else list(variables)
-    names = [optimizers.name_of(variable) for variable in variables]
+    names = [rule_optimizer.name_of(variable) for variable in variables]
     _require_matches("freeze", config.freeze, names)
     _require_matches("lr_multipliers", [pattern for pattern, _ in config.lr_multipliers], names)
     if config.no_decay_patterns_given:
@@ -164,7 +164,7 @@ def create_update(
     gradients = loss(variables) if callable(loss) else tf.gradients(loss, variables)
     if average_over_tpu:
         gradients = _average_over_tpu(gradients)
-    optimizer = optimizers.RuleOptimizer(
+    optimizer = rule_optimizer.RuleOptimizer(
         learning_rate,
         rule_of(config),
         weight_decay_rate=config.weight_decay_rate,

@@ -15,7 +15,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from steady_bert import optimizers, schedules
+from steady_bert import optimizers, rule_optimizer, schedules
 
 RULES = ("adamw", "adam", "nadam", "radam")
 
@@ -28,7 +28,7 @@ def movements(steps: int) -> Dict[str, float]:
         weights, updates = [], []
         for name in RULES:
             weight = tf.get_variable(name, initializer=np.zeros([1], np.float32), use_resource=True)
-            optimizer = optimizers.RuleOptimizer(rate, optimizers.RULES[name](), name=name)
+            optimizer = rule_optimizer.RuleOptimizer(rate, optimizers.RULES[name](), name=name)
             updates.append(optimizer.apply_gradients([(tf.ones([1]), weight)]))
             weights.append(weight)
         session.run(tf.global_variables_initializer())

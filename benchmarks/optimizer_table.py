@@ -29,7 +29,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 import tokenization
 from optimization import OptimizerConfig
-from steady_bert import optimizers
+from steady_bert import rule_optimizer
 from steady_bert.base import files
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.data import TextProcessor
@@ -47,7 +47,7 @@ MODEL, DATA = (os.path.join(ROOT, "quickstart", name) for name in ("model", "dat
 # --- the naive drop-ins -----------------------------------------------------------------------------------------------
 
 
-class ZeroSlowWeights(optimizers.RuleOptimizer):
+class ZeroSlowWeights(rule_optimizer.RuleOptimizer):
     """Slow weights keep the initial value of their variables, 0."""
 
     _ahead = 0.0  # updates by which the count of synchronisations is ahead
@@ -64,7 +64,7 @@ class FirstUpdateSynchronises(ZeroSlowWeights):
     _ahead = -1.0
 
 
-class ReadsPairsTwice(optimizers.RuleOptimizer):
+class ReadsPairsTwice(rule_optimizer.RuleOptimizer):
     """grads_and_vars is read for its variables, then once more for the update: of a zip, nothing is left."""
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
@@ -76,7 +76,7 @@ class ReadsPairsTwice(optimizers.RuleOptimizer):
         return tf.assign_add(global_step, 1)
 
 
-class CountsTwice(optimizers.RuleOptimizer):
+class CountsTwice(rule_optimizer.RuleOptimizer):
     """The optimizer counts the step, and so does the script."""
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
@@ -91,7 +91,7 @@ class Entry(NamedTuple):
     """
 
     config: OptimizerConfig
-    defect: Optional[Type[optimizers.RuleOptimizer]] = None
+    defect: Optional[Type[rule_optimizer.RuleOptimizer]] = None
     of: Optional[str] = None
     warmup: float = 0.1
 
@@ -118,13 +118,13 @@ ENTRIES = {
 
 
 @contextlib.contextmanager
-def dropped_in(defect: Optional[Type[optimizers.RuleOptimizer]]) -> Iterator[None]:
-    right = optimizers.RuleOptimizer
-    optimizers.RuleOptimizer = defect or right  # type: ignore[misc]
+def dropped_in(defect: Optional[Type[rule_optimizer.RuleOptimizer]]) -> Iterator[None]:
+    right = rule_optimizer.RuleOptimizer
+    rule_optimizer.RuleOptimizer = defect or right  # type: ignore[misc]
     try:
         yield
     finally:
-        optimizers.RuleOptimizer = right  # type: ignore[misc]
+        rule_optimizer.RuleOptimizer = right  # type: ignore[misc]
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------

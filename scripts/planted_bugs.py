@@ -24,31 +24,31 @@ class Bug(NamedTuple):
 
 BUGS = {
     "slow weights start at 0": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "copy = tf.where_v2(tf.equal(count, 1.0), before, copy)",
         "copy = tf.identity(copy)",
         "tests/optimizers_test.py -k lookahead",
     ),
     "the step is counted twice": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "step = strategy.extended.update(container(global_step), _add_one, group=True)",
         "step = strategy.extended.update(container(global_step), lambda v: tf.assign_add(v, 2), group=True)",
         "tests/optimization_test.py",
     ),
     "an iterator of gradients is read twice": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "        pairs = [\n",
         "        names = [v.op.name for _, v in grads_and_vars]\n        pairs = [\n",
         "tests/optimization_test.py",
     ),
     "the clip norm is that of one replica": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "norm = tf.global_norm(on_one_replica)",
         "norm = tf.global_norm([_first(strategy, gradient) for gradient in gradients])",
         "tests/run_classifier_test.py -k two_replicas",
     ),
     "gradients are clipped before they are summed": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "        summed = strategy.extended.batch_reduce_to(",
         "        clip = lambda gradient: tf.clip_by_norm(gradient, 1.0)\n"
         "        gradients = [strategy.extended.call_for_each_replica(clip, args=(g,)) for g in gradients]\n"
@@ -56,7 +56,7 @@ BUGS = {
         "tests/run_classifier_test.py -k two_replicas",
     ),
     "rows without a gradient rest": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "            if not self._rests(name) or self._copies():",
         "            if False:",
         "tests/sparse_and_compiled_updates_test.py -k adamw",
@@ -68,7 +68,7 @@ BUGS = {
         "tests/sparse_and_compiled_updates_test.py -k passed_over",
     ),
     "a row that two replicas have moves by one of them": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "                if strategy.num_replicas_in_sync > 1:  # a sum",
         "                if False:  # a sum",
         "tests/sparse_and_compiled_updates_test.py -k two_replicas",
@@ -86,13 +86,13 @@ BUGS = {
         "tests/session_engine_test.py -k learned",
     ),
     "one compilation serves what is decayed and what is not": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "        decayed = self._do_use_weight_decay(name)\n",
         "        decayed = True\n",
         "tests/sparse_and_compiled_updates_test.py -k adamw",
     ),
     "a weight moves before its copies have read it": Bug(
-        "steady_bert/optimizers.py",
+        "steady_bert/rule_optimizer.py",
         "    with tf.control_dependencies([tf.group(*values)]):",
         "    with tf.control_dependencies([]):",
         "tests/sparse_and_compiled_updates_test.py -k an_update",

@@ -13,6 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LAYERS = [
     {"base.errors"},
     {
+        "base.deferred_tensorflow",
         "base.files",
         "base.randomness",
         "base.tensorflow_setup",
@@ -29,14 +30,21 @@ LAYERS = [
     {
         "tokenization",
         "modeling",
+        "optimizers",
         "tasks.tagging.crf",
         "tasks.tagging.entity_scores",
         "tasks.reading.text_files",
         "training.matrix_rate",
         "training.plan",
     },
-    {"optimizers", "tasks.heads", "tasks.classification.data", "tasks.model_files", "tasks.tagging.data"},
-    {"optimizer_config"},
+    {
+        "optimizer_config",
+        "rule_optimizer",
+        "tasks.heads",
+        "tasks.classification.data",
+        "tasks.model_files",
+        "tasks.tagging.data",
+    },
     {
         "optimization",
         "keras_optimizers",
@@ -58,6 +66,7 @@ PURE = {
     "base.files",
     "base.tensorflow_setup",
     "optimizer_config",
+    "optimizers",
     "schedules",
     "tokenization",
     "tasks.metrics",

@@ -304,7 +304,7 @@ def test_a_mistake_is_named(mistake, said):
 def test_where_tf_keras_is_missing_the_error_says_what_to_install():
     if keras.__name__.split(".")[0] != "tf_keras":
         pytest.skip("this TensorFlow's own Keras is used")
-    code = "import sys; sys.modules['tf_keras'] = None; import keras_optimizers"
+    code = "import sys; sys.modules['tf_keras'] = None; import steady_bert.keras_optimizers"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, universal_newlines=True)
     assert found.returncode and "ImportError: " in found.stderr
     assert "pip install --no-deps 'tf-keras=={}.*'".format(tf.__version__.rsplit(".", 1)[0]) in found.stderr

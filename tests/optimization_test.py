@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimization
-from steady_bert import optimizers
+from steady_bert import optimizers, rule_optimizer
 from steady_bert.base.errors import UserError
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "optimizer_trajectories.npz")
@@ -189,7 +189,7 @@ def test_the_rule_equals_its_float64_twin_over_30_random_steps(sparse, correct):
         fed = tf.placeholder(tf.float32, [5, 4] if sparse else [6, 4])
         gradient = tf.IndexedSlices(fed, tf.constant(rows), tf.constant([6, 4])) if sparse else fed
         rule = optimizers.adamw(bias_correction=correct)
-        optimizer = optimizers.RuleOptimizer(0.01, rule, weight_decay_rate=0.1)
+        optimizer = rule_optimizer.RuleOptimizer(0.01, rule, weight_decay_rate=0.1)
         train_op = optimizer.apply_gradients([(gradient, w)])
         session.run(tf.global_variables_initializer())
         for step in range(30):
@@ -223,7 +223,8 @@ TWO_REPLICAS = """
 import sys
 import numpy as np, tensorflow.compat.v1 as tf
 sys.path.insert(0, {root!r})
-import optimization, optimizers
+import optimization
+from steady_bert import optimizers
 if hasattr(tf.config, "set_logical_device_configuration"):
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -7,8 +7,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimization
+from steady_bert import optimizer_config
 from steady_bert.base.errors import UserError
-from steady_bert.optimizers import RULES, RuleOptimizer, lookahead
+from steady_bert.optimizers import RULES, lookahead
+from steady_bert.rule_optimizer import RuleOptimizer
 
 STEPS, SHAPE = 30, (7, 4)
 ROWS = [[0, 2, 2, 5], [1, 1, 6], [3]]  # of a sparse gradient, by step; duplicates are summed
@@ -308,18 +310,18 @@ def test_frozen_variables_have_no_slots_and_stay_and_patterns_must_match():
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_a_number_that_the_rule_does_not_read_is_refused(name):
     read = inspect.signature(RULES[name]).parameters
-    for flag, argument in optimization._ARGUMENTS.items():
+    for flag, argument in optimizer_config._ARGUMENTS.items():
         config = optimization.OptimizerConfig(optimizer=name, **{flag: 0.75})
         if argument in read:
-            optimization.rule_of(config)
+            optimizer_config.rule_of(config)
         else:
             with pytest.raises(UserError, match="--{}: --optimizer={} does not read it".format(flag, name)):
-                optimization.rule_of(config)
+                optimizer_config.rule_of(config)
 
 
 @pytest.mark.parametrize("name", ["radam", "ranger"])
 def test_a_rectification_that_never_begins_is_refused(name):
     """At β2 = 2/3, ρ∞ is 5: ρ_t stays below it, and no update would move anything."""
-    optimization.rule_of(optimization.OptimizerConfig(optimizer=name, adam_beta2=0.67))
+    optimizer_config.rule_of(optimization.OptimizerConfig(optimizer=name, adam_beta2=0.67))
     with pytest.raises(UserError, match="never moves at beta_2=0.66 "):
-        optimization.rule_of(optimization.OptimizerConfig(optimizer=name, adam_beta2=0.66))
+        optimizer_config.rule_of(optimization.OptimizerConfig(optimizer=name, adam_beta2=0.66))

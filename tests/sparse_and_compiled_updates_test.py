@@ -10,7 +10,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import ROOT
 
-from steady_bert.optimizers import RULES, RuleOptimizer, lookahead
+from steady_bert.optimizers import RULES, lookahead
+from steady_bert.rule_optimizer import RuleOptimizer
 from steady_bert.training import devices
 
 COMPILES = hasattr(tf.config, "list_physical_devices") and not tf.config.list_physical_devices("GPU")

@@ -9,7 +9,8 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from steady_bert.base.randomness import keyed_randomness
-from steady_bert.optimizers import RULES, RuleOptimizer
+from steady_bert.optimizers import RULES
+from steady_bert.rule_optimizer import RuleOptimizer
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 

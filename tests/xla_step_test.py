@@ -6,7 +6,7 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 from optimization import OptimizerConfig
-from steady_bert import optimizers
+from steady_bert import rule_optimizer
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.data import InputExample, TextProcessor
 from steady_bert.tasks.tagging import assembly as tagging
@@ -16,7 +16,7 @@ from steady_bert.training.plan import PlanConfig, make_plan
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not optimizers.has_xla(), reason="XLA compiles nothing on TensorFlow 1.15"),
+    pytest.mark.skipif(not rule_optimizer.has_xla(), reason="XLA compiles nothing on TensorFlow 1.15"),
 ]
 EXAMPLES, LENGTH, STEPS = 8, 16, 5
 

@@ -14,7 +14,7 @@ from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, S
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from .. import optimizers
+from .. import rule_optimizer
 from ..base import files
 from ..base.errors import UserError
 
@@ -248,7 +248,7 @@ def _is_weight(name: str, names: Container[str]) -> bool:
 def served_names(prefix: str, names: Sequence[str]) -> Dict[str, str]:
     """Weight → its name in the checkpoint, or the name of its average where the checkpoint has one."""
     found = shapes_in(prefix)
-    averages = {name: "{}/{}".format(name, optimizers.AVERAGE) for name in names}
+    averages = {name: "{}/{}".format(name, rule_optimizer.AVERAGE) for name in names}
     return {name: average if average in found else name for name, average in averages.items()}
 
 

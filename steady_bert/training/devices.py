@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Sequence
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 
-from .. import optimizers
+from .. import rule_optimizer
 from ..base.errors import UserError
 from .engine_config import EngineConfig
 
@@ -71,7 +71,7 @@ def session_config(config: EngineConfig, strategy: Optional[tf.distribute.Strate
 
 def prepare_xla() -> None:
     """Before TensorFlow is first asked for its devices. Raises UserError where it compiles nothing."""
-    if not optimizers.has_xla():
+    if not rule_optimizer.has_xla():
         raise UserError("--xla: TensorFlow {} compiles nothing. Use 2.15 or later.".format(tf.__version__))
     # Without it a session's global_jit_level is for GPUs alone. TensorFlow reads it once, when it looks for them.
     on_cpu, given = "--tf_xla_cpu_global_jit", os.environ.get("TF_XLA_FLAGS", "")

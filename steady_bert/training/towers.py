@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import optimization
 
-from .. import optimizers
+from .. import rule_optimizer
 from ..base.errors import UserError
 from ..base.randomness import keyed_randomness
 from ..tasks.task import Compute, Outputs, Task
@@ -172,7 +172,7 @@ def training_tower(
 
 def count_examples(state: Dict[str, Any], batch_size: int) -> Any:
     """In a replica, an op that adds an update's examples to the state: for a loop that is in the graph."""
-    consumed = optimizers.container(state["examples_consumed"])
+    consumed = rule_optimizer.container(state["examples_consumed"])
 
     def add(strategy: tf.distribute.Strategy) -> Any:
         return strategy.extended.update(consumed, lambda v: v.assign_add(batch_size, read_value=False), group=True)
