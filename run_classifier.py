@@ -13,7 +13,6 @@ if __name__ == "__main__":
         import tensorflow.compat.v1  # noqa: F401
 
 import flags
-from steady_bert.base import files
 from steady_bert.base.errors import UserError
 from steady_bert.command_line import configuration
 from steady_bert.command_line.configuration import ClassifierConfig, ClassifierDataConfig
@@ -92,7 +91,7 @@ def start(config: ClassifierConfig) -> None:
 def make_job(config: ClassifierConfig, model_dir: Optional[str]) -> Job:
     """The task with its labels: those saved in model_dir where there is one, else the data's own."""
     data = config.data
-    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir, files.sha256_of_file)
+    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
     bert_config = None
     if not config.run.check_data:
         bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=2)
@@ -109,7 +108,6 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str]) -> Job:
             labels=labels or [],
             tokenizer=tokenizer,
             vocab_fingerprint=vocab_fingerprint,
-            source_fingerprint=files.sha256_of_file,
             bert_config=bert_config,
             max_seq_length=config.model.max_seq_length,
             class_weights=weights,

@@ -62,7 +62,7 @@ def make_job(config: TaggingConfig, model_dir: Optional[str]) -> Job:
     """The task with its tags: those saved in model_dir where there is one, else the data's own."""
     config = with_units(config)
     data = config.data
-    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir, files.sha256_of_file)
+    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
     bert_config = None
     if not config.run.check_data:
         bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=1)
@@ -82,7 +82,6 @@ def make_job(config: TaggingConfig, model_dir: Optional[str]) -> Job:
         plain=plain,
         tokenizer=tokenizer,
         vocab_fingerprint=vocab_fingerprint,
-        source_fingerprint=files.sha256_of_file,
         bert_config=bert_config,
         max_seq_length=config.model.max_seq_length,
         doc_stride=data.doc_stride,

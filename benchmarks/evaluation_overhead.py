@@ -52,7 +52,6 @@ def make_task(data: str, vocabulary: str) -> Task:
             labels=processor.get_labels(),
             tokenizer=tokenization.FullTokenizer(vocabulary),
             vocab_fingerprint=files.sha256_of_file(vocabulary),
-            source_fingerprint=files.sha256_of_file,
             bert_config=modeling.BertConfig.from_dict(MINILM),
             max_seq_length=LENGTH,
         )

@@ -27,7 +27,6 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import tokenization
-from steady_bert.base import files
 from steady_bert.base.errors import UserError
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.data import PROCESSORS
@@ -79,7 +78,6 @@ def featurize_once(arguments: argparse.Namespace) -> Dict[str, Any]:
             labels=processor.get_labels(),
             tokenizer=TimedTokenizer(tokenizer, clock),
             vocab_fingerprint="benchmark",
-            source_fingerprint=files.sha256_of_file,
             bert_config=None,
             max_seq_length=arguments.max_seq_length,
         )

@@ -145,7 +145,6 @@ def make_task() -> Task:
             labels=LABELS,
             tokenizer=tokenization.FullTokenizer(vocab),
             vocab_fingerprint=files.sha256_of_file(vocab),
-            source_fingerprint=files.sha256_of_file,
             bert_config=modeling.BertConfig.from_json_file(os.path.join(MODEL, "bert_config.json")),
             max_seq_length=64,
         )

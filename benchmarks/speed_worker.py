@@ -37,7 +37,6 @@ def prepared(rows: speed_batches.Rows, config_file: str, padding: str, precision
             labels=labels,
             tokenizer=None,
             vocab_fingerprint="",
-            source_fingerprint=str,
             bert_config=modeling.BertConfig.from_json_file(config_file),
             max_seq_length=speed_batches.LENGTH,
         )

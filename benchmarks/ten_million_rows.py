@@ -65,7 +65,6 @@ def make_task(folder: str) -> Task:
             labels=["first", "second"],
             tokenizer=tokenization.FullTokenizer(os.path.join(folder, "vocab.txt")),
             vocab_fingerprint="benchmark",
-            source_fingerprint=lambda path: str(os.path.getsize(path)),
             bert_config=modeling.BertConfig(vocab_size=8000, **sizes),
             max_seq_length=32,
         )

@@ -23,7 +23,6 @@ def task_of(tiny, label_type="single", class_weights=None):
             labels=LABELS,
             tokenizer=None,
             vocab_fingerprint="",
-            source_fingerprint=str,
             bert_config=modeling.BertConfig.from_json_file(tiny.without_dropout),
             max_seq_length=8,
             class_weights=class_weights,

@@ -6,7 +6,6 @@ import tensorflow.compat.v1 as tf
 
 import run_classifier
 import tokenization
-from steady_bert.base import files
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.data import TextProcessor
 from steady_bert.training import feature_cache
@@ -29,7 +28,6 @@ def records(tiny, tmp_path_factory):
             labels=["a", "b"],
             tokenizer=tokenization.FullTokenizer(tiny.vocab_file),
             vocab_fingerprint="tiny",
-            source_fingerprint=files.sha256_of_file,
             bert_config=None,
             max_seq_length=8,
         )

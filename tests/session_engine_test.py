@@ -29,7 +29,6 @@ def task_of(bert_config_file, **changed):
         labels=["blame", "praise"],
         tokenizer=None,
         vocab_fingerprint="tiny",
-        source_fingerprint=lambda path: path,
         bert_config=modeling.BertConfig.from_json_file(bert_config_file),
         max_seq_length=16,
     )

@@ -40,7 +40,6 @@ def inputs_of(max_seq_length=16, stride=None, head=None, config=None, **changed)
         plain=False,
         tokenizer=Tokenizer(),
         vocab_fingerprint="",
-        source_fingerprint=lambda path: "",
         bert_config=config,
         max_seq_length=max_seq_length,
         doc_stride=stride or max((max_seq_length - 2) // 2, 1),

@@ -36,7 +36,6 @@ def classifier():
         labels=["no", "yes"],
         tokenizer=tagging_test.Tokenizer(),
         vocab_fingerprint="",
-        source_fingerprint=lambda path: path,
         bert_config=bert_config(),
         max_seq_length=LENGTH,
     )

@@ -3,10 +3,11 @@
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import tokenization
 
+from ..base import files
 from ..base.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,16 +30,14 @@ class ModelConfig:
     max_seq_length: int
 
 
-def load_tokenizer(
-    config: ModelConfig, model_dir: Optional[str], sha256_of_file: Callable[[str], str]
-) -> Tuple[Any, str]:
+def load_tokenizer(config: ModelConfig, model_dir: Optional[str]) -> Tuple[Any, str]:
     """(tokenizer, what tells it from another). Raises UserError where it does not belong to the model or the case."""
     given = config.vocab_file or config.spm_model_file
     assert given is not None
     flag = "vocab_file" if config.vocab_file else "spm_model_file"
     for name in ("vocab_file", "spm_model_file") if model_dir else ():
         own = os.path.join(model_dir or "", MODEL_FILES[name])
-        if os.path.exists(own) and sha256_of_file(own) != sha256_of_file(given):
+        if os.path.exists(own) and files.sha256_of_file(own) != files.sha256_of_file(given):
             raise UserError("--{}={}: the model was trained with {}. Leave the flag out.".format(flag, given, own))
     tokenizer: Any
     if config.spm_model_file:
@@ -48,7 +47,7 @@ def load_tokenizer(
     wrong_case = tokenization.check_case_against_vocab(tokenizer.vocab, config.do_lower_case)
     if wrong_case:
         raise UserError("--do_lower_case={}: {}".format(str(config.do_lower_case).lower(), wrong_case))
-    return tokenizer, "{}/{}/{}".format(flag, sha256_of_file(given), config.do_lower_case)
+    return tokenizer, "{}/{}/{}".format(flag, files.sha256_of_file(given), config.do_lower_case)
 
 
 def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "modeling.BertConfig":

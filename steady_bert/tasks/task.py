@@ -9,6 +9,7 @@ records into tensors, `build` turns a batch into losses and predictions, `score`
 into metrics.
 """
 
+import hashlib
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -41,11 +42,16 @@ class BadLines:
 NO_LABEL = (1 << 32) - 1
 
 
+def hash_of_text(text: str) -> int:
+    """A 64-bit hash, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
 class Facts(NamedTuple):
     """What the data report needs to know of an example beside its feature. All fit uint32 but `text`, a uint64."""
 
     line: int  # in its file, from 1
-    text: int  # equal for equal texts: a hash
+    text: int  # its hash_of_text
     label: int  # its id, a hash from 2³¹ on where it is more or other than one class, NO_LABEL where there is none
     tokens: int  # special tokens included, before anything is cut
     pieces: int  # special tokens left out

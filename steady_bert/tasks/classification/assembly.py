@@ -1,6 +1,5 @@
 """Sentence classification and regression as a Task: assembles reader, features, model, head and scores."""
 
-import hashlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -8,9 +7,10 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 
+from ...base import files
 from .. import heads, metrics
 from ..reading import text_files
-from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task
+from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from .data import DataProcessor, InputExample
 from .features import encode_pairs
 
@@ -75,8 +75,8 @@ LABEL_TYPES: Dict[str, LabelType] = {
 class TaskInputs(NamedTuple):
     """What a classification task is assembled from.
 
-    files: split → path. tokenizer: encode, vocab and unk_id. source_fingerprint(path) identifies a file's bytes;
-    vocab_fingerprint identifies the tokenizer. class_weights: [L] in label order; training alone weighs.
+    files: split → path. tokenizer: encode, vocab and unk_id. vocab_fingerprint identifies the tokenizer.
+    class_weights: [L] in label order; only training uses them.
     """
 
     processor: DataProcessor
@@ -84,7 +84,6 @@ class TaskInputs(NamedTuple):
     labels: Sequence[str]
     tokenizer: Any
     vocab_fingerprint: str
-    source_fingerprint: Callable[[str], str]
     bert_config: Optional[modeling.BertConfig]  # None where the data alone is looked at
     max_seq_length: int
     class_weights: Optional[Sequence[float]] = None
@@ -109,7 +108,7 @@ def classification_task(inputs: TaskInputs) -> Task:
         return {
             "features": FEATURES,
             "task": inputs.processor.identity(),
-            "source": inputs.source_fingerprint(inputs.files[split]),
+            "source": files.sha256_of_file(inputs.files[split]),
             "format": text_files.ending_of(inputs.files[split]),
             "vocabulary": inputs.vocab_fingerprint,
             "max_seq_length": inputs.max_seq_length,
@@ -154,16 +153,11 @@ def _featurize(inputs: TaskInputs, examples: Sequence[InputExample]) -> List[Tup
             numbers, label = [0] * label_type.column(len(ids)).size, NO_LABEL
         else:
             numbers = label_type.numbers(example.label, ids)
-            label = numbers[0] if isinstance(numbers[0], int) else 1 << 31 | _hash(repr(numbers)) >> 33
+            label = numbers[0] if isinstance(numbers[0], int) else 1 << 31 | hash_of_text(repr(numbers)) >> 33
         feature = {"input_ids": encoded.input_ids, "segment_ids": encoded.segment_ids, "label_ids": numbers}
-        text = _hash("{}\0{}".format(example.text_a, example.text_b or ""))
+        text = hash_of_text("{}\0{}".format(example.text_a, example.text_b or ""))
         found.append((feature, Facts(example.line, text, label, encoded.tokens, encoded.pieces, encoded.unknown)))
     return found
-
-
-def _hash(text: str) -> int:
-    """64 bits."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 def _build(inputs: TaskInputs, batch: Dict[str, Any], compute: Compute) -> Outputs:

@@ -4,7 +4,6 @@ A word's tag is learned and predicted at its first piece. A sentence that does n
 a word counts in the one window that shows most of what is around it, so nothing is cut off and nothing counts twice.
 """
 
-import hashlib
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -12,8 +11,9 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 
+from ...base import files
 from .. import heads, metrics
-from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task
+from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from . import data as tagging_data
 from . import entity_scores
 from . import schemes as tag_schemes
@@ -76,7 +76,7 @@ class TaggingInputs(NamedTuple):
     """What a tagging task is assembled from.
 
     files: split → path. tags: in id order; bio, or plain where plain is true. tokenizer: encode, vocab and unk_id.
-    source_fingerprint(path) identifies a file's bytes; vocab_fingerprint identifies the tokenizer.
+    vocab_fingerprint identifies the tokenizer.
     """
 
     files: Dict[str, str]
@@ -85,7 +85,6 @@ class TaggingInputs(NamedTuple):
     plain: bool
     tokenizer: Any
     vocab_fingerprint: str
-    source_fingerprint: Callable[[str], str]
     bert_config: Optional[modeling.BertConfig]  # None where the data alone is looked at
     max_seq_length: int
     doc_stride: int  # pieces between the beginnings of windows; at most max_seq_length - 2
@@ -120,7 +119,7 @@ def tagging_task(inputs: TaggingInputs, reader: Reader) -> Task:
         return {
             "features": FEATURES,
             "layout": list(inputs.layout),
-            "source": inputs.source_fingerprint(inputs.files[split]),
+            "source": files.sha256_of_file(inputs.files[split]),
             "format": tagging_data.format_of(inputs.files[split], inputs.layout),
             "vocabulary": inputs.vocab_fingerprint,
             "max_seq_length": inputs.max_seq_length,
@@ -205,15 +204,10 @@ def _windows_of(
         }
         # A repeated sentence is told by its first window; others are like none.
         text = "\0".join(sentence.words) + "\0{}:{}".format(sentence.line, window.first) * (window.first > 0)
-        label = NO_LABEL if sentence.tags is None else 1 << 31 | _hash("\0".join(sentence.tags)) >> 33
+        label = NO_LABEL if sentence.tags is None else 1 << 31 | hash_of_text("\0".join(sentence.tags)) >> 33
         count = len(input_ids) - 1
         unknown = input_ids.count(tokenizer.unk_id)
-        yield feature, Facts(sentence.line, _hash(text), label, count + 2, count, unknown)
-
-
-def _hash(text: str) -> int:
-    """64 bits."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+        yield feature, Facts(sentence.line, hash_of_text(text), label, count + 2, count, unknown)
 
 
 # --- graph ------------------------------------------------------------------------------------------------------------
