@@ -45,8 +45,8 @@ from steady_bert.tasks.classification.upstream import (
 from steady_bert.tasks.reading import text_files
 from steady_bert.tasks.task import BadLines, Predictions, Task
 from steady_bert.training import feature_cache, reports, run
+from steady_bert.training.job import Job
 from steady_bert.training.reports import say
-from steady_bert.training.run import Job
 
 # What scripts written for google-research/bert import from here.
 __all__ = [

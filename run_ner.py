@@ -29,8 +29,8 @@ from steady_bert.tasks.tagging.assembly import TaggingInputs
 from steady_bert.tasks.tagging.data import Layout
 from steady_bert.tasks.task import BadLines, Predictions
 from steady_bert.training import reports, run
+from steady_bert.training.job import Job
 from steady_bert.training.reports import say
-from steady_bert.training.run import Job
 
 FLAGS = flags.FLAGS
 flags.register("run_ner")

@@ -51,6 +51,7 @@ LAYERS = [
         "tasks.classification.features",
         "training.devices",
         "training.feature_cache",
+        "training.job",
     },
     {"tasks.classification.assembly", "tasks.tagging.assembly", "tasks.classification.upstream", "training.evaluation"},
     {"training.input_pipeline", "training.checkpoint", "training.data_report", "training.reports"},
@@ -80,6 +81,7 @@ PURE = {
     "tasks.reading.text_files",
     "training.cluster",
     "training.engine_config",
+    "training.job",
     "training.permutation",
     "training.plan",
 }

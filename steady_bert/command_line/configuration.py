@@ -19,9 +19,9 @@ from ..tasks.classification.data import PROCESSORS
 from ..tasks.model_files import MODEL_FILES, ModelConfig
 from ..tasks.tagging.data import TAG_COLUMNS
 from ..training.engine_config import EngineConfig, TpuConfig
+from ..training.job import RunConfig, WeightsConfig
 from ..training.plan import PlanConfig
 from ..training.plan import check as check_plan
-from ..training.run import RunConfig, WeightsConfig
 
 
 @dataclass(frozen=True)

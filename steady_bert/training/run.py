@@ -12,7 +12,6 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import filelock
@@ -20,8 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from ..base import files, tensorflow_setup
 from ..base.errors import UserError
-from ..optimizer_config import OptimizerConfig
-from ..tasks.task import Predictions, Task
+from ..tasks.task import Predictions
 from . import (
     checkpoint,
     cluster,
@@ -37,68 +35,11 @@ from . import plan as plans
 from .engine_config import EngineConfig
 from .evaluation import Evaluation
 from .feature_cache import RecordFile
-from .plan import PlanConfig
+from .job import Job, RunConfig
 from .reports import say
 from .session_engine import Engine
 
 PLAN_FILE = "plan.json"
-
-
-@dataclass(frozen=True)
-class WeightsConfig:
-    """Where weights come from, and whether a run goes on."""
-
-    init_checkpoint: Optional[str]
-    from_scratch: bool
-    output_dir: Optional[str]
-    model_dir: Optional[str]
-    checkpoint: Optional[str]
-    resume_mode: str
-    allow_plan_change: bool
-    reset_head: bool
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What a command does, whatever is learned."""
-
-    do_train: bool
-    do_eval: bool
-    do_predict: bool
-    dry_run: bool
-    check_data: bool
-    best_metric: Optional[str]
-    cache_dir: Optional[str]
-    max_train_examples: Optional[int]
-    max_eval_examples: Optional[int]
-    predict_output: Optional[str]
-    plan: PlanConfig
-    optimizer: OptimizerConfig
-    weights: WeightsConfig
-    engine: EngineConfig
-
-
-class Job(NamedTuple):
-    """What is learned, as a run needs it.
-
-    identity: what decides the run's numbers beside the plan, the optimizer and the initial weights.
-    files: name in the run's folder → the model's file that is copied there. documents: likewise → JSON that is written.
-    flags: the command's, for flags.txt.
-    describe_evaluation(split, predictions) gives (details for eval_results.json, what people are shown); where a record
-        is not an example, the details say how many `examples` there are.
-    write_predictions(split, predictions, step, path, folder) writes what --do_predict is for, at `path` and beside it.
-    """
-
-    task: Task
-    metrics: Tuple[str, ...]  # what --best_metric may name
-    identity: Dict[str, Any]
-    files: Dict[str, str]
-    documents: Dict[str, Any]
-    flags: List[str]
-    predictions_file: str  # its name where --predict_output does not say
-    describe_evaluation: Callable[[str, Predictions], Tuple[Dict[str, Any], str]]
-    write_predictions: Callable[[str, Predictions, int, str, str], None]
-    notes: Dict[str, str]  # what the plan says besides
 
 
 # --- phases -----------------------------------------------------------------------------------------------------------
