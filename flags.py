@@ -15,7 +15,7 @@ from steady_bert.optimizers import RULES
 from steady_bert.schedules import DECAY_BEGINS, SCHEDULES
 from steady_bert.tasks.classification.data import LABEL_TYPES, PROCESSORS
 from steady_bert.tasks.tagging import data as tagging_data
-from steady_bert.tasks.tagging.head_config import HEADS, LSTM_CELLS
+from steady_bert.tasks.tagging.heads import CELLS, HEADS
 from steady_bert.training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES
 
 FLAGS = absl_flags.FLAGS
@@ -94,10 +94,10 @@ _TAGGING = [
         "auto",
         "What gets a tag each in json, cluener and text. auto: characters where the training words are, else words.",
     ),
-    Flag("head", HEADS, "softmax", "What turns vectors into tags."),
+    Flag("head", tuple(sorted(HEADS)), "softmax", "What turns vectors into tags."),
     Flag("lstm_size", "integer", 128, "Of bilstm and bilstm_crf: units a direction.", 1),
     Flag("lstm_layers", "integer", 1, "Of bilstm and bilstm_crf: how many, one on the other.", 1),
-    Flag("lstm_cell", LSTM_CELLS, "lstm", "Of bilstm and bilstm_crf: the recurrent cell."),
+    Flag("lstm_cell", tuple(sorted(CELLS)), "lstm", "Of bilstm and bilstm_crf: the recurrent cell."),
     Flag("constrained_decoding", "boolean", False, "Never predict an I- that nothing begins."),
     Flag(
         "doc_stride",

@@ -19,7 +19,6 @@ from steady_bert.base.errors import UserError
 from steady_bert.command_line import configuration
 from steady_bert.command_line.configuration import TaggingConfig, TaggingDataConfig
 from steady_bert.tasks import model_files
-from steady_bert.tasks.heads import TaggingHead
 from steady_bert.tasks.reading import text_files
 from steady_bert.tasks.tagging import assembly as tagging
 from steady_bert.tasks.tagging import data as tagging_data
@@ -27,6 +26,7 @@ from steady_bert.tasks.tagging import entity_scores
 from steady_bert.tasks.tagging import schemes as tag_schemes
 from steady_bert.tasks.tagging.assembly import TaggingInputs
 from steady_bert.tasks.tagging.data import Layout
+from steady_bert.tasks.tagging.heads import HEADS, TaggingHead
 from steady_bert.tasks.task import BadLines, Predictions
 from steady_bert.training import reports, run
 from steady_bert.training.job import Job
@@ -136,9 +136,10 @@ def layout_of(data: TaggingDataConfig) -> Layout:
 
 
 def head_of(data: TaggingDataConfig) -> TaggingHead:
+    kind = HEADS[data.head]
     return TaggingHead(
-        crf=data.head.endswith("crf"),
-        lstm_layers=data.lstm_layers if data.head.startswith("bilstm") else 0,
+        crf=kind.crf,
+        lstm_layers=data.lstm_layers if kind.recurrent else 0,
         lstm_size=data.lstm_size,
         lstm_cell=data.lstm_cell,
     )

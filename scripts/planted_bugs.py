@@ -152,7 +152,7 @@ BUGS = {
         "tests/tagging_test.py -k squashing",
     ),
     "logits go through tanh": Bug(
-        "steady_bert/tasks/heads.py",
+        "steady_bert/tasks/tagging/layers.py",
         "    logits = tf.reshape(tf.cast(logits, tf.float32), [batch_size, length, tags])",
         "    logits = tf.reshape(tf.tanh(logits), [batch_size, length, tags])",
         "tests/tagging_test.py -k squashing",
@@ -170,7 +170,7 @@ BUGS = {
         "tests/tagging_test.py -k first_piece",
     ),
     "a window in mid-sentence begins a sentence": Bug(
-        "steady_bert/tasks/heads.py",
+        "steady_bert/tasks/tagging/layers.py",
         "    first = tf.one_hot(tf.where_v2(words.starts, 0, -1), length)",
         "    first = tf.one_hot(tf.zeros_like(words.lengths), length)",
         "tests/tagging_test.py -k mid_sentence",

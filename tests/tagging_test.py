@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 import modeling
 from steady_bert.base.randomness import keyed_randomness
-from steady_bert.tasks import heads
-from steady_bert.tasks.heads import TaggingHead
 from steady_bert.tasks.tagging import assembly as tagging
+from steady_bert.tasks.tagging import layers
 from steady_bert.tasks.tagging.data import Layout, Sentence
+from steady_bert.tasks.tagging.heads import CELLS, TaggingHead
 from steady_bert.tasks.task import Compute
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + ["w{}".format(number) for number in range(30)] + ["##x"]
@@ -277,10 +277,10 @@ def test_a_window_in_mid_sentence_neither_begins_nor_ends_it():
 def test_a_recurrent_cell_is_its_equation():
     rng = np.random.RandomState(0)
     vectors, lengths = rng.normal(size=(3, 5, 4)).astype(np.float32), [5, 2, 1]
-    for name in heads.CELLS:
+    for name in CELLS:
         head = TaggingHead(lstm_layers=1, lstm_size=3, lstm_cell=name)
         with tf.Graph().as_default(), tf.variable_scope("", use_resource=True):
-            output = heads._bidirectional(tf.constant(vectors), tf.constant(lengths), head)
+            output = layers._bidirectional(tf.constant(vectors), tf.constant(lengths), head)
             variables = {v.op.name: v for v in tf.trainable_variables()}
             with tf.Session() as session:
                 session.run(tf.global_variables_initializer())

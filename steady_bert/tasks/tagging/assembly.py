@@ -12,14 +12,14 @@ import tensorflow.compat.v1 as tf
 import modeling
 
 from ...base import files
-from .. import heads, metrics
+from .. import metrics
 from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from . import data as tagging_data
-from . import entity_scores
+from . import entity_scores, layers
 from . import schemes as tag_schemes
 from .data import Layout, Sentence
 from .entity_scores import Counts
-from .head_config import TaggingHead
+from .heads import TaggingHead
 
 # Fingerprinted: raise when the same text gives other features.
 FEATURES = 1
@@ -224,19 +224,19 @@ def _build(inputs: TaggingInputs, batch: Dict[str, Any], compute: Compute) -> Ou
         padding_free=compute.padding_free,
         matmul_dtype=tf.as_dtype(compute.precision),
     )
-    words = heads.chains(batch["roles"] > _NO_WORD, tf.equal(batch["first_word"], 0), tf.equal(batch["ends"], 1))
+    words = layers.chains(batch["roles"] > _NO_WORD, tf.equal(batch["first_word"], 0), tf.equal(batch["ends"], 1))
     real = tf.sequence_mask(words.lengths, tf.shape(words.places)[1], tf.int32)
     roles = words.gather(batch["roles"]) * real
     tag_ids = words.gather(batch["tag_ids"]) * real
     dropout_prob = inputs.bert_config.hidden_dropout_prob if compute.is_training else 0.0
     vectors = words.gather(model.get_sequence_output())
-    scores = heads.tag_scores(vectors, words, len(inputs.tags), inputs.head, dropout_prob)
+    scores = layers.tag_scores(vectors, words, len(inputs.tags), inputs.head, dropout_prob)
     counted = tf.cast(tf.equal(roles, _COUNTED), tf.float32)
-    loss, weight = heads.tagging_loss(scores, words, tag_ids, counted)
+    loss, weight = layers.tagging_loss(scores, words, tag_ids, counted)
     if compute.is_training:
         return Outputs(loss=loss, weight=weight, predictions={})
     legal = tag_schemes.legal(inputs.tags) if inputs.constrained_decoding else None
-    best, probabilities = heads.tagging_predictions(scores, words, legal)
+    best, probabilities = layers.tagging_predictions(scores, words, legal)
     predictions = {name: batch[name] for name in ("sentence", "first_word")}
     predictions.update(tag_ids=best, probabilities=probabilities, roles=roles)
     return Outputs(loss=loss, weight=weight, predictions=predictions)
