@@ -5,7 +5,7 @@ create_optimizer and AdamWeightDecayOptimizer have the arguments and numbers of 
 
 import dataclasses
 import re
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -116,43 +116,63 @@ def create_optimizer(
     return create_update(loss, rates, OptimizerConfig(**options), step, average_over_tpu=use_tpu).train_op
 
 
+def trained_variables(config: OptimizerConfig) -> List[Any]:
+    """The trainable variables of the graph that are not frozen.
+
+    Raises UserError where a pattern of --freeze matches no variable, or where everything is frozen.
+    """
+    variables = {rule_optimizer.name_of(variable): variable for variable in tf.trainable_variables()}
+    _require_matches("freeze", config.freeze, list(variables))
+    trained = [
+        variable
+        for name, variable in variables.items()
+        if not any(re.search(pattern, name) for pattern in config.freeze)
+    ]
+    if not trained:
+        raise UserError("--freeze={}: nothing is left to train.".format(",".join(config.freeze)))
+    return trained
+
+
 def create_update(
-    loss: Any,
+    loss: tf.Tensor, rates: np.ndarray, config: OptimizerConfig, global_step: Any, **options: Any
+) -> Update:
+    """The update that lowers `loss`, a scalar; inside a tf.distribute replica, this replica's share of the global loss.
+
+    The other arguments are those of update_by_gradients, whose errors and those of trained_variables it raises.
+    """
+    variables = trained_variables(config)
+    return update_by_gradients(tf.gradients(loss, variables), variables, rates, config, global_step, **options)
+
+
+def update_by_gradients(
+    gradients: Sequence[Any],
+    variables: Sequence[Any],
     rates: np.ndarray,
     config: OptimizerConfig,
     global_step: Any,
-    variables: Optional[Sequence[Any]] = None,
     average_over_tpu: bool = False,
     rate_scale: Any = None,
     least_rate: float = 0.0,
     compiled: bool = False,
 ) -> Update:
-    """Differentiates, sums over replicas, clips, updates, then counts; in that order, by control dependencies.
+    """Sums over replicas, clips, updates, then counts; in that order, by control dependencies.
 
     Args:
-      loss: scalar; inside a tf.distribute replica, this replica's share of the global loss. Or a function that gives
-          the gradients of a list of variables, where they are not those of one tensor.
+      gradients: those of `variables`, None where a variable has none; inside a tf.distribute replica, this replica's.
+      variables: those to train, as trained_variables gives them.
       rates: [steps] float64; the update from step t to t+1 uses rates[t], beyond the end the last one.
       global_step: read for the rate before it is incremented.
-      variables: those to train; all trainable ones if None.
       rate_scale: scalar tensor that the rates are multiplied by, down to least_rate; None: 1.
       compiled: see rule_optimizer.RuleOptimizer; without it the numbers are upstream's, operation for operation.
 
-    Raises UserError where a pattern that the user gave matches no variable, or where everything is frozen.
+    Raises UserError where a pattern that the user gave matches no variable.
     """
-    variables = tf.trainable_variables() if variables is None else list(variables)
-    names = [rule_optimizer.name_of(variable) for variable in variables]
-    _require_matches("freeze", config.freeze, names)
+    names = [
+        rule_optimizer.name_of(variable) for variable in tf.trainable_variables()
+    ]  # frozen ones count as layers too
     _require_matches("lr_multipliers", [pattern for pattern, _ in config.lr_multipliers], names)
     if config.no_decay_patterns_given:
         _require_matches("no_decay_patterns", config.no_decay_patterns, names)
-    variables = [
-        variable
-        for variable, name in zip(variables, names)
-        if not any(re.search(pattern, name) for pattern in config.freeze)
-    ]
-    if not variables:
-        raise UserError("--freeze={}: nothing is left to train.".format(",".join(config.freeze)))
     multipliers = rate_multipliers(config, names)
     table = tf.constant(rates, tf.float32)
     position = tf.minimum(tf.cast(global_step, tf.int64), len(rates) - 1)
@@ -161,7 +181,6 @@ def create_update(
     else:
         planned = tf.gather(table, position)
         learning_rate = tf.maximum(planned * tf.cast(rate_scale, tf.float32), tf.minimum(planned, least_rate))
-    gradients = loss(variables) if callable(loss) else tf.gradients(loss, variables)
     if average_over_tpu:
         gradients = _average_over_tpu(gradients)
     optimizer = rule_optimizer.RuleOptimizer(

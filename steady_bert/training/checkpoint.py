@@ -245,10 +245,15 @@ def _is_weight(name: str, names: Container[str]) -> bool:
     return name.rpartition("/")[0] not in names and name != "global_step" and not name.startswith("training_state/")
 
 
+def average_of(name: str) -> str:
+    """The name of a weight's average."""
+    return "{}/{}".format(name, rule_optimizer.AVERAGE)
+
+
 def served_names(prefix: str, names: Sequence[str]) -> Dict[str, str]:
     """Weight → its name in the checkpoint, or the name of its average where the checkpoint has one."""
     found = shapes_in(prefix)
-    averages = {name: "{}/{}".format(name, rule_optimizer.AVERAGE) for name in names}
+    averages = {name: average_of(name) for name in names}
     return {name: average if average in found else name for name, average in averages.items()}
 
 

@@ -78,6 +78,18 @@ def build(
             return _build_in(strategy, task, config, seed, plan, optimizer, link or Alone())
 
 
+class _Inputs(NamedTuple):
+    """What the towers of a graph are built from."""
+
+    strategy: tf.distribute.Strategy
+    task: Task
+    config: EngineConfig
+    link: Member
+    records: tf.Tensor
+    votes: tf.Tensor
+    global_step: Any
+
+
 def _build_in(
     strategy: tf.distribute.Strategy,
     task: Task,
@@ -87,49 +99,23 @@ def _build_in(
     optimizer: Optional[optimization.OptimizerConfig],
     link: Member,
 ) -> Engine:
-    count, parts = strategy.num_replicas_in_sync, config.gradient_accumulation_steps
     if plan is not None:
-        towers.check_split(plan, count, parts)
+        towers.check_split(plan, strategy.num_replicas_in_sync, config.gradient_accumulation_steps)
     records = tf.placeholder(tf.string, [None], "records")
     votes = tf.placeholder_with_default(tf.zeros([len(StopRequest.SIGNALS)]), [len(StopRequest.SIGNALS)], "votes")
-    global_step = towers.make_global_step()
-
-    def train() -> towers.Trained:
-        assert plan is not None and optimizer is not None
-        replica = devices.replica_id(strategy, link.index)
-
-        def batch_of(part: int) -> towers.Batch:
-            return towers.parse(towers.slice_of(records, replica * parts + part, count * parts), task, config)
-
-        replicas = towers.Replicas(replica, count, of_workers=link.members > 1)
-        trained = towers.training_tower(
-            task, config, plan, optimizer, replicas, global_step, state, batch_of, votes if link.members > 1 else None
-        )
-        averages.update(trained.averages)
-        return trained._replace(averages={})
-
-    def infer() -> Outputs:
-        # Workers infer apart, each with its own replicas.
-        of_worker = count // link.members
-        replica = devices.replica_id(strategy, link.index) - link.index * of_worker
-        batch = towers.parse(towers.slice_of(records, replica, of_worker), task, config)
-        return towers.inference_tower(task, config, seed, batch, averages)
-
+    inputs = _Inputs(strategy, task, config, link, records, votes, towers.make_global_step())
     training = None
     state: Dict[str, Any] = {}
     averages: Dict[str, Any] = {}
     if plan is not None:
+        assert optimizer is not None
         state = checkpoint.training_state_variables()
-        trained = devices.on_replicas(strategy, train)
-        fetched = ("loss", "learning_rate", "grad_norm") + (("votes",) if link.members > 1 else ())
-        training = {name: strategy.experimental_local_results(getattr(trained, name))[0] for name in fetched}
-        updates = strategy.experimental_local_results(trained.loss)
-        with tf.control_dependencies(updates):  # of every replica of this process
-            training = {name: tf.identity(value) for name, value in training.items()}
-    outputs = devices.on_replicas(strategy, infer)
+        training = _build_training(inputs, plan, optimizer, state)
+        averages = _averages()
+    inference = _build_inference(inputs, seed, averages)
     weights = {variable.op.name: variable for variable in tf.trainable_variables()}
     served = dict(weights, **averages)
-    exported = dict(served, global_step=global_step)
+    exported = dict(served, global_step=inputs.global_step)
     first_replica = {name: strategy.experimental_local_results(v)[0] for name, v in exported.items()}
     state_feeds = {name: tf.placeholder(variable.dtype.base_dtype, []) for name, variable in state.items()}
     assignments = [
@@ -146,9 +132,9 @@ def _build_in(
         session=session,
         records=records,
         votes=votes,
-        inference=_per_replica(strategy, outputs),
+        inference=inference,
         training=training,
-        global_step=global_step,
+        global_step=inputs.global_step,
         weights=weights,
         served=served,
         state=state,
@@ -157,6 +143,52 @@ def _build_in(
         weights_saver=tf.train.Saver(first_replica, max_to_keep=None),
         full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
     )
+
+
+def _build_training(
+    inputs: _Inputs, plan: Plan, optimizer: optimization.OptimizerConfig, state: Dict[str, Any]
+) -> Dict[str, Any]:
+    """The training towers of this process: name → the number of an update that is fetched."""
+    strategy, task, config, link, records, votes, global_step = inputs
+    count, parts = strategy.num_replicas_in_sync, config.gradient_accumulation_steps
+    several = link.members > 1
+
+    def train() -> towers.Trained:
+        replica = devices.replica_id(strategy, link.index)
+
+        def batch_of(part: int) -> towers.Batch:
+            return towers.parse(towers.slice_of(records, replica * parts + part, count * parts), task, config)
+
+        replicas = towers.Replicas(replica, count, of_workers=several)
+        return towers.training_tower(
+            task, config, plan, optimizer, replicas, global_step, state, batch_of, votes if several else None
+        )
+
+    trained = devices.on_replicas(strategy, train)
+    names = ("loss", "learning_rate", "grad_norm") + (("votes",) if several else ())
+    fetched = {name: strategy.experimental_local_results(getattr(trained, name))[0] for name in names}
+    with tf.control_dependencies(strategy.experimental_local_results(trained.loss)):  # every replica has updated
+        return {name: tf.identity(value) for name, value in fetched.items()}
+
+
+def _averages() -> Dict[str, Any]:
+    """Weight's name → the variable of its average, where the optimizer keeps one."""
+    variables = {variable.op.name: variable for variable in tf.global_variables()}
+    names = {variable.op.name: checkpoint.average_of(variable.op.name) for variable in tf.trainable_variables()}
+    return {name: variables[average] for name, average in names.items() if average in variables}
+
+
+def _build_inference(inputs: _Inputs, seed: int, averages: Dict[str, Any]) -> "List[Outputs]":
+    """The inference towers of this process. Workers infer apart, each with its own replicas."""
+    strategy, task, config, link, records, _, _ = inputs
+    count = strategy.num_replicas_in_sync // link.members
+
+    def infer() -> Outputs:
+        replica = devices.replica_id(strategy, link.index) - link.index * count
+        batch = towers.parse(towers.slice_of(records, replica, count), task, config)
+        return towers.inference_tower(task, config, seed, batch, averages)
+
+    return _per_replica(strategy, devices.on_replicas(strategy, infer))
 
 
 def _open_session(strategy: tf.distribute.Strategy, config: EngineConfig, link: Member) -> tf.Session:

@@ -1,10 +1,10 @@
-"""The two towers of a graph, one a replica: what trains on its share of a batch, and what infers. They share variables.
+"""The two towers of a replica: one trains on its share of a batch, one infers. They share variables.
 
-Either engine builds them: inside a tf.distribute strategy, or in a graph of Estimator's. Loss and gradients are sums
-over the replicas; each replica gets the sum.
+Either engine builds them: inside a tf.distribute strategy, or in a graph of Estimator's. Loss and gradients are summed
+over the replicas, and each replica gets the sum.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -27,8 +27,8 @@ class Replicas(NamedTuple):
 
     index: Any  # from 0; an integer or an int32 scalar
     size: int  # how many there are
-    on_tpu: bool = False  # of TPUEstimator, where tf.distribute knows of one replica alone
-    of_workers: bool = False  # of several processes
+    on_tpu: bool = False  # inside TPUEstimator, where tf.distribute knows of only one replica
+    of_workers: bool = False  # whether there are several processes
 
     def sum(self, value: tf.Tensor) -> tf.Tensor:
         if self.on_tpu:
@@ -41,13 +41,12 @@ class Replicas(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What an update tells, the same on every replica."""
+    """The numbers of an update, the same on every replica."""
 
     loss: tf.Tensor  # of the whole batch
     learning_rate: tf.Tensor
     grad_norm: tf.Tensor  # before clipping
     votes: tf.Tensor  # summed over the replicas
-    averages: Dict[str, Any]  # as optimization.Update
 
 
 def check_split(plan: Plan, replicas: int, parts: int) -> None:
@@ -80,7 +79,7 @@ def parse(records: tf.Tensor, task: Task, config: EngineConfig) -> Batch:
 
 
 def slice_of(records: tf.Tensor, place: Any, places: int) -> tf.Tensor:
-    """The `place`th of `places` consecutive slices of like size."""
+    """Slice number `place`, from 0, of `places` consecutive slices of like size."""
     count = tf.shape(records)[0]
     return records[place * count // places : (place + 1) * count // places]
 
@@ -90,7 +89,7 @@ def _compute(config: EngineConfig, is_training: bool) -> Compute:
 
 
 def inference_tower(task: Task, config: EngineConfig, seed: int, batch: Batch, averages: Dict[str, Any]) -> Outputs:
-    """Of one replica. averages: as of Trained; what is read in place of the weights of these names."""
+    """One replica's outputs. averages: weight's name → the variable that is read in its place."""
 
     def read_average(get_variable: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
         return averages.get(name, get_variable(name, *args, **kwargs))
@@ -98,6 +97,13 @@ def inference_tower(task: Task, config: EngineConfig, seed: int, batch: Batch, a
     scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=read_average)
     with scope, keyed_randomness(seed, None):
         return task.build(batch, _compute(config, is_training=False))
+
+
+class _Sums(NamedTuple):
+    """Sums over the examples of a part of the batch."""
+
+    loss: tf.Tensor
+    weight: tf.Tensor
 
 
 def training_tower(
@@ -111,7 +117,7 @@ def training_tower(
     batch_of: Callable[[int], Batch],
     votes: Optional[tf.Tensor] = None,
 ) -> Trained:
-    """An update: this replica's share of the batch, in parts, and the one step over all replicas.
+    """One update: this replica's share of the batch, in parts, and one step of the optimizer over all replicas.
 
     Args:
       state: the variables of checkpoint.TrainingState.
@@ -119,37 +125,28 @@ def training_tower(
       votes: [V] float32, what this replica wants summed beside the loss.
     """
     parts = config.gradient_accumulation_steps
-    losses: List[Any] = []
-    weights: List[Any] = []
 
-    def build_part(part: int) -> tf.Tensor:
+    def build_part(part: int) -> _Sums:
         with keyed_randomness(plan.seed, tf.identity(global_step), replicas.index * parts + part):
             outputs = task.build(batch_of(part), _compute(config, is_training=True))
-        losses.append(tf.reduce_sum(outputs.loss))
-        weights.append(tf.reduce_sum(outputs.weight))
-        return losses[-1]
+        return _Sums(tf.reduce_sum(outputs.loss), tf.reduce_sum(outputs.weight))
 
-    first = build_part(0)  # also makes the variables
-
-    def gradients_of_parts(variables: Sequence[Any]) -> List[Any]:
-        if whole is None:
-            summed = _accumulated(first, build_part, parts, variables)
-            scale = 1.0 / replicas.sum(tf.add_n(weights))
-            summed = [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
-        else:
-            summed = tf.gradients(whole, variables)
-        if replicas.on_tpu:
-            return [g if g is None else replicas.sum(tf.convert_to_tensor(g)) for g in summed]
-        if replicas.of_workers:
-            most_rows = plan.train_batch_size // replicas.size * config.max_seq_length
-            return [_with_rows(gradient, most_rows) for gradient in summed]
-        return summed
-
-    # In one part the division comes before the gradient, in several it has to wait for the last.
-    whole = first / replicas.sum(weights[0]) if parts == 1 else None
+    first = build_part(0)  # makes the variables
+    variables = optimization.trained_variables(optimizer)
+    if parts == 1:
+        loss = first.loss / replicas.sum(first.weight)
+        gradients = tf.gradients(loss, variables)
+    else:
+        loss, gradients = _accumulated(first, build_part, parts, variables, replicas)
+    if replicas.on_tpu:
+        gradients = [g if g is None else replicas.sum(tf.convert_to_tensor(g)) for g in gradients]
+    elif replicas.of_workers:
+        most_rows = plan.train_batch_size // replicas.size * config.max_seq_length
+        gradients = [_with_rows(gradient, most_rows) for gradient in gradients]
     plateau = plan.lr_schedule == "plateau"
-    update = optimization.create_update(
-        gradients_of_parts,
+    update = optimization.update_by_gradients(
+        gradients,
+        variables,
         plans.rates(plan),
         optimizer,
         global_step,
@@ -157,21 +154,19 @@ def training_tower(
         least_rate=plan.end_learning_rate,
         compiled=not replicas.on_tpu,
     )
-    loss = tf.add_n(losses) / replicas.sum(tf.add_n(weights)) if whole is None else whole
-    told = tf.reshape(loss, [1]) if votes is None else tf.concat([tf.reshape(loss, [1]), votes], axis=0)
+    shares = tf.reshape(loss, [1]) if votes is None else tf.concat([tf.reshape(loss, [1]), votes], axis=0)
     with tf.control_dependencies([update.train_op]):
-        summed = replicas.sum(told)  # after the update's own sums: collectives of one graph need one order
+        summed = replicas.sum(shares)  # after the update's own sums: all workers need the same order of collectives
         return Trained(
             loss=summed[0],
             learning_rate=tf.identity(update.learning_rate),
             grad_norm=tf.identity(update.grad_norm),
             votes=summed[1:],
-            averages=update.averages,
         )
 
 
 def count_examples(state: Dict[str, Any], batch_size: int) -> Any:
-    """In a replica, an op that adds an update's examples to the state: for a loop that is in the graph."""
+    """An op that adds an update's examples to the state, for Estimator's loop. Call it in a replica."""
     consumed = rule_optimizer.container(state["examples_consumed"])
 
     def add(strategy: tf.distribute.Strategy) -> Any:
@@ -181,23 +176,29 @@ def count_examples(state: Dict[str, Any], batch_size: int) -> Any:
 
 
 def _accumulated(
-    first: tf.Tensor, build_part: Callable[[int], tf.Tensor], parts: int, variables: Sequence[Any]
-) -> List[Optional[Any]]:
-    """The summed gradients of the parts' losses, of which `first` is built.
+    first: _Sums, build_part: Callable[[int], _Sums], parts: int, variables: Sequence[Any], replicas: Replicas
+) -> Tuple[tf.Tensor, List[Optional[Any]]]:
+    """(this replica's share of the loss, its gradients) over all parts, of which `first` is built already.
 
-    A part starts when the one before is done: one is held at a time.
+    A part starts when the one before is done, so that the activations of one part are held at a time. The division by
+    the batch's weight has to wait for the last part.
     """
-    summed = tf.gradients(first, variables)
+    sums = [first]
+    summed = tf.gradients(first.loss, variables)
     for part in range(1, parts):
         done = [gradient for gradient in summed if gradient is not None]
         with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
-            gradients = tf.gradients(build_part(part), variables)
+            sums.append(build_part(part))
+            gradients = tf.gradients(sums[-1].loss, variables)
         summed = [_added(a, b) for a, b in zip(summed, gradients)]
-    return summed
+    weight = replicas.sum(tf.add_n([part.weight for part in sums]))
+    loss = tf.add_n([part.loss for part in sums]) / weight
+    scale = 1.0 / weight
+    return loss, [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
 
 
 def _added(first: Any, second: Any) -> Any:
-    """Of two gradients, None where there is none; sparse ones stay sparse."""
+    """The sum of two gradients, either of which may be None; sparse gradients stay sparse."""
     if first is None or second is None:
         return first if second is None else second
     if isinstance(first, tf.IndexedSlices) and isinstance(second, tf.IndexedSlices):
@@ -213,9 +214,9 @@ def _scaled(gradient: Any, scale: tf.Tensor) -> Any:
 
 
 def _with_rows(gradient: Any, rows: int) -> Any:
-    """A sparse gradient, with rows of zeros for its first index up to `rows`.
+    """Fills a sparse gradient up to `rows` rows, with zeros that are added to its first row.
 
-    Workers gather each other's rows, by a collective that wants as many in every step.
+    Workers gather each other's rows by a collective that needs the same number of them in every step.
     """
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
