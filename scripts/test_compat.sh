@@ -21,7 +21,7 @@ compat() {
   need_environment ".venv-tf$tf" "requirements-tf$tf.txt" "$@"
   echo "== TensorFlow $("$PYTHON" -c 'import tensorflow as tf; print(tf.__version__)' 2>/dev/null)"
   others=$others$PYTHON:
-  run_pytest -p no:cacheprovider --ignore=tests/architecture_test.py ${PYTEST_ARGUMENTS[@]+"${PYTEST_ARGUMENTS[@]}"}
+  run_pytest -p no:cacheprovider -m "not slow and not without_tensorflow" ${PYTEST_ARGUMENTS[@]+"${PYTEST_ARGUMENTS[@]}"}
 }
 
 PYTEST_ARGUMENTS=("$@")

@@ -1,12 +1,14 @@
 """A small task that a tiny BERT learns in seconds, and the command line run as a user runs it."""
 
+import ast
 import importlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Set
 
 import hypothesis
 import pytest
@@ -24,6 +26,65 @@ hypothesis.settings.load_profile("steady")
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 WORDS = ["alpha", "beta", "gamma", "delta", "eps", "zeta", "eta", "theta", "iota", "kappa"]
 GOOD, BAD = ["good", "fine", "nice"], ["bad", "poor", "sad"]
+
+
+# Without TensorFlow, but run with every version of it: Pythons differ in Unicode, csv files and dataclasses.
+DEPENDS_ON_PYTHON = {"classification_data_test.py", "plan_test.py", "tokenization_test.py"}
+RUNS_THE_PROGRAM = {"conftest." + name for name in ("ROOT", "command", "mistake", "run_main", "succeed")}
+
+
+def _imports(path: str) -> Set[str]:
+    """The modules that a file imports, wherever in the file, and the names that it takes from them."""
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    folders = [name for name in os.path.relpath(os.path.dirname(path), ROOT).split(os.sep) if name != "."]
+    names: Set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parents = folders[: len(folders) + 1 - node.level] if node.level else []
+            module = ".".join(parents + ([node.module] if node.module else []))
+            names |= {module} | {"{}.{}".format(module, alias.name) for alias in node.names}
+    return names
+
+
+def _needs_tensorflow(path: str) -> bool:
+    """Whether a test file runs the program or imports TensorFlow, itself or through modules of the project."""
+    seen: Set[str] = set()
+    files = [path]
+    while files:
+        new = _imports(files.pop()) - seen
+        seen |= new
+        if new & RUNS_THE_PROGRAM or any(name.split(".")[0] == "tensorflow" for name in new):
+            return True
+        for name in new - {"conftest"}:
+            modules = (os.path.join(ROOT, folder, *name.split(".")) + ".py" for folder in ("", "tests", "scripts"))
+            files += [module for module in modules if os.path.exists(module)]
+    return False
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Marks the tests that TensorFlow's version cannot matter to, and puts the quick files first."""
+    order = {}
+    for path in {str(item.fspath) for item in items}:
+        needed = _needs_tensorflow(path)
+        order[path] = needed + bool(_imports(path) & RUNS_THE_PROGRAM)
+        if not needed and os.path.basename(path) not in DEPENDS_ON_PYTHON:
+            for item in items:
+                if str(item.fspath) == path:
+                    item.add_marker("without_tensorflow")
+    items.sort(key=lambda item: order[str(item.fspath)])
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Notes what each test took in the file STEADY_BERT_DURATIONS, of which .ci/run shows the slowest."""
+    path = os.environ.get("STEADY_BERT_DURATIONS")
+    if path and "PYTEST_XDIST_WORKER" not in os.environ and report.duration >= 1:
+        with open(path, "a", encoding="utf-8") as file:
+            line = "{:6.1f} s  {}  {} ({})\n"
+            file.write(line.format(report.duration, os.path.basename(sys.prefix), report.nodeid, report.when))
 
 
 class Tiny(NamedTuple):
@@ -145,6 +206,14 @@ def succeed(arguments: List[str], capsys, script: str = "run_classifier") -> str
     captured = capsys.readouterr()
     assert code == 0, captured.err
     return captured.out
+
+
+def copy_as_stopped(whole: str, step: int, folder: str) -> None:
+    """Makes a folder with what decides how a run goes on that was stopped at `step`."""
+    os.makedirs(folder)
+    for name in os.listdir(whole):
+        if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
+            shutil.copy(os.path.join(whole, name), folder)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import time
 
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import command, run_main, succeed
+from conftest import command, copy_as_stopped, run_main, succeed
 
 from steady_bert.optimizers import RULES
 from steady_bert.training import checkpoint
@@ -58,14 +58,6 @@ def outcome(folder):
         scores = file.read()
     last = os.path.join(folder, "model.ckpt-{}".format(STEPS))
     return contents(last), best, contents(os.path.join(folder, "best", best)), scores
-
-
-def copy_as_stopped(whole, step, folder):
-    """A new folder with what decides how a run goes on that was stopped at `step`."""
-    os.makedirs(folder)
-    for name in os.listdir(whole):
-        if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
-            shutil.copy(os.path.join(whole, name), folder)
 
 
 @pytest.fixture(scope="module")
