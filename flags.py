@@ -13,7 +13,8 @@ from absl import flags as absl_flags
 from steady_bert.base.errors import UserError
 from steady_bert.optimizers import RULES
 from steady_bert.schedules import DECAY_BEGINS, SCHEDULES
-from steady_bert.tasks.classification.data import LABEL_TYPES, PROCESSORS
+from steady_bert.tasks.classification.own_text import LABEL_TYPES
+from steady_bert.tasks.classification.registry import PROCESSORS
 from steady_bert.tasks.tagging import data as tagging_data
 from steady_bert.tasks.tagging.heads import CELLS, HEADS
 from steady_bert.training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES

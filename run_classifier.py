@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import sys
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from steady_bert.base import tensorflow_setup
 
@@ -18,24 +18,20 @@ from steady_bert.command_line import configuration
 from steady_bert.command_line.configuration import ClassifierConfig, ClassifierDataConfig
 from steady_bert.tasks import model_files
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import (
-    PROCESSORS,
-    ColaProcessor,
-    DataProcessor,
-    InputExample,
-    InputFeatures,
-    MnliProcessor,
-    MrpcProcessor,
-    PaddingInputExample,
-    TextProcessor,
-    XnliProcessor,
-    is_number,
-)
 from steady_bert.tasks.classification.features import (
     convert_examples_to_features,
     convert_single_example,
     file_based_convert_examples_to_features,
 )
+from steady_bert.tasks.classification.glue import ColaProcessor, MnliProcessor, MrpcProcessor, XnliProcessor
+from steady_bert.tasks.classification.processor import (
+    DataProcessor,
+    InputExample,
+    InputFeatures,
+    PaddingInputExample,
+    is_number,
+)
+from steady_bert.tasks.classification.registry import PROCESSORS
 from steady_bert.tasks.classification.upstream import (
     create_model,
     file_based_input_fn_builder,
@@ -95,11 +91,12 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str]) -> Job:
     bert_config = None
     if not config.run.check_data:
         bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=2)
-    processor = make_processor(data, None)
+    assert data.task_name is not None
+    processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
     paths = split_files(data, processor)
     labels = choose_labels(data, processor, paths, model_dir, config.run.check_data)
     if labels is not None:
-        processor = make_processor(data, labels)
+        processor = processor.with_labels(labels)
     weights = class_weights(data, processor, paths) if data.class_weights else None
     task = classification.classification_task(
         classification.TaskInputs(
@@ -144,16 +141,6 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str]) -> Job:
     )
 
 
-def make_processor(data: ClassifierDataConfig, labels: Optional[Sequence[str]]) -> DataProcessor:
-    assert data.task_name is not None
-    if data.task_name == "text":
-        return TextProcessor(labels, data.text_columns, data.label_column, data.label_type)
-    processor = PROCESSORS[data.task_name]()
-    if data.task_name == "xnli":
-        processor.language = data.language
-    return processor
-
-
 def choose_labels(
     data: ClassifierDataConfig,
     processor: DataProcessor,
@@ -167,7 +154,7 @@ def choose_labels(
     """
     found = model_files.saved_labels(model_dir, "label_type")
     saved = found and found[0]
-    given = list(data.labels) or (None if processor.finds_labels else processor.get_labels())
+    given = processor.known_labels()
     if saved is not None:
         if given is not None and given != saved:
             raise UserError(
@@ -176,13 +163,12 @@ def choose_labels(
                 )
             )
         return saved
-    if given is not None or processor.label_type == "regression":
-        return given or []
+    if given is not None:
+        return given
     if model_dir:
         raise UserError(
             "{}: lacks {}. Pass --labels, in the order of its training.".format(model_dir, model_files.LABELS_FILE)
         )
-    assert isinstance(processor, TextProcessor)
     for split in ("train", "dev") if check_only else ("train",):
         if split in paths and (os.path.exists(paths[split]) or not check_only):
             return processor.find_labels(paths[split], BadLines(data.skip_bad_lines))

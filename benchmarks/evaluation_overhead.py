@@ -31,7 +31,7 @@ import tokenization
 from optimization import OptimizerConfig
 from steady_bert.base import files
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import PROCESSORS
+from steady_bert.tasks.classification.registry import PROCESSORS
 from steady_bert.tasks.task import Task
 from steady_bert.training import feature_cache, input_pipeline, session_engine
 from steady_bert.training.feature_cache import RecordFile

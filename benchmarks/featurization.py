@@ -29,7 +29,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tokenization
 from steady_bert.base.errors import UserError
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import PROCESSORS
+from steady_bert.tasks.classification.registry import PROCESSORS
 from steady_bert.tasks.task import BadLines
 from steady_bert.training import feature_cache
 
@@ -94,7 +94,7 @@ def featurize_once(arguments: argparse.Namespace) -> Dict[str, Any]:
             start, processor_start = time.perf_counter(), time.process_time()
             records = feature_cache.open_or_build(timed, "train", folder)
             total = time.perf_counter() - start
-            processor = time.process_time() - processor_start
+            processor_secs = time.process_time() - processor_start
             rows, tokens = len(records), int(records.index["tokens"].sum())
             records.close()
     finally:
@@ -106,7 +106,7 @@ def featurize_once(arguments: argparse.Namespace) -> Dict[str, Any]:
         "tokens": tokens,
         "secs": secs,
         "total_secs": total,
-        "processor_secs": processor,
+        "processor_secs": processor_secs,
         "rows_per_sec": rows / total,
     }
 

@@ -32,7 +32,7 @@ from optimization import OptimizerConfig
 from steady_bert import rule_optimizer
 from steady_bert.base import files
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.tasks.task import Task
 from steady_bert.training import feature_cache, session_engine
 from steady_bert.training.feature_cache import RecordFile

@@ -17,8 +17,8 @@ import modeling
 import optimization
 import tokenization
 from steady_bert.tasks import heads
-from steady_bert.tasks.classification.data import MrpcProcessor
 from steady_bert.tasks.classification.features import encode_pairs
+from steady_bert.tasks.classification.glue import MrpcProcessor
 from steady_bert.training.input_pipeline import TrainingOrder
 
 BATCH, LENGTH, SEED = 32, 128, 1

@@ -21,7 +21,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 from optimization import OptimizerConfig
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.training import session_engine
 from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig

@@ -31,7 +31,7 @@ import optimization
 import tokenization
 from steady_bert.base import files
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.tasks.task import Task
 from steady_bert.training import data_report, feature_cache, input_pipeline, session_engine
 from steady_bert.training import plan as plans

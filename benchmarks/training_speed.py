@@ -25,8 +25,8 @@ sys.path.insert(0, os.path.dirname(HERE))
 import speed_batches
 
 import tokenization
-from steady_bert.tasks.classification.data import PROCESSORS
 from steady_bert.tasks.classification.features import encode_pairs
+from steady_bert.tasks.classification.registry import PROCESSORS
 
 MINILM = {
     "vocab_size": 30522,

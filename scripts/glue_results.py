@@ -11,7 +11,7 @@ from typing import Dict, List, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from steady_bert.tasks.classification.data import PROCESSORS
+from steady_bert.tasks.classification.registry import PROCESSORS
 
 RUN = re.compile(r"(.+)-seed(\d+)$")
 # What GLUE's server wants in an upload.

@@ -11,14 +11,9 @@ import hypothesis.strategies as st
 import pytest
 
 from steady_bert.base.errors import UserError
-from steady_bert.tasks.classification.data import (
-    PROCESSORS,
-    ColaProcessor,
-    MnliProcessor,
-    MrpcProcessor,
-    TextProcessor,
-    XnliProcessor,
-)
+from steady_bert.tasks.classification.glue import ColaProcessor, MnliProcessor, MrpcProcessor, XnliProcessor
+from steady_bert.tasks.classification.own_text import TextProcessor
+from steady_bert.tasks.classification.registry import PROCESSORS
 
 DATA = os.environ.get("STEADY_BERT_DATA")
 needs_data = pytest.mark.skipif(not DATA, reason="STEADY_BERT_DATA names no folder of data sets")

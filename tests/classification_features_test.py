@@ -10,13 +10,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import tokenization
-from steady_bert.tasks.classification.data import InputExample, PaddingInputExample
 from steady_bert.tasks.classification.features import (
     convert_examples_to_features,
     convert_single_example,
     encode_pairs,
     file_based_convert_examples_to_features,
 )
+from steady_bert.tasks.classification.processor import InputExample, PaddingInputExample
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 

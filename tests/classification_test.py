@@ -9,7 +9,7 @@ import modeling
 from steady_bert.base.randomness import keyed_randomness
 from steady_bert.tasks import heads
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.tasks.task import Compute
 
 LABELS = ["a", "b", "c"]

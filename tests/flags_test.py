@@ -13,6 +13,7 @@ import flags
 import run_classifier  # noqa: F401  (registers the flags)
 import run_ner  # noqa: F401
 from steady_bert.command_line import configuration
+from steady_bert.tasks.classification.registry import PROCESSORS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE = [
@@ -223,8 +224,8 @@ def test_the_table_in_the_documentation_is_that_of_the_flags():
 
 
 def test_the_flags_of_a_task_are_refused_with_another():
-    for task, names in configuration._OF_TASK.items():
-        for name in names:
+    for task, processor in PROCESSORS.items():
+        for name in processor.options:
             value = "multi" if name == "label_type" else "a,b"
             of_task = [other for other in BASE if "task_name" not in other] + ["--task_name=" + task]
             given = "--{}={}".format(name, value)

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 from conftest import ROOT, mistake, succeed
 
-from steady_bert.tasks.classification.data import PROCESSORS
+from steady_bert.tasks.classification.registry import PROCESSORS
 
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 

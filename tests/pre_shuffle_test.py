@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 import run_classifier
 import tokenization
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.training import feature_cache
 from steady_bert.training.input_pipeline import TrainingOrder
 

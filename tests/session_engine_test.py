@@ -16,7 +16,7 @@ import tokenization
 from optimization import OptimizerConfig
 from steady_bert.base.errors import UserError
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import TextProcessor
+from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.training import checkpoint, feature_cache, input_pipeline, progress, session_engine
 from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig

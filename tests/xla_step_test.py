@@ -8,7 +8,8 @@ import modeling
 from optimization import OptimizerConfig
 from steady_bert import rule_optimizer
 from steady_bert.tasks.classification import assembly as classification
-from steady_bert.tasks.classification.data import InputExample, TextProcessor
+from steady_bert.tasks.classification.own_text import TextProcessor
+from steady_bert.tasks.classification.processor import InputExample
 from steady_bert.tasks.tagging import assembly as tagging
 from steady_bert.training import checkpoint, feature_cache, towers
 from steady_bert.training.engine_config import EngineConfig

@@ -15,7 +15,7 @@ from flags import FLAGS, flags_of, given, text_of
 
 from ..base.errors import UserError
 from ..optimizer_config import OptimizerConfig, rule_of
-from ..tasks.classification.data import PROCESSORS
+from ..tasks.classification.registry import PROCESSORS
 from ..tasks.model_files import MODEL_FILES, ModelConfig
 from ..tasks.tagging.data import TAG_COLUMNS
 from ..training.engine_config import EngineConfig, TpuConfig
@@ -305,19 +305,12 @@ def _check_using() -> None:
     )
 
 
-# Flags of one task_name alone.
-_OF_TASK = {
-    "text": ("text_columns", "label_column", "label_type", "labels"),
-    "xnli": ("language",),
-}
-
-
 def _check_task(data: ClassifierDataConfig) -> None:
     """The flags that say what the data is. Raises UserError for relations that do not hold."""
     folder = FLAGS.model_dir or FLAGS.output_dir
     _require(data.task_name is not None, "--task_name is needed: {} has no config.json that says it.".format(folder))
-    for task, names in _OF_TASK.items():
-        for name in names:
+    for task, processor in PROCESSORS.items():
+        for name in processor.options:
             _require(
                 task == data.task_name or not given(name),
                 "--{} is of --task_name={}, not of {}. Leave it out.".format(name, task, data.task_name),
@@ -334,7 +327,7 @@ def _check_task(data: ClassifierDataConfig) -> None:
         len(set(data.labels)) == len(data.labels) != 1,
         "--labels={}: name two or more different classes.".format(",".join(data.labels)),
     )
-    label_type = data.label_type if data.task_name == "text" else PROCESSORS[data.task_name or ""].label_type
+    label_type = PROCESSORS[data.task_name or ""].from_options(dataclasses.asdict(data)).label_type
     for name in ("labels", "class_weights"):
         _require(
             not getattr(data, name) or label_type != "regression",

@@ -11,8 +11,8 @@ from ...base import files
 from .. import heads, metrics
 from ..reading import text_files
 from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task, hash_of_text
-from .data import DataProcessor, InputExample
 from .features import encode_pairs
+from .processor import DataProcessor, InputExample
 
 # Fingerprinted: raise when the same text gives other features.
 FEATURES = 2

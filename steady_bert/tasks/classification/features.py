@@ -4,7 +4,7 @@ from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
-from .data import InputExample, InputFeatures, PaddingInputExample
+from .processor import InputExample, InputFeatures, PaddingInputExample
 
 
 class EncodedPair(NamedTuple):

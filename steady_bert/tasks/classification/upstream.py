@@ -13,7 +13,7 @@ import optimization
 
 from ...base.errors import UserError
 from .. import heads
-from .data import InputFeatures
+from .processor import InputFeatures
 
 # The record files of a run are written in one fixed permutation, so a buffer of this many mixes well.
 _SHUFFLE_BUFFER = 10000

@@ -1,0 +1,301 @@
+"""files → examples: what every data set for classification has in common.
+
+A processor knows the layout of one data set. `read_examples` streams a file and names file and line in every error. The
+get_* methods are google-research/bert's, for scripts written for it. A new data set is a class and a row in
+registry.py.
+"""
+
+import collections
+import csv
+import itertools
+import json
+import math
+import os
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from ...base.errors import UserError
+from ..reading import text_files
+from ..reading.text_files import Row
+from ..task import BadLines
+
+
+class InputExample:
+    """A text or a pair of texts.
+
+    label: a class or score as text, a tuple of classes where there may be several, None where the file has none.
+    example_id is what predictions are filed by, line where the example stands in its file.
+    """
+
+    def __init__(
+        self,
+        guid: str,
+        text_a: str,
+        text_b: Optional[str] = None,
+        label: Any = None,
+        example_id: Optional[str] = None,
+        line: int = 0,
+    ) -> None:
+        self.guid = guid
+        self.text_a = text_a
+        self.text_b = text_b
+        self.label = label
+        self.example_id = guid if example_id is None else example_id
+        self.line = line
+
+
+class PaddingInputExample:
+    """Stands in for an example where a TPU wants the last batch full; it counts in no metric."""
+
+
+class InputFeatures:
+    """One example as numbers, padded to max_seq_length."""
+
+    def __init__(
+        self,
+        input_ids: List[int],
+        input_mask: List[int],
+        segment_ids: List[int],
+        label_id: Any,
+        is_real_example: bool = True,
+    ) -> None:
+        self.input_ids = input_ids
+        self.input_mask = input_mask
+        self.segment_ids = segment_ids
+        self.label_id = label_id
+        self.is_real_example = is_real_example
+
+
+class Columns(NamedTuple):
+    """Where a row has what: column numbers from 0, or the keys of JSON; None where the file has no such column."""
+
+    width: int  # columns of a table
+    text_a: Union[int, str]
+    text_b: Union[int, str, None] = None
+    label: Union[int, str, None] = None
+    id: Union[int, str, None] = None
+    header: bool = True  # whether the first row names the columns
+
+
+class DataProcessor:
+    """The layout, labels and scores of one data set."""
+
+    label_type = "single"  # one of several classes; "multi": any number of them; "regression": a number
+    metrics: Tuple[str, ...] = ("accuracy",)
+    best_metric = "accuracy"
+    options: Tuple[str, ...] = ()  # the flags that this data set alone reads
+    header_is_searched = False  # whether `columns` looks for names in the first row, instead of counting its cells
+    reads_json = False
+    splits: Tuple[str, ...] = ("train", "dev", "test")  # dev_… and test_… are further files, scored apart
+    submission: Dict[str, str] = {}  # split → the name of GLUE's file of its predictions
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> "DataProcessor":
+        """The processor that a command line asks for; options: flag name → value."""
+        return cls()
+
+    def file_name(self, split: str) -> str:
+        return split + ".tsv"
+
+    def file_path(self, data_dir: str, split: str) -> str:
+        return os.path.join(data_dir, self.file_name(split))
+
+    def identity(self) -> str:
+        """What tells this reader's examples of a file from another's."""
+        return type(self).__name__
+
+    def get_labels(self) -> List[str]:
+        """The labels in id order; empty for regression."""
+        raise NotImplementedError
+
+    def known_labels(self) -> Optional[List[str]]:
+        """The labels that the task or the command line names, in id order; None if they are those of the data."""
+        return self.get_labels()
+
+    def find_labels(self, path: str, bad_lines: Optional[BadLines] = None) -> List[str]:
+        """The labels of a training file, in id order. Raises UserError if they cannot be classes."""
+        return self.get_labels()
+
+    def with_labels(self, labels: Sequence[str]) -> "DataProcessor":
+        """A processor of the same files that knows its labels."""
+        return self
+
+    def columns(self, first: Any, path: str) -> Columns:
+        """Where a row has what, by the cells of a file's first row. Raises UserError where the layout is another."""
+        raise NotImplementedError
+
+    def read_examples(self, path: str, split: str, bad_lines: Optional[BadLines] = None) -> Iterator[InputExample]:
+        """The examples of a file in order. Raises UserError with file:line for a row that bad_lines does not take.
+
+        Of a test file in the layout of the others, the labels are not looked at: what is predicted has none.
+        """
+        bad_lines = bad_lines or BadLines(0)
+        rows = text_files.rows(path, bad_lines)
+        first = next(rows, None)
+        if first is None:
+            raise UserError("{}: the file is empty. Put data into it.".format(path))
+        columns = self._columns_of(first, path, split)
+        examples = number = 0
+        for number, row in enumerate(rows if columns.header else itertools.chain([first], rows), 1):
+            try:
+                if isinstance(row.cells, list) and len(row.cells) != columns.width:
+                    raise UserError(_wrong_width(len(row.cells), columns.width, path))
+                if not self._wanted(split, row):
+                    continue
+                example = self._example(split, row, columns, number - 1)
+            except UserError as error:
+                bad_lines.add(UserError("{}: {}".format(row.place, error)))
+                continue
+            examples += 1
+            yield example
+        if not number:
+            raise UserError("{}: has no rows below its header. Put data into it.".format(path))
+        if not examples:
+            raise UserError("{}: none of its {:,} rows is an example of this task.".format(path, number))
+
+    def _columns_of(self, first: Row, path: str, split: str) -> Columns:
+        try:
+            if isinstance(first.cells, dict) and not self.reads_json:
+                raise UserError("is JSON; the files of this task are tab-separated.")
+            columns = self.columns(first.cells, path)
+        except UserError as error:
+            raise UserError("{}: {}".format(first.place, error)) from None
+        if columns.label is None:
+            if not split.startswith("test"):
+                raise UserError("{}: has no column of labels. Name a file that has.".format(first.place))
+            return columns
+        # A header that was searched for names is one; elsewhere the number of columns alone speaks for it.
+        if columns.header and not self.header_is_searched and self._is_label(first.cells[columns.label]):
+            raise UserError("{}: looks like data, not like a header. Add the header.".format(first.place))
+        return columns._replace(label=None) if split.startswith("test") else columns
+
+    def _wanted(self, split: str, row: Row) -> bool:
+        """Whether the row belongs to this data set."""
+        return True
+
+    def _example(self, split: str, row: Row, columns: Columns, number: int) -> InputExample:
+        """number: of the row, from 0, without the header."""
+        found_id = None if columns.id is None else _cell(row, columns.id)
+        example_id = str(number) if found_id is None else _id_text(found_id)
+        return InputExample(
+            guid="{}-{}".format(split, row.line - 1),  # upstream's count, which includes a header
+            text_a=_text(row, columns.text_a),
+            text_b=None if columns.text_b is None else _text(row, columns.text_b),
+            label=None if columns.label is None else self._label(_cell(row, columns.label)),
+            example_id=example_id,
+            line=row.line,
+        )
+
+    def _label(self, found: Any) -> Any:
+        """The label as InputExample has it. Raises UserError for another."""
+        label = label_text(found)
+        if self.label_type == "regression":
+            if not is_number(label):
+                raise UserError("score {!r} is not a number. Mend the row.".format(label))
+        elif label not in self.get_labels():
+            raise UserError("label {!r} is not one of {}. Mend the row.".format(label, ", ".join(self.get_labels())))
+        return label
+
+    def _is_label(self, found: Any) -> bool:
+        try:
+            self._label(found)
+        except UserError:
+            return False
+        return True
+
+    def count_labels(self, path: str, bad_lines: Optional[BadLines] = None) -> "Tuple[collections.Counter[str], int]":
+        """(how many examples of a training file have each label, how many there are). Raises UserError."""
+        counts: "collections.Counter[str]" = collections.Counter()
+        examples = 0
+        for example in self.read_examples(path, "train", bad_lines):
+            counts.update(example.label if isinstance(example.label, tuple) else [example.label])
+            examples += 1
+        return counts, examples
+
+    # google-research/bert's interface
+
+    def get_train_examples(self, data_dir: str) -> List[InputExample]:
+        return self._examples(data_dir, "train")
+
+    def get_dev_examples(self, data_dir: str) -> List[InputExample]:
+        return self._examples(data_dir, "dev")
+
+    def get_test_examples(self, data_dir: str) -> List[InputExample]:
+        return self._examples(data_dir, "test")
+
+    def _examples(self, data_dir: str, split: str) -> List[InputExample]:
+        return list(self.read_examples(self.file_path(data_dir, split), split))
+
+    @classmethod
+    def _read_tsv(cls, input_file: str, quotechar: Optional[str] = None) -> List[List[str]]:
+        """All rows, the header among them; with a quotechar, the csv module's rules of quoting."""
+        texts = (text.rstrip("\r\n") for _, text in text_files.lines(input_file, BadLines(0)))
+        if quotechar is None:
+            return [text.split("\t") for text in texts]
+        csv.field_size_limit(text_files.LONGEST_LINE_BYTES)
+        return list(csv.reader(texts, delimiter="\t", quotechar=quotechar))
+
+
+def _wrong_width(found: int, expected: int, path: str) -> str:
+    if found < expected:
+        remedy = "Fill in what is missing."
+    elif text_files.ending_of(path) == ".csv":
+        remedy = "Quote a field that has a comma."
+    else:
+        remedy = "A text must not contain a tab."
+    return "columns: {}, not {}. {}".format(found, expected, remedy)
+
+
+def _cell(row: Row, key: Union[int, str]) -> Any:
+    if isinstance(row.cells, dict) and key not in row.cells:
+        raise UserError("has no {!r}, only {}. Mend the line.".format(key, listed(row.cells)))
+    return row.cells[key]
+
+
+def _text(row: Row, key: Union[int, str]) -> str:
+    found = _cell(row, key)
+    if not isinstance(found, str):
+        raise UserError("{!r} is {}, not a string. Mend the line.".format(key, json.dumps(found)[:40]))
+    return found
+
+
+def _id_text(found: Any) -> str:
+    text = _scalar_text("id", found)
+    if any(separator in text for separator in "\t\r\n"):
+        raise UserError("the id {!r} has a tab or a line end. Mend the row.".format(text))
+    return text
+
+
+def label_text(found: Any) -> str:
+    return _scalar_text("label", found).strip()
+
+
+def _scalar_text(what: str, found: Any) -> str:
+    """A label or id as text: of JSON, true is "true" and 1 is "1". Raises UserError for what has parts, and null."""
+    if isinstance(found, str):
+        return found
+    if isinstance(found, (bool, int, float)):
+        return json.dumps(found)
+    raise UserError("the {} {} is neither text nor number. Mend the line.".format(what, json.dumps(found)[:40]))
+
+
+def listed(names: Any) -> str:
+    return ", ".join(repr(name) for name in names) or "nothing"
+
+
+def is_number(text: str) -> bool:
+    """Whether it is a finite number."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def layout_of_width(first: Any, layouts: Dict[int, Columns], what: str) -> Columns:
+    """The layout with as many columns as the first row."""
+    if len(first) not in layouts:
+        raise UserError(
+            "columns: {}, but a file of {} has {}. Is it the right file for the task?".format(
+                len(first), what, " or ".join(str(width) for width in sorted(layouts))
+            )
+        )
+    return layouts[len(first)]
