@@ -17,7 +17,8 @@ from steady_bert.tasks.classification.own_text import LABEL_TYPES
 from steady_bert.tasks.classification.registry import PROCESSORS
 from steady_bert.tasks.tagging import data as tagging_data
 from steady_bert.tasks.tagging.heads import CELLS, HEADS
-from steady_bert.training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, RESUME_MODES
+from steady_bert.training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
+from steady_bert.training.resume import RESUME_MODES
 
 FLAGS = absl_flags.FLAGS
 
@@ -164,21 +165,26 @@ _LENGTH = [
         0.0,
         1.0,
     ),
-    Flag("learning_rate", "float", 5e-5, "The peak of the schedule.", 0.0),
-    Flag("lr_schedule", tuple(sorted(SCHEDULES)), "polynomial", "How the rate falls after warm-up."),
+    Flag("learning_rate", "float", PlanConfig.learning_rate, "The peak of the schedule.", 0.0),
+    Flag("lr_schedule", tuple(sorted(SCHEDULES)), PlanConfig.lr_schedule, "How the rate falls after warm-up."),
     Flag(
         "end_learning_rate",
         "float",
-        0.0,
+        PlanConfig.end_learning_rate,
         "Where polynomial, cosine and exponential decay end; plateau's least rate.",
         0.0,
     ),
-    Flag("decay_power", "float", 1.0, "Power of polynomial decay; 1: linear.", 0.0),
-    Flag("decay_cycle", "boolean", False, "Polynomial decay begins again after the horizon, which doubles, triples, …"),
+    Flag("decay_power", "float", PlanConfig.decay_power, "Power of polynomial decay; 1: linear.", 0.0),
+    Flag(
+        "decay_cycle",
+        "boolean",
+        PlanConfig.decay_cycle,
+        "Polynomial decay begins again after the horizon, which doubles, triples, …",
+    ),
     Flag(
         "decay_begin",
         DECAY_BEGINS,
-        "zero",
+        PlanConfig.decay_begin,
         "zero: decay is anchored at step 0 as in google-research/bert, so that the peak is not reached; warmup_end: it "
         "starts from the peak when warm-up ends.",
     ),
@@ -196,10 +202,25 @@ _LENGTH = [
         "Parts that a batch is worked on in, one after the other, to save memory; train_batch_size divides by it.",
         1,
     ),
-    Flag("plateau_factor", "float", 0.1, "Of plateau: what the rate is multiplied by when dev stalls.", 0.0, 1.0),
-    Flag("plateau_patience", "integer", 2, "Of plateau: evaluations without a better best_metric before that.", 1),
-    Flag("plateau_min_delta", "float", 4e-4, "Of plateau: how much better counts as better.", 0.0),
-    Flag("train_batch_size", "integer", 32, "Examples an update, over all replicas.", 1),
+    Flag(
+        "plateau_factor",
+        "float",
+        PlanConfig.plateau_factor,
+        "Of plateau: what the rate is multiplied by when dev stalls.",
+        0.0,
+        1.0,
+    ),
+    Flag(
+        "plateau_patience",
+        "integer",
+        PlanConfig.plateau_patience,
+        "Of plateau: evaluations without a better best_metric before that.",
+        1,
+    ),
+    Flag(
+        "plateau_min_delta", "float", PlanConfig.plateau_min_delta, "Of plateau: how much better counts as better.", 0.0
+    ),
+    Flag("train_batch_size", "integer", PlanConfig.train_batch_size, "Examples an update, over all replicas.", 1),
 ]
 _UPDATE = [
     Flag("optimizer", tuple(sorted(RULES)), "adamw", "The rule; see optimizers.py for their equations."),
@@ -267,8 +288,13 @@ _WEIGHTS = [
     Flag("reset_head", "boolean", False, "Start a new head where init_checkpoint has one for other labels."),
 ]
 _ENGINE = [
-    Flag("seed", "integer", 12345, "Of everything random.", 0),
-    Flag("shuffle", "boolean", True, "A new permutation of the training set every epoch; false: file order."),
+    Flag("seed", "integer", PlanConfig.seed, "Of everything random.", 0),
+    Flag(
+        "shuffle",
+        "boolean",
+        PlanConfig.shuffle,
+        "A new permutation of the training set every epoch; false: file order.",
+    ),
     Flag(
         "padding",
         ("none", "longest", "fixed"),
@@ -293,8 +319,20 @@ _ENGINE = [
         0.0,
     ),
     Flag("best_metric", "string", None, "Dev metric that picks the best checkpoint; the task's own if not given."),
-    Flag("early_stopping_patience", "integer", 0, "Evaluations without improvement before the run stops; 0: off.", 0),
-    Flag("save_checkpoints_steps", "integer", 1000, "Steps between checkpoints; one is also written at the end.", 1),
+    Flag(
+        "early_stopping_patience",
+        "integer",
+        PlanConfig.early_stopping_patience,
+        "Evaluations without improvement before the run stops; 0: off.",
+        0,
+    ),
+    Flag(
+        "save_checkpoints_steps",
+        "integer",
+        PlanConfig.save_checkpoints_steps,
+        "Steps between checkpoints; one is also written at the end.",
+        1,
+    ),
     Flag("keep_checkpoint_max", "integer", 5, "Checkpoints kept besides the best; 0: all.", 0),
     Flag("log_every_steps", "integer", 10, "Steps between reports of the loss; 0: none.", 0),
     Flag("profile_steps", "list", "", "A first and a last update, as 10,12: each is traced to output_dir/profile."),

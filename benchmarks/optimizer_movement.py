@@ -22,7 +22,9 @@ RULES = ("adamw", "adam", "nadam", "radam")
 
 def movements(steps: int) -> Dict[str, float]:
     """Rule → total movement over a run of `steps` with 10 % warm-up and linear decay from 1."""
-    rates = schedules.learning_rates(schedules.ScheduleConfig(1.0, steps // 10, steps), np.arange(steps))
+    rates = schedules.learning_rates(
+        schedules.ScheduleConfig(1.0, num_warmup_steps=steps // 10, lr_decay_steps=steps), np.arange(steps)
+    )
     with tf.Graph().as_default(), tf.Session() as session:
         rate = tf.placeholder(tf.float32, [])
         weights, updates = [], []

@@ -24,35 +24,24 @@ from steady_bert.training import reports
 
 
 def parse(text: str, learning_rate: float, steps: int) -> schedules.ScheduleConfig:
-    """Raises UserError for a schedule or a number that is not known."""
+    """The schedule that an argument names. Raises UserError for one that does not exist or makes no sense."""
     name, _, numbers = text.partition(":")
-    if name not in schedules.SCHEDULES:
-        raise UserError("{!r} is not one of {}.".format(name, ", ".join(sorted(schedules.SCHEDULES))))
-    kinds = {field.name: field.default for field in dataclasses.fields(schedules.ScheduleConfig)}
-    values: Dict[str, Any] = {}
-    for part in filter(None, numbers.split(",")):
-        key, _, value = part.partition("=")
+    defaults = dataclasses.asdict(schedules.ScheduleConfig())
+    values: Dict[str, Any] = dict(learning_rate=learning_rate, lr_decay_steps=steps, lr_schedule=name)
+    for number in filter(None, numbers.split(",")):
+        key, _, value = number.partition("=")
         try:
-            if key in ("lr_boundaries", "lr_values"):
-                values[key] = tuple(float(number) for number in value.split("+"))
-            elif key in ("num_warmup_steps", "lr_decay_steps"):
-                values[key] = int(value)
-            elif key == "decay_cycle":
-                values[key] = value == "true"
-            elif key == "decay_begin" and value in schedules.DECAY_BEGINS:
-                values[key] = value
-            elif isinstance(kinds.get(key), float):
-                values[key] = float(value)
+            if isinstance(defaults[key], tuple):
+                values[key] = tuple(float(one) for one in value.split("+"))
+            elif isinstance(defaults[key], bool):
+                values[key] = {"true": True, "false": False}[value]
             else:
-                raise ValueError
-        except ValueError:
-            raise UserError("{!r} is not a number of a schedule.".format(part)) from None
-    if name == "exponential" and not values.get("end_learning_rate"):
-        raise UserError("exponential never reaches 0: give an end_learning_rate above it.")
-    if len(values.get("lr_values", ())) != len(values.get("lr_boundaries", ())) + (name == "piecewise"):
-        raise UserError("piecewise needs lr_boundaries, and lr_values with one rate more.")
-    fixed = dict(learning_rate=learning_rate, num_warmup_steps=0, lr_decay_steps=steps, lr_schedule=name)
-    return schedules.ScheduleConfig(**dict(fixed, **values))
+                values[key] = type(defaults[key])(value)
+        except (KeyError, ValueError):
+            raise UserError("{!r} is not a number of a schedule.".format(number)) from None
+    config = schedules.ScheduleConfig(**values)
+    schedules.check_numbers(config)
+    return config
 
 
 def main() -> None:

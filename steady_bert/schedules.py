@@ -6,24 +6,27 @@ t step · n warm-up · T horizon, all in updates.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from .base.errors import UserError
+
 
 @dataclass(frozen=True)
-class ScheduleConfig:
-    """The numbers of a schedule. learning_rate is the peak; steps are completed updates.
+class ScheduleNumbers:
+    """The numbers of a schedule, with the defaults of the command line. Its lengths in steps are in ScheduleConfig.
 
+    learning_rate: the peak.
+    end_learning_rate: where polynomial, cosine and exponential decay end; plateau goes no lower.
     decay_begin: "zero": decay is anchored at step 0, so that the peak is not reached after a warm-up (the numbers of
         google-research/bert); "warmup_end": it starts from the peak when warm-up ends, and still ends at the horizon.
-    decay_cycle: of polynomial; begins again after the horizon, which is stretched each time.
-    lr_boundaries, lr_values: of piecewise; steps, and one rate more.
+    decay_cycle: polynomial decay begins again after the horizon, which is stretched each time.
+    lr_boundaries, lr_values: the steps at which the rate of piecewise changes, and its rates: one more.
+    plateau_factor, plateau_patience, plateau_min_delta: see `reduced`.
     """
 
-    learning_rate: float
-    num_warmup_steps: int
-    lr_decay_steps: int  # the horizon
+    learning_rate: float = 5e-5
     end_learning_rate: float = 0.0
     decay_power: float = 1.0
     lr_schedule: str = "polynomial"
@@ -31,6 +34,17 @@ class ScheduleConfig:
     decay_cycle: bool = False
     lr_boundaries: Tuple[int, ...] = ()
     lr_values: Tuple[float, ...] = ()
+    plateau_factor: float = 0.1
+    plateau_patience: int = 2
+    plateau_min_delta: float = 4e-4
+
+
+@dataclass(frozen=True)
+class ScheduleConfig(ScheduleNumbers):
+    """A schedule: a function of the step. Its lengths are in completed updates."""
+
+    num_warmup_steps: int = 0
+    lr_decay_steps: int = 0  # the horizon; the schedules WITH_HORIZON need one
 
 
 def constant(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
@@ -127,26 +141,91 @@ def reduced(state: Plateau, score: float, factor: float, patience: int, min_delt
     return state._replace(scale=state.scale * factor, evaluations=0)
 
 
-def check(config: ScheduleConfig, num_train_steps: int) -> None:
-    """Raises ValueError for numbers that make no schedule of so many steps, or one with a rate of 0 before its end."""
-    for field, choices in (("lr_schedule", SCHEDULES), ("decay_begin", DECAY_BEGINS)):
-        if getattr(config, field) not in choices:
-            raise ValueError("{}={!r} is none of {}.".format(field, getattr(config, field), ", ".join(sorted(choices))))
+# --- relations --------------------------------------------------------------------------------------------------------
+
+# The numbers that only some schedules read. At its default a number counts as not given.
+_READERS: Dict[str, Tuple[str, ...]] = {
+    "end_learning_rate": ("cosine", "exponential", "plateau", "polynomial"),
+    "decay_power": ("polynomial",),
+    "decay_cycle": ("polynomial",),
+    "decay_begin": WITH_HORIZON,
+    "lr_boundaries": ("piecewise",),
+    "lr_values": ("piecewise",),
+    "plateau_factor": ("plateau",),
+    "plateau_patience": ("plateau",),
+    "plateau_min_delta": ("plateau",),
+}
+
+
+def check_numbers(config: ScheduleNumbers, dashes: str = "") -> None:
+    """Raises UserError, which is a ValueError, for numbers that make no schedule of any length.
+
+    dashes: "--" if the numbers were given as flags; the message names them so.
+    """
     name, boundaries, values = config.lr_schedule, config.lr_boundaries, config.lr_values
-    if name == "plateau":
-        raise ValueError("lr_schedule='plateau' follows evaluations, which a function of the step does not see.")
-    if num_train_steps < 1 or config.lr_decay_steps < 1 or config.num_warmup_steps < 0:
-        raise ValueError("num_train_steps and lr_decay_steps are at least 1, num_warmup_steps at least 0.")
-    if not (0.0 <= config.learning_rate < np.inf and 0.0 <= config.end_learning_rate <= config.learning_rate):
-        raise ValueError("learning_rate is a number from 0, end_learning_rate from 0 to learning_rate.")
-    if name == "exponential" and not config.end_learning_rate:
-        raise ValueError("lr_schedule='exponential' never reaches 0: give an end_learning_rate above it.")
-    rising = list(boundaries) == sorted(set(boundaries)) and len(values) == len(boundaries) + 1
-    if name == "piecewise" and not (rising and min(values) > 0):
-        raise ValueError("lr_schedule='piecewise': give rising lr_boundaries, and one more of lr_values, above 0.")
-    ends = name in WITH_HORIZON and not config.decay_cycle and not config.end_learning_rate
-    if ends and config.lr_decay_steps < num_train_steps:
-        raise ValueError(
-            "lr_decay_steps={} is shorter than num_train_steps={}: the rate would be 0 from there on. Raise it, or "
-            "give an end_learning_rate.".format(config.lr_decay_steps, num_train_steps)
+    chosen = "{}lr_schedule={}".format(dashes, name)
+    for field, choices in (("lr_schedule", tuple(SCHEDULES)), ("decay_begin", DECAY_BEGINS)):
+        if getattr(config, field) not in choices:
+            raise UserError(
+                "{}{}={!r} is none of {}.".format(dashes, field, getattr(config, field), ", ".join(sorted(choices)))
+            )
+    for field, readers in _READERS.items():
+        if getattr(config, field) != getattr(ScheduleNumbers, field):
+            require_reader(config, field, readers, dashes)
+    if not (0.0 <= config.learning_rate < np.inf and 0.0 <= config.end_learning_rate < np.inf):
+        raise UserError("{0}learning_rate and {0}end_learning_rate are finite numbers from 0.".format(dashes))
+    if name == "piecewise":
+        if len(values) != len(boundaries) + 1 or not boundaries or list(boundaries) != sorted(set(boundaries)):
+            raise UserError(
+                "{0}: give {1}lr_boundaries as rising steps and {1}lr_values with one rate more, as 100,200 and "
+                "5e-5,2e-5,1e-5; there are {2} and {3}.".format(chosen, dashes, len(boundaries), len(values))
+            )
+        if min(values) <= 0:
+            raise UserError(
+                "{}lr_values={}: nothing is learned at a rate of 0.".format(
+                    dashes, ",".join("{:g}".format(value) for value in values)
+                )
+            )
+    elif config.end_learning_rate > config.learning_rate:
+        raise UserError(
+            "{0}end_learning_rate={1:g} is above {0}learning_rate={2:g}. Lower it.".format(
+                dashes, config.end_learning_rate, config.learning_rate
+            )
         )
+    if name == "exponential" and not config.end_learning_rate:
+        raise UserError("{} never reaches 0: give an {}end_learning_rate above it.".format(chosen, dashes))
+
+
+def require_reader(config: ScheduleNumbers, field: str, readers: Tuple[str, ...], dashes: str = "") -> None:
+    """Raises UserError if the schedule is not one that reads the field."""
+    if config.lr_schedule not in readers:
+        raise UserError(
+            "{0}{1}: {0}lr_schedule={2} does not read it. Leave it out, or choose {3}.".format(
+                dashes, field, config.lr_schedule, " or ".join(readers)
+            )
+        )
+
+
+def check_horizon(config: ScheduleNumbers, horizon: int, num_train_steps: int, dashes: str = "") -> Optional[str]:
+    """A warning if decay ends before the run does. Raises UserError if the rate would be 0 from there on."""
+    if horizon >= num_train_steps or config.lr_schedule not in WITH_HORIZON or config.decay_cycle:
+        return None
+    reached = "is {:g} from step {} to the end at step {}".format(config.end_learning_rate, horizon, num_train_steps)
+    if not config.end_learning_rate:
+        raise UserError(
+            "{0}lr_decay_steps={1} is shorter than the run: the learning rate {2}, so nothing would be learned there. "
+            "Raise {0}lr_decay_steps to {3}, lower {0}num_train_steps, or give {0}end_learning_rate.".format(
+                dashes, horizon, reached, num_train_steps
+            )
+        )
+    return "The learning rate {}, because {}lr_decay_steps={}.".format(reached, dashes, horizon)
+
+
+def check(config: ScheduleConfig, num_train_steps: int) -> None:
+    """Raises UserError, which is a ValueError, unless the schedule is a function of the step, above 0 until the end."""
+    if config.lr_schedule == "plateau":
+        raise UserError("lr_schedule='plateau' follows evaluations, which a function of the step does not see.")
+    check_numbers(config)
+    if num_train_steps < 1 or config.lr_decay_steps < 1 or config.num_warmup_steps < 0:
+        raise UserError("num_train_steps and lr_decay_steps are at least 1, num_warmup_steps at least 0.")
+    check_horizon(config, config.lr_decay_steps, num_train_steps)

@@ -39,6 +39,7 @@ LAYERS = [
     },
     {
         "optimizer_config",
+        "training.resume",
         "rule_optimizer",
         "tasks.heads",
         "tasks.classification.processor",
@@ -96,6 +97,7 @@ PURE = {
     "training.job",
     "training.permutation",
     "training.plan",
+    "training.resume",
 }
 ENTRY_SCRIPTS = {"run_classifier", "run_ner"}
 PACKAGE = "steady_bert"

@@ -105,7 +105,8 @@ def test_a_constant_gradient_moves_the_weight_by_the_rate_of_each_update(make):
         fields = dict(num_warmup_steps=3, lr_decay_steps=10, end_learning_rate=0.1, decay_begin="warmup_end")
         optimizer = make(LearningRate(10, learning_rate=1.0, **fields), epsilon=1e-9)
         expected = schedules.learning_rates(
-            schedules.ScheduleConfig(1.0, 3, 10, 0.1, decay_begin="warmup_end"), range(10)
+            schedules.ScheduleConfig(1.0, 0.1, num_warmup_steps=3, lr_decay_steps=10, decay_begin="warmup_end"),
+            range(10),
         )
         expected = list(expected) + [expected[-1]] * 2  # beyond the end
         assert 0 < expected[-1] < expected[1]
@@ -291,7 +292,7 @@ def test_train_steps_are_those_of_keras_bert():
         (lambda: LearningRate(10, learning_rate=1.0, lr_schedule="exponential"), "end_learning_rate"),
         (
             lambda: LearningRate(10, lr_schedule="piecewise", lr_boundaries=[5], lr_values=[1.0]),
-            "one more of lr_values",
+            "lr_values with one rate more",
         ),
         (lambda: LearningRate(10, lr_schedule="piecewise", lr_boundaries=[5, 5], lr_values=[3, 2, 1]), "rising"),
     ],

@@ -305,10 +305,10 @@ def test_create_optimizer_takes_the_numbers_of_update_and_schedule_by_keyword(go
         for wrong, said in [
             (dict(lr_schedule="plateau"), "follows evaluations"),
             (dict(lr_schedule="exponential"), "give an end_learning_rate"),
-            (dict(lr_schedule="piecewise"), "rising lr_boundaries"),
+            (dict(lr_schedule="piecewise"), "give lr_boundaries as rising steps"),
             (dict(lr_schedule="linear"), "'linear' is none of constant, "),
             (dict(decay_begin="x"), "'x' is none of "),
-            (dict(lr_decay_steps=20), "the rate would be 0 from there on"),
+            (dict(lr_decay_steps=20), "shorter than the run: the learning rate is 0 from step 20"),
             (dict(optimizer="adamax"), "'adamax' is none of adadelta, "),
             (dict(no_decay_patterns="kernel"), "give a list of patterns"),
         ]:

@@ -9,7 +9,9 @@ import pytest
 
 from steady_bert.base.errors import UserError
 from steady_bert.training import plan as plans
-from steady_bert.training.plan import FolderState, PlanConfig, compare, decide, make_plan, rates
+from steady_bert.training import resume
+from steady_bert.training.plan import PlanConfig, make_plan, rates
+from steady_bert.training.resume import FolderState, compare, decide
 
 
 def plan_of(examples=3668, **config):
@@ -20,7 +22,7 @@ def plan_of(examples=3668, **config):
 
 def test_mrpc_has_upstreams_numbers():
     plan = plan_of()
-    assert (plan.num_train_steps, plan.num_warmup_steps, plan.lr_decay_steps) == (343, 34, 343)
+    assert (plan.num_train_steps, plan.schedule.num_warmup_steps, plan.schedule.lr_decay_steps) == (343, 34, 343)
     assert "3,668 examples / 32 = 114.6 an epoch × 3 epochs → 343 (rounded down as upstream)" in plan.derivation[0]
 
 
@@ -77,7 +79,7 @@ def test_rates_follow_the_closed_form(examples, batch, epochs, proportion, extra
         (dict(lr_boundaries=(10,)), "--lr_boundaries: --lr_schedule=polynomial does not read it"),
         (dict(lr_schedule="piecewise", lr_boundaries=(10,), lr_values=(1.0,)), "one rate more"),
         (dict(lr_schedule="piecewise", lr_boundaries=(10, 10), lr_values=(1.0, 0.5, 0.1)), "as rising steps"),
-        (dict(lr_schedule="piecewise", lr_boundaries=(10,), lr_values=(1.0, 0.0)), "a rate of 0 learns nothing"),
+        (dict(lr_schedule="piecewise", lr_boundaries=(10,), lr_values=(1.0, 0.0)), "nothing is learned at a rate of 0"),
         (dict(lr_schedule="plateau", do_eval=False), "pass --do_eval, and --eval_every_steps above 0"),
         (dict(lr_schedule="plateau", eval_every_steps=0), "follows the scores on dev"),
         (dict(plateau_patience=3), "--plateau_patience: --lr_schedule=polynomial does not read it"),
@@ -106,6 +108,23 @@ def test_a_plan_survives_json():
     assert plans.from_json(json.loads(json.dumps(plans.to_json(plan))), "plan.json") == plan
     with pytest.raises(UserError, match="plan.json: not a plan"):
         plans.from_json({"examples": 1}, "plan.json")
+
+
+# A plan.json of a run that was planned before the numbers of the schedule had a class of their own.
+OLDER_PLAN = """{"examples": 3668, "train_batch_size": 32, "num_train_steps": 343, "lr_decay_steps": 343,
+"num_warmup_steps": 34, "learning_rate": 5e-05, "end_learning_rate": 0.0, "decay_power": 1.0,
+"lr_schedule": "polynomial", "decay_begin": "zero", "decay_cycle": false, "lr_boundaries": [], "lr_values": [],
+"plateau_factor": 0.1, "plateau_patience": 2, "plateau_min_delta": 0.0004, "eval_every_steps": 115,
+"save_checkpoints_steps": 1000, "early_stopping_patience": 0, "seed": 12345, "shuffle": true,
+"identity": {"labels": ["0", "1"], "init_checkpoint": "a"}, "notes": {"padding": "longest"},
+"derivation": ["steps: 343"], "warnings": []}"""
+
+
+def test_an_older_folders_plan_is_read_and_compares_equal():
+    older = plans.from_json(json.loads(OLDER_PLAN), "plan.json")
+    assert compare(older, plan_of()) == []
+    assert np.array_equal(rates(older), rates(plan_of()))
+    assert set(plans.to_json(plan_of())) == set(json.loads(OLDER_PLAN))
 
 
 CHANGES = [
@@ -235,11 +254,11 @@ def test_every_cell_of_the_table_of_resume_modes(mode, state, found):
 
 def test_a_stage_knows_its_number_and_warns_of_a_start_at_full_rate():
     first = plan_of()
-    second, lines = plans.next_stage(plan_of(learning_rate=1e-5, num_warmup_steps=0), first, "a/model.ckpt-343", False)
+    second, lines = resume.next_stage(plan_of(learning_rate=1e-5, num_warmup_steps=0), first, "a/model.ckpt-343", False)
     assert second.notes["stage"] == 2 and second.notes["weights from"] == "a/model.ckpt-343"
     assert "learning_rate: 5e-05 → 1e-05" in lines and "starts at full rate" in second.warnings[-1]
-    third, _ = plans.next_stage(plan_of(), second, "b/model.ckpt-9", False)
+    third, _ = resume.next_stage(plan_of(), second, "b/model.ckpt-9", False)
     assert third.notes["stage"] == 3 and not third.warnings
     for corrected, source in ((True, first), (True, None)):
-        plan, lines = plans.next_stage(plan_of(num_warmup_steps=0), source, "x", corrected)
+        plan, lines = resume.next_stage(plan_of(num_warmup_steps=0), source, "x", corrected)
         assert not plan.warnings and plan.notes["stage"] == 2

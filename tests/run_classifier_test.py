@@ -335,7 +335,7 @@ def test_schedules_are_drawn_in_one_figure_and_a_wrong_one_is_named(tmp_path, mo
     monkeypatch.setattr(sys, "argv", ["plot_schedule.py", figure, "polynomial", schedule, "--steps=50"])
     plot_schedule.main()
     assert os.path.getsize(figure) > 1000
-    for wrong, message in (("cosin", "'cosin' is not one of"), ("cosine:power=2", "'power=2' is not a number")):
+    for wrong, message in (("cosin", "'cosin' is none of"), ("cosine:power=2", "'power=2' is not a number")):
         monkeypatch.setattr(sys, "argv", ["plot_schedule.py", figure, wrong])
         with pytest.raises(SystemExit) as exit:
             plot_schedule.main()

@@ -96,7 +96,7 @@ def test_every_step_follows_the_formula(config):
 )
 def test_tensorflows_own_schedules_agree(name, options):
     peak, end, horizon = 0.5, 0.05, 30
-    config = schedules.ScheduleConfig(peak, 0, horizon, end, lr_schedule=name, **options)
+    config = schedules.ScheduleConfig(peak, end, lr_decay_steps=horizon, lr_schedule=name, **options)
     with tf.Graph().as_default(), tf.Session() as session:
         step = tf.placeholder(tf.int32, [])
         rate = {
@@ -113,7 +113,9 @@ def test_tensorflows_own_schedules_agree(name, options):
 
 def test_decay_from_the_end_of_warmup_reaches_the_peak_and_ends_at_the_horizon():
     for name in schedules.WITH_HORIZON:
-        config = schedules.ScheduleConfig(1.0, 10, 50, 0.01, lr_schedule=name, decay_begin="warmup_end")
+        config = schedules.ScheduleConfig(
+            1.0, 0.01, num_warmup_steps=10, lr_decay_steps=50, lr_schedule=name, decay_begin="warmup_end"
+        )
         rates = schedules.learning_rates(config, np.arange(60))
         assert (
             rates[10] == rates.max() == 1.0 and rates[50] == pytest.approx(0.01) and np.all(np.diff(rates[10:51]) < 0)

@@ -48,14 +48,18 @@ def evaluated(state: TrainingState, plan: Plan, step: int, score: float) -> Eval
     else:
         state = state._replace(evaluations_without_improvement=state.evaluations_without_improvement + 1)
         note = "  (best {:.4f} at step {})".format(state.best_score, state.best_step)
-    if plan.lr_schedule == "plateau":
+    if plan.schedule.lr_schedule == "plateau":
         before = schedules.Plateau(state.plateau_scale, state.plateau_best, state.plateau_evaluations)
         after = schedules.reduced(
-            before, float(score), plan.plateau_factor, plan.plateau_patience, plan.plateau_min_delta
+            before,
+            float(score),
+            plan.schedule.plateau_factor,
+            plan.schedule.plateau_patience,
+            plan.schedule.plateau_min_delta,
         )
         state = state._replace(**{"plateau_" + name: value for name, value in after._asdict().items()})
         if after.scale != before.scale:
-            note += "  (learning rate × {:g} from here on)".format(plan.plateau_factor)
+            note += "  (learning rate × {:g} from here on)".format(plan.schedule.plateau_factor)
     return Evaluated(state._replace(evaluated_step=step), is_best, note)
 
 

@@ -29,6 +29,7 @@ from . import (
     feature_cache,
     progress,
     reports,
+    resume,
     session_engine,
 )
 from . import plan as plans
@@ -178,7 +179,7 @@ def dry_run(config: RunConfig, job: Job) -> None:
     print(plans.describe(plan))
     print("\n" + reports.sketch_curve(plans.rates(plan)))
     path = os.path.join(folder, "learning_rate.png")
-    if reports.plot_curves(path, {plan.lr_schedule: plans.rates(plan)}):
+    if reports.plot_curves(path, {plan.schedule.lr_schedule: plans.rates(plan)}):
         print("Wrote " + path)
     else:
         print("No figure was written: matplotlib is not installed.")
@@ -351,7 +352,7 @@ def initial_weights_identity(config: RunConfig) -> Optional[str]:
     return "sha256 of index " + files.sha256_of_file(prefix + ".index")  # the index has a checksum of each tensor
 
 
-def decide(config: RunConfig, plan: plans.Plan, saved: Optional[plans.Plan]) -> Tuple[Optional[str], plans.Decision]:
+def decide(config: RunConfig, plan: plans.Plan, saved: Optional[plans.Plan]) -> Tuple[Optional[str], resume.Decision]:
     """The checkpoint to continue (None to start), and why."""
     folder = config.weights.output_dir
     assert folder is not None
@@ -359,10 +360,10 @@ def decide(config: RunConfig, plan: plans.Plan, saved: Optional[plans.Plan]) -> 
     for line in passed_over:
         say("WARNING: {}. An older checkpoint is taken.".format(line))
     if prefix is None:
-        folder_state = plans.FolderState(step=None, plan=saved)
+        folder_state = resume.FolderState(step=None, plan=saved)
     else:
         step, state = checkpoint.step_of(prefix), checkpoint.state_in(prefix)
-        folder_state = plans.FolderState(
+        folder_state = resume.FolderState(
             step=step,
             plan=saved,
             stopped_early=progress.stopped_early(state, plan.early_stopping_patience),
@@ -377,11 +378,11 @@ def decide(config: RunConfig, plan: plans.Plan, saved: Optional[plans.Plan]) -> 
             )
     has_weights = bool(config.weights.init_checkpoint or config.weights.from_scratch)
     weights = config.weights
-    return prefix, plans.decide(folder_state, plan, has_weights, weights.allow_plan_change, weights.resume_mode)
+    return prefix, resume.decide(folder_state, plan, has_weights, weights.allow_plan_change, weights.resume_mode)
 
 
 def with_lineage(
-    config: RunConfig, plan: plans.Plan, decision: plans.Decision, saved: Optional[plans.Plan]
+    config: RunConfig, plan: plans.Plan, decision: resume.Decision, saved: Optional[plans.Plan]
 ) -> plans.Plan:
     """The plan with the lineage of a further stage: the run's own where it goes on, else a new one.
 
@@ -397,7 +398,7 @@ def with_lineage(
     prefix = checkpoint.resolve(config.weights.init_checkpoint, config.weights.checkpoint)
     source = run_folder_of(prefix)
     corrected = config.optimizer.optimizer not in ("adamw", "lamb") or bool(config.optimizer.bias_correction)
-    plan, lines = plans.next_stage(plan, saved_plan(source), prefix, corrected)
+    plan, lines = resume.next_stage(plan, saved_plan(source), prefix, corrected)
     say("Stage {} beside the stage before:\n  {}".format(plan.notes["stage"], "\n  ".join(lines) or "the same"))
     return plan
 
@@ -452,7 +453,7 @@ def write_run_files(plan: plans.Plan, job: Job, folder: str) -> None:
     files.write_json(os.path.join(folder, PLAN_FILE), plans.to_json(plan))
 
 
-def record_decision(config: RunConfig, decision: plans.Decision) -> None:
+def record_decision(config: RunConfig, decision: resume.Decision) -> None:
     """Adds a line to decisions.jsonl: what this command does with the folder, and why."""
     assert config.weights.output_dir is not None
     line = dict(decision._asdict(), resume_mode=config.weights.resume_mode, time=round(time.time(), 3))
@@ -515,7 +516,7 @@ _OWN_SETTINGS = {
 
 
 def description(
-    config: RunConfig, job: Job, plan: plans.Plan, prefix: Optional[str], decision: plans.Decision
+    config: RunConfig, job: Job, plan: plans.Plan, prefix: Optional[str], decision: resume.Decision
 ) -> Dict[str, str]:
     """What all workers of a run must have in common, by name."""
     settings = dataclasses.asdict(config)

@@ -143,7 +143,7 @@ def training_tower(
     elif replicas.of_workers:
         most_rows = plan.train_batch_size // replicas.size * config.max_seq_length
         gradients = [_with_rows(gradient, most_rows) for gradient in gradients]
-    plateau = plan.lr_schedule == "plateau"
+    plateau = plan.schedule.lr_schedule == "plateau"
     update = optimization.update_by_gradients(
         gradients,
         variables,
@@ -151,7 +151,7 @@ def training_tower(
         optimizer,
         global_step,
         rate_scale=tf.identity(state["plateau_scale"]) if plateau else None,
-        least_rate=plan.end_learning_rate,
+        least_rate=plan.schedule.end_learning_rate,
         compiled=not replicas.on_tpu,
     )
     shares = tf.reshape(loss, [1]) if votes is None else tf.concat([tf.reshape(loss, [1]), votes], axis=0)
