@@ -7,7 +7,6 @@ import dataclasses
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 if __package__:  # cloned as a package: `from bert import optimization`
@@ -52,7 +51,10 @@ class Update(NamedTuple):
 
 
 class AdamWeightDecayOptimizer(rule_optimizer.RuleOptimizer):
-    """BERT's AdamW: no bias correction, decoupled weight decay. See optimizers.adamw for the equation."""
+    """BERT's AdamW: no bias correction, decoupled weight decay. See optimizers.adamw for the equation.
+
+    As upstream's, its attributes are read when gradients are applied, so they may be set after construction.
+    """
 
     def __init__(
         self,
@@ -64,6 +66,9 @@ class AdamWeightDecayOptimizer(rule_optimizer.RuleOptimizer):
         exclude_from_weight_decay: Optional[Sequence[str]] = None,
         name: str = "AdamWeightDecayOptimizer",
     ) -> None:
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
         super().__init__(
             learning_rate,
             optimizers.adamw(beta_1, beta_2, epsilon),
@@ -74,6 +79,7 @@ class AdamWeightDecayOptimizer(rule_optimizer.RuleOptimizer):
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
         """One update. As upstream's, it leaves global_step alone: its callers count themselves."""
+        self.rule = optimizers.adamw(self.beta_1, self.beta_2, self.epsilon)
         return super().apply_gradients(grads_and_vars, global_step=None, name=name)
 
     def _get_variable_name(self, param_name: str) -> str:
@@ -111,9 +117,15 @@ def create_optimizer(
         **{name: options.pop(name) for name in sorted(names & set(options))},
     )
     schedules.check(config, num_train_steps)
-    rates = schedules.learning_rates(config, np.arange(max(num_train_steps, horizon, config.num_warmup_steps) + 1))
     step = tf.train.get_or_create_global_step()
-    return create_update(loss, rates, OptimizerConfig(**options), step, average_over_tpu=use_tpu).train_op
+    learning_rate = schedules.rate_in_graph(config, step, max(num_train_steps, horizon, config.num_warmup_steps))
+    optimizer = OptimizerConfig(**options)
+    variables = trained_variables(optimizer)
+    gradients = tf.gradients(loss, variables)
+    if use_tpu:
+        gradients = _average_over_tpu(gradients)
+    learning_rate = tf.identity(learning_rate, name="learning_rate")
+    return create_update(gradients, variables, learning_rate, optimizer, step).train_op
 
 
 def trained_variables(config: OptimizerConfig) -> List[Any]:
@@ -134,25 +146,11 @@ def trained_variables(config: OptimizerConfig) -> List[Any]:
 
 
 def create_update(
-    loss: tf.Tensor, rates: np.ndarray, config: OptimizerConfig, global_step: Any, **options: Any
-) -> Update:
-    """The update that lowers `loss`, a scalar; inside a tf.distribute replica, this replica's share of the global loss.
-
-    The other arguments are those of update_by_gradients, whose errors and those of trained_variables it raises.
-    """
-    variables = trained_variables(config)
-    return update_by_gradients(tf.gradients(loss, variables), variables, rates, config, global_step, **options)
-
-
-def update_by_gradients(
     gradients: Sequence[Any],
     variables: Sequence[Any],
-    rates: np.ndarray,
+    learning_rate: Any,
     config: OptimizerConfig,
     global_step: Any,
-    average_over_tpu: bool = False,
-    rate_scale: Any = None,
-    least_rate: float = 0.0,
     compiled: bool = False,
 ) -> Update:
     """Sums over replicas, clips, updates, then counts; in that order, by control dependencies.
@@ -160,29 +158,16 @@ def update_by_gradients(
     Args:
       gradients: those of `variables`, None where a variable has none; inside a tf.distribute replica, this replica's.
       variables: those to train, as trained_variables gives them.
-      rates: [steps] float64; the update from step t to t+1 uses rates[t], beyond the end the last one.
-      global_step: read for the rate before it is incremented.
-      rate_scale: scalar tensor that the rates are multiplied by, down to least_rate; None: 1.
+      learning_rate: scalar tensor, the rate of this update; it is read before global_step is incremented.
       compiled: see rule_optimizer.RuleOptimizer; without it the numbers are upstream's, operation for operation.
 
-    Raises UserError where a pattern that the user gave matches no variable.
+    Raises UserError if a pattern that the user gave matches no variable.
     """
-    names = [
-        rule_optimizer.name_of(variable) for variable in tf.trainable_variables()
-    ]  # frozen ones count as layers too
+    names = [rule_optimizer.name_of(variable) for variable in tf.trainable_variables()]  # layers count if frozen too
     _require_matches("lr_multipliers", [pattern for pattern, _ in config.lr_multipliers], names)
     if config.no_decay_patterns_given:
         _require_matches("no_decay_patterns", config.no_decay_patterns, names)
     multipliers = rate_multipliers(config, names)
-    table = tf.constant(rates, tf.float32)
-    position = tf.minimum(tf.cast(global_step, tf.int64), len(rates) - 1)
-    if rate_scale is None:
-        learning_rate = tf.gather(table, position, name="learning_rate")
-    else:
-        planned = tf.gather(table, position)
-        learning_rate = tf.maximum(planned * tf.cast(rate_scale, tf.float32), tf.minimum(planned, least_rate))
-    if average_over_tpu:
-        gradients = _average_over_tpu(gradients)
     optimizer = rule_optimizer.RuleOptimizer(
         learning_rate,
         rule_of(config),

@@ -48,20 +48,17 @@ MODEL, DATA = (os.path.join(ROOT, "quickstart", name) for name in ("model", "dat
 
 
 class ZeroSlowWeights(rule_optimizer.RuleOptimizer):
-    """Slow weights keep the initial value of their variables, 0."""
+    """Slow weights start from the initial value of their variables, 0, instead of from the weights."""
 
-    _ahead = 0.0  # updates by which the count of synchronisations is ahead
-
-    def _copied(self, before: Any, after: Any, copies: Any, count: Any) -> Any:
-        assert self.rule.lookahead is not None
-        # A count that is never 1: the slow weights are not taken from the weights.
-        return super()._copied(before, after, copies, count + 1e6 * self.rule.lookahead[0] + self._ahead)
+    def _copy_of_weight(self, values: Dict[str, Any], slot: str, count: Any) -> tf.Tensor:
+        return tf.identity(values[slot])
 
 
 class FirstUpdateSynchronises(ZeroSlowWeights):
     """Slow weights of 0, and a synchronisation in the first update."""
 
-    _ahead = -1.0
+    def _looked_ahead(self, values: Dict[str, Any], weight: Any, count: Any) -> Any:
+        return super()._looked_ahead(values, weight, count - 1.0)
 
 
 class ReadsPairsTwice(rule_optimizer.RuleOptimizer):

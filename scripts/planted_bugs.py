@@ -25,8 +25,8 @@ class Bug(NamedTuple):
 BUGS = {
     "slow weights start at 0": Bug(
         "steady_bert/rule_optimizer.py",
-        "copy = tf.where_v2(tf.equal(count, 1.0), before, copy)",
-        "copy = tf.identity(copy)",
+        "return tf.where_v2(tf.equal(count, 1.0), values[WEIGHT], values[slot])",
+        "return tf.identity(values[slot])",
         "tests/optimizers_test.py -k lookahead",
     ),
     "the step is counted twice": Bug(
@@ -57,20 +57,20 @@ BUGS = {
     ),
     "rows without a gradient rest": Bug(
         "steady_bert/rule_optimizer.py",
-        "            if not self._rests(name) or self._copies():",
+        "            if not self._rests(treatment) or self._has_copies():",
         "            if False:",
         "tests/sparse_and_compiled_updates_test.py -k adamw",
     ),
     "a table whose rows rest is passed over": Bug(
         "steady_bert/optimizers.py",
-        "    return Rule({}, lambda g, slots, t: (g, ()), rests=True)",
-        "    return Rule({}, lambda g, slots, t: (g, ()))",
+        "    return Rule({}, lambda g, slots, t: (g, {}), rests=True)",
+        "    return Rule({}, lambda g, slots, t: (g, {}))",
         "tests/sparse_and_compiled_updates_test.py -k passed_over",
     ),
     "a row that two replicas have moves by one of them": Bug(
         "steady_bert/rule_optimizer.py",
-        "                if strategy.num_replicas_in_sync > 1:  # a sum",
-        "                if False:  # a sum",
+        "            if strategy.num_replicas_in_sync > 1:  # a sum",
+        "            if False:  # a sum",
         "tests/sparse_and_compiled_updates_test.py -k two_replicas",
     ),
     "parts are scaled as if they weighed the same": Bug(
@@ -87,13 +87,14 @@ BUGS = {
     ),
     "one compilation serves what is decayed and what is not": Bug(
         "steady_bert/rule_optimizer.py",
-        "        decayed = self._do_use_weight_decay(name)\n",
-        "        decayed = True\n",
+        "        if treatment not in self._compiled_updates:\n",
+        "        treatment = next(iter(self._compiled_updates), treatment)\n"
+        "        if treatment not in self._compiled_updates:\n",
         "tests/sparse_and_compiled_updates_test.py -k adamw",
     ),
     "a weight moves before its copies have read it": Bug(
         "steady_bert/rule_optimizer.py",
-        "    with tf.control_dependencies([tf.group(*values)]):",
+        "    with tf.control_dependencies([tf.group(*values.values())]):",
         "    with tf.control_dependencies([]):",
         "tests/sparse_and_compiled_updates_test.py -k an_update",
     ),

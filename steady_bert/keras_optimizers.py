@@ -7,7 +7,6 @@ import dataclasses
 import numbers
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-import numpy as np
 import tensorflow
 import tensorflow.compat.v1 as tf
 
@@ -103,7 +102,7 @@ class AdamWarmup(_Optimizer):
         t = self._count()
         warming = peak * t / max(self.warmup_steps, 1)
         decayed = self.min_lr + (peak - self.min_lr) * (1.0 - tf.minimum(t / self.decay_steps, 1.0))
-        return tf.cast(tf.where(t <= self.warmup_steps, warming, decayed), var_dtype)
+        return tf.cast(tf.where_v2(t <= self.warmup_steps, warming, decayed), var_dtype)
 
     def _decays(self, variable: Any) -> bool:
         name, patterns = variable.name.split(":")[0], self.weight_decay_pattern
@@ -124,13 +123,12 @@ class AdamWarmup(_Optimizer):
                 self.add_slot(variable, slot, tf.constant_initializer(initial))
 
     def _resource_apply_dense(self, grad: Any, var: Any) -> Any:
-        slots = [self.get_slot(var, slot) for slot in self._rule.slots]
+        slots = {slot: self.get_slot(var, slot) for slot in self._rule.slots}
         u, new_slots = self._rule.direction(grad, slots, self._count())
         if self._decays(var):
             u += self.weight_decay * var
-        new_weight = var - self._decayed_lr(tf.float32) * u
-        values = [new_weight] + list(new_slots)
-        return tf.group(*[tf.assign(variable, value) for variable, value in zip([var] + slots, values)])
+        moves = [tf.assign(var, var - self._decayed_lr(tf.float32) * u)]
+        return tf.group(*moves, *[tf.assign(slots[slot], value) for slot, value in new_slots.items()])
 
     def _resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
         # Keras has summed duplicate rows; a segment sum because a scatter-add's result may vary with threads.
@@ -179,11 +177,9 @@ class LearningRate(_Schedule):
         if self.config.lr_schedule == "plateau":
             raise ValueError("lr_schedule='plateau' follows scores: use keras.callbacks.ReduceLROnPlateau instead.")
         schedules.check(self.config, num_train_steps)
-        self._rates = schedules.learning_rates(self.config, np.arange(num_train_steps)).astype(np.float32)
 
     def __call__(self, step: Any) -> tf.Tensor:
-        last = tf.constant(self.num_train_steps - 1, tf.int64)
-        return tf.gather(self._rates, tf.minimum(tf.cast(step, tf.int64), last))
+        return schedules.rate_in_graph(self.config, step, self.num_train_steps - 1)
 
     def get_config(self) -> Dict[str, Any]:
         return dict(dataclasses.asdict(self.config), num_train_steps=self.num_train_steps)

@@ -5,12 +5,14 @@ rule_optimizer.RuleOptimizer applies them. Importing this module does not import
 Letters: w weight, g gradient, η learning rate, m and v averages, λ weight decay, t updates counted from 1.
 """
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from .base.deferred_tensorflow import tf
 from .base.errors import UserError
+
+Slots = Dict[str, Any]  # slot name → tensor
 
 
 class Rule(NamedTuple):
@@ -19,17 +21,18 @@ class Rule(NamedTuple):
     slots: name → initial value of the variables kept beside each weight; a checkpoint has them as `<weight>/<slot>`.
     direction(g, slots, t) gives (u, new slots): the weight moves by -η · (u + λ · w). t is the optimizer's own count
         of updates, float64, saved with the slots; None where `counts` is False.
-    trust_ratio: u + λ · w is scaled to the norm of the weight, where the name is decayed.
-    centralizes: a kernel's gradient loses its mean over all axes but the last (Yong et al.,
+    counts: direction reads t.
+    trust_ratio: u + λ · w is scaled to the norm of the weight, unless the weight's name is excluded from decay.
+    centralizes: the gradient of a kernel loses its mean over all axes but the last (Yong et al.,
         https://arxiv.org/abs/2004.01461).
-    lazy: of a sparse gradient, only the rows that it has are moved, and only their slots.
-    rests: a gradient of 0 moves neither the weight nor a slot, so that a sparse gradient can be applied to its rows
-        alone where the name is not decayed.
-    lookahead: (k, α): every k updates the slow copy of a weight moves by α towards it, and the weight takes its place.
+    lazy: a sparse gradient moves only the rows that it has, and only their slots.
+    rests: a gradient of 0 moves neither the weight nor a slot. So a sparse gradient can be applied to its rows alone
+        if the weight is not decayed.
+    lookahead: (k, α): every k updates the slow copy of a weight moves by α towards it, and the weight takes its value.
     """
 
     slots: Dict[str, float]
-    direction: Callable[[Any, Sequence[Any], Any], Tuple[Any, Sequence[Any]]]
+    direction: Callable[[Any, Slots, Any], Tuple[Any, Slots]]
     counts: bool = False
     trust_ratio: bool = False
     centralizes: bool = False
@@ -40,15 +43,15 @@ class Rule(NamedTuple):
 
 def sgd() -> Rule:
     """u = g"""
-    return Rule({}, lambda g, slots, t: (g, ()), rests=True)
+    return Rule({}, lambda g, slots, t: (g, {}), rests=True)
 
 
 def momentum(momentum: float = 0.9) -> Rule:
     """a = μ a + g;  u = a. Polyak, 1964; as tf.train.MomentumOptimizer."""
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
-        a = momentum * slots[0] + g
-        return a, (a,)
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
+        a = momentum * slots["momentum"] + g
+        return a, {"momentum": a}
 
     return Rule({"momentum": 0.0}, direction)
 
@@ -56,9 +59,9 @@ def momentum(momentum: float = 0.9) -> Rule:
 def nag(momentum: float = 0.9) -> Rule:
     """a = μ a + g;  u = g + μ a. Nesterov, 1983; as tf.train.MomentumOptimizer with use_nesterov."""
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
-        a = momentum * slots[0] + g
-        return g + momentum * a, (a,)
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
+        a = momentum * slots["momentum"] + g
+        return g + momentum * a, {"momentum": a}
 
     return Rule({"momentum": 0.0}, direction)
 
@@ -69,9 +72,9 @@ def adagrad(initial_accumulator: float = 0.1) -> Rule:
     Default from: tf.train.AdagradOptimizer.
     """
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
-        s = slots[0] + tf.square(g)
-        return g / tf.sqrt(s), (s,)
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
+        s = slots["accumulator"] + tf.square(g)
+        return g / tf.sqrt(s), {"accumulator": s}
 
     return Rule({"accumulator": initial_accumulator}, direction, rests=True)
 
@@ -82,11 +85,11 @@ def adadelta(rho: float = 0.95, epsilon: float = 1e-8) -> Rule:
     The paper's η is 1.
     """
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
-        s, d = slots
-        s = rho * s + (1.0 - rho) * tf.square(g)
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
+        d = slots["delta_average"]
+        s = rho * slots["square_average"] + (1.0 - rho) * tf.square(g)
         u = tf.sqrt(d + epsilon) / tf.sqrt(s + epsilon) * g
-        return u, (s, rho * d + (1.0 - rho) * tf.square(u))
+        return u, {"square_average": s, "delta_average": rho * d + (1.0 - rho) * tf.square(u)}
 
     return Rule({"square_average": 0.0, "delta_average": 0.0}, direction)
 
@@ -94,9 +97,9 @@ def adadelta(rho: float = 0.95, epsilon: float = 1e-8) -> Rule:
 def rmsprop(rho: float = 0.9, epsilon: float = 1e-10) -> Rule:
     """s = ρ s + (1-ρ) g², from 1;  u = g / √(s + ε). Tieleman and Hinton, 2012; as tf.train.RMSPropOptimizer."""
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
-        s = rho * slots[0] + (1.0 - rho) * tf.square(g)
-        return g / tf.sqrt(s + epsilon), (s,)
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
+        s = rho * slots["square_average"] + (1.0 - rho) * tf.square(g)
+        return g / tf.sqrt(s + epsilon), {"square_average": s}
 
     return Rule({"square_average": 1.0}, direction)
 
@@ -104,10 +107,11 @@ def rmsprop(rho: float = 0.9, epsilon: float = 1e-10) -> Rule:
 _ADAM_SLOTS = {"adam_m": 0.0, "adam_v": 0.0}
 
 
-def _averages(g: Any, slots: Sequence[Any], beta_1: float, beta_2: float) -> Tuple[Any, Any]:
+def _averages(g: Any, slots: Slots, beta_1: float, beta_2: float) -> Tuple[Any, Any]:
     """m = β1 m + (1-β1) g;  v = β2 v + (1-β2) g²"""
-    m, v = slots[:2]
-    return beta_1 * m + (1.0 - beta_1) * g, beta_2 * v + (1.0 - beta_2) * tf.square(g)
+    m = beta_1 * slots["adam_m"] + (1.0 - beta_1) * g
+    v = beta_2 * slots["adam_v"] + (1.0 - beta_2) * tf.square(g)
+    return m, v
 
 
 def _correction(t: Any, beta_1: float, beta_2: float) -> Any:
@@ -127,10 +131,10 @@ def adamw(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-6, bia
     Default from: google-research/bert.
     """
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
         m, v = _averages(g, slots, beta_1, beta_2)
         u = m / (tf.sqrt(v) + epsilon)
-        return u * _correction(t, beta_1, beta_2) if bias_correction else u, (m, v)
+        return u * _correction(t, beta_1, beta_2) if bias_correction else u, {"adam_m": m, "adam_v": v}
 
     return Rule(_ADAM_SLOTS, direction, counts=bias_correction)
 
@@ -144,7 +148,7 @@ def adam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> R
 
 
 def lazyadam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> Rule:
-    """adam, but of a sparse gradient only the rows that it has are moved, decayed and averaged."""
+    """adam, but a sparse gradient moves, decays and averages only the rows that it has."""
     return adam(beta_1, beta_2, epsilon)._replace(lazy=True)
 
 
@@ -154,10 +158,10 @@ def amsgrad(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -
     Differs from the paper: corrected for the start at 0, as adam.
     """
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
         m, v = _averages(g, slots, beta_1, beta_2)
-        h = tf.maximum(slots[2], v)
-        return m / (tf.sqrt(h) + epsilon) * _correction(t, beta_1, beta_2), (m, v, h)
+        h = tf.maximum(slots["adam_vmax"], v)
+        return m / (tf.sqrt(h) + epsilon) * _correction(t, beta_1, beta_2), {"adam_m": m, "adam_v": v, "adam_vmax": h}
 
     return Rule(dict(_ADAM_SLOTS, adam_vmax=0.0), direction, counts=True)
 
@@ -173,16 +177,16 @@ def nadam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7) -> 
     # Each μ is below 0.9 or so and starts at half of β1: after 400 updates the product is 0 in float32.
     products = np.cumprod(mus)
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
         m, v = _averages(g, slots, beta_1, beta_2)
-        at = tf.minimum(tf.cast(t, tf.int64) - 1, 399)
+        index = tf.minimum(tf.cast(t, tf.int64) - 1, 399)
         mu, next_mu = (beta_1 * (1.0 - 0.5 * tf.constant(0.96, tf.float64) ** (0.004 * (t + n))) for n in (0, 1))
         one = tf.ones([], tf.float64)
-        of_g = (one - mu) / (one - tf.gather(products, at))
-        of_m = next_mu / (one - tf.gather(products, at + 1))
+        g_factor = (one - mu) / (one - tf.gather(products, index))
+        m_factor = next_mu / (one - tf.gather(products, index + 1))
         v_hat = v * tf.cast(one / (one - beta_2**t), tf.float32)
-        u = (tf.cast(of_g, tf.float32) * g + tf.cast(of_m, tf.float32) * m) / (tf.sqrt(v_hat) + epsilon)
-        return u, (m, v)
+        u = (tf.cast(g_factor, tf.float32) * g + tf.cast(m_factor, tf.float32) * m) / (tf.sqrt(v_hat) + epsilon)
+        return u, {"adam_m": m, "adam_v": v}
 
     return Rule(_ADAM_SLOTS, direction, counts=True)
 
@@ -192,16 +196,16 @@ def radam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, ear
     r = √[(ρ_t-4)(ρ_t-2) ρ∞ / ((ρ∞-4)(ρ∞-2) ρ_t)];  u = r · (adam's u) where ρ_t ≥ 5.
     Liu et al., https://arxiv.org/abs/1908.03265
 
-    Its rectification is a warm-up of its own: under a warm-up of the schedule too, it moves less than adam, several
-    times less in a short run. Where ρ_t < 5 (the first five updates at β2 = 0.999) it does not move; with early_steps
-    it moves by u = m / (1-β1^t).
+    The rectification r is a warm-up of its own. If the schedule warms up too, radam moves less than adam, in a short
+    run several times less. While ρ_t < 5 (the first five updates at β2 = 0.999) it does not move; with early_steps it
+    then moves by u = m / (1-β1^t).
     Differs from the paper: the threshold is 5, as in its authors' code, not 4.
     """
     rho_inf = 2.0 / (1.0 - beta_2) - 1.0
     if rho_inf <= 5.0:
         raise UserError("radam never moves at beta_2={} (--adam_beta2). Give more than 2/3.".format(beta_2))
 
-    def direction(g: Any, slots: Sequence[Any], t: Any) -> Any:
+    def direction(g: Any, slots: Slots, t: Any) -> Tuple[Any, Slots]:
         m, v = _averages(g, slots, beta_1, beta_2)
         one = tf.ones([], tf.float64)
         power = beta_2**t
@@ -209,12 +213,12 @@ def radam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, ear
         rectified = rho >= 5.0
         rho = tf.maximum(rho, 5.0)  # so that the root is real where it is not used
         r = tf.sqrt((rho - 4.0) * (rho - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * rho))
-        r = tf.cast(tf.where(rectified, r, tf.zeros_like(r)), tf.float32)
+        r = tf.cast(tf.where_v2(rectified, r, tf.zeros_like(r)), tf.float32)
         u = r * _correction(t, beta_1, beta_2) * m / (tf.sqrt(v) + epsilon)
         if early_steps:
-            early = tf.cast(tf.where(rectified, tf.zeros_like(one), one / (one - beta_1**t)), tf.float32)
+            early = tf.cast(tf.where_v2(rectified, tf.zeros_like(one), one / (one - beta_1**t)), tf.float32)
             u += early * m
-        return u, (m, v)
+        return u, {"adam_m": m, "adam_v": v}
 
     return Rule(_ADAM_SLOTS, direction, counts=True)
 

@@ -1,19 +1,46 @@
 """RuleOptimizer: applies a rule of optimizers.py to the weights of a graph.
 
-It owns all that the equations leave out: slot variables (named as in google-research/bert's checkpoints), the sum over
+It does all that the equations leave out: slot variables (named as in google-research/bert's checkpoints), the sum over
 replicas, clipping, decoupled weight decay, sparse gradients, copies of the weights.
+
+What is kept for a weight is a dictionary in this file: "weight" is the weight itself, the other keys are its slots.
 """
 
 import functools
 import inspect
 import re
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 from .optimizers import Rule
 
+WEIGHT = "weight"  # the key of the weight itself
+SLOW = "slow"  # the slot of lookahead's slow weight
 AVERAGE = "ema"  # the slot of a weight's average: a checkpoint has it as `<weight>/ema`
+
+_KERNEL = re.compile("kernel$")
+
+
+class Numbers(NamedTuple):
+    """The scalars of one weight's update."""
+
+    rate: Any  # η times the weight's own multiplier
+    clip_scale: Any  # factor of the gradient; None without clipping
+    count: Any  # t; None if nothing reads it
+
+
+class Treatment(NamedTuple):
+    """How the rule treats a weight, as far as its name decides. Weights that are treated alike share a compilation."""
+
+    decay: float  # λ; 0 if the name is excluded
+    trust_ratio: bool
+    centralizes: bool
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether each element of the weight moves without regard to the others."""
+        return not (self.trust_ratio or self.centralizes)
 
 
 class RuleOptimizer(tf.train.Optimizer):
@@ -27,10 +54,10 @@ class RuleOptimizer(tf.train.Optimizer):
       clip_norm: the global norm above which the summed gradients are scaled down; 0 is off.
       rate_multiplier: variable name → factor of η.
       ema_decay: d > 0 keeps an average beside each weight, in the slot "ema": a = d' a + (1-d') w after each update,
-          where d' = min(d, (1+t) / (10+t)), so that the start does not weigh long (as
+          where d' = min(d, (1+t) / (10+t)), so that the start soon loses its weight (as
           tf.train.ExponentialMovingAverage with num_updates). 0 is off.
-      compiled: XLA updates each weight in one pass over memory, where it can (_can_compile): the numbers of the plain
-          operations within 2e-6 of the scale.
+      compiled: XLA updates each weight in one pass over memory where it can (_can_compile); the results stay within
+          2e-6 of those of plain operations, relative to the largest element.
     """
 
     def __init__(
@@ -56,16 +83,16 @@ class RuleOptimizer(tf.train.Optimizer):
         self.compiled = compiled
         self.grad_norm: Optional[tf.Tensor] = None  # of the last apply_gradients, before clipping
         self.averages: Dict[str, Any] = {}  # variable name → the variable of its average
-        self._compiled_updates: Dict[bool, Callable] = {}  # decayed or not → what updates a weight and its slots
+        self._compiled_updates: Dict[Treatment, Callable] = {}
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
-        """One update; afterwards global_step, where given, is one larger.
+        """One update; afterwards global_step, if given, is one larger.
 
-        In a replica context, gradients are summed over the replicas and then clipped. Raises ValueError where no
+        In a replica context, gradients are summed over the replicas and then clipped. Raises ValueError if no
         variable has a gradient.
         """
         pairs = [
-            (self._dense_or_rows(gradient, name_of(variable)), variable)
+            (self._dense_if_needed(gradient, name_of(variable)), variable)
             for gradient, variable in grads_and_vars
             if gradient is not None
         ]
@@ -73,8 +100,9 @@ class RuleOptimizer(tf.train.Optimizer):
             raise ValueError("No gradient reaches any of the variables.")
         gradients, variables = zip(*pairs)
         rate = self.learning_rate() if callable(self.learning_rate) else self.learning_rate
-        # The variables and the step are closed over, not passed: merge_call would split them into replicas' parts.
+        # merge_call would split what it is passed over the replicas, so the variables and the step are closed over.
         containers = [container(variable) for variable in variables]
+        self._compiled_updates = {}
 
         def update_all(strategy: tf.distribute.Strategy, gradients: Sequence[Any], rate: Any) -> Tuple[Any, Any]:
             return self._update_all(strategy, gradients, containers, _first(strategy, rate), global_step)
@@ -84,14 +112,9 @@ class RuleOptimizer(tf.train.Optimizer):
             train_op, self.grad_norm = context.merge_call(update_all, args=(list(gradients), rate))
         return train_op
 
-    def _is_elementwise(self, name: str) -> bool:
-        """Whether each element of the weight moves by itself."""
-        whole = self.rule.trust_ratio and not self._is_excluded(name)
-        return not whole and not (self.rule.centralizes and _KERNEL.search(name))
-
-    def _dense_or_rows(self, gradient: Any, name: str) -> Any:
-        """Dense where the rule needs the whole: rows are enough for what moves element by element."""
-        return gradient if self.rule.lazy or self._is_elementwise(name) else tf.convert_to_tensor(gradient)
+    def _dense_if_needed(self, gradient: Any, name: str) -> Any:
+        """Makes a sparse gradient dense if the rule needs the whole of it, as a norm does."""
+        return gradient if self.rule.lazy or self._treatment(name).is_elementwise else tf.convert_to_tensor(gradient)
 
     def _update_all(
         self,
@@ -107,13 +130,13 @@ class RuleOptimizer(tf.train.Optimizer):
         if strategy.num_replicas_in_sync == 1:
             summed = on_one_replica
         norm = tf.global_norm(on_one_replica)
-        scale = self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm) if self.clip_norm else None
+        clip_scale = self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm) if self.clip_norm else None
         count = self._count_updates(strategy, variables[0]) if self.rule.counts or self.ema_decay else None
         # A gradient still being computed would see a reference variable that has already moved. One op waits for all of
         # them: an edge from each to every op below would be nine tenths of the graph's edges.
         with tf.control_dependencies([tf.group(*on_one_replica)]):
             updates = [
-                self._update(strategy, variable, gradient, rate, scale, count)
+                self._update(strategy, variable, gradient, Numbers(rate, clip_scale, count))
                 for variable, gradient in zip(variables, summed)
             ]
         with tf.control_dependencies(updates):
@@ -123,116 +146,124 @@ class RuleOptimizer(tf.train.Optimizer):
             with tf.control_dependencies([step]):
                 return tf.no_op(name="train_op"), norm
 
-    def _update(
-        self, strategy: tf.distribute.Strategy, variable: Any, gradient: Any, rate: Any, scale: Any, count: Any
-    ) -> Any:
+    def _update(self, strategy: tf.distribute.Strategy, variable: Any, gradient: Any, numbers: Numbers) -> Any:
+        """An op that updates a variable, its slots and its copies on all replicas."""
         name = name_of(variable)
-        slots = [self._slot(variable, slot, initial) for slot, initial in self.rule.slots.items()]
-        slots += [self._slot(variable, copy, 0.0) for copy in self._copies()]
+        treatment = self._treatment(name)
+        numbers = numbers._replace(rate=numbers.rate * self.rate_multiplier(name))
+        slots = {slot: self._slot(variable, slot, initial) for slot, initial in self.rule.slots.items()}
+        if self.rule.lookahead:
+            slots[SLOW] = self._slot(variable, SLOW, 0.0)
         if self.ema_decay:
-            self.averages[name] = slots[-1]
-        numbers = {"rate": rate * self.rate_multiplier(name), "scale": scale, "count": count}
+            slots[AVERAGE] = self.averages[name] = self._slot(variable, AVERAGE, 0.0)
 
-        def move(weight: Any, gradient: Any, *slots: Any) -> tf.Operation:
-            variables = (weight,) + slots
-            if isinstance(gradient, tf.IndexedSlices):
-                if strategy.num_replicas_in_sync > 1:  # a sum over replicas has the rows of each
-                    gradient = _unique_rows(gradient)
-                return self._move_rows(name, variables, gradient, numbers)
-            return self._move_all(name, variables, gradient, numbers)
+        def update_replica(weight: Any, gradient: Any, **slots: Any) -> tf.Operation:
+            variables = {WEIGHT: weight, **slots}
+            if not isinstance(gradient, tf.IndexedSlices):
+                return self._update_whole(treatment, variables, gradient, numbers)
+            if strategy.num_replicas_in_sync > 1:  # a sum over replicas has the rows of each
+                gradient = _unique_rows(gradient)
+            return self._update_rows(treatment, variables, gradient, numbers)
 
-        return strategy.extended.update(variable, move, args=[gradient] + slots, group=True)
+        return strategy.extended.update(variable, update_replica, args=[gradient], kwargs=slots, group=True)
 
-    def _move_rows(
-        self, name: str, variables: Sequence[Any], gradient: tf.IndexedSlices, numbers: Dict[str, Any]
+    def _update_rows(
+        self, treatment: Treatment, variables: Dict[str, Any], gradient: tf.IndexedSlices, numbers: Numbers
     ) -> tf.Operation:
-        """Moves a weight and its slots, `variables`, by a gradient that is 0 outside of its rows.
+        """Updates by a gradient that is 0 outside of its rows.
 
-        The same numbers as from the dense gradient, which is never made: it is as large as the embeddings.
+        The numbers are those of the dense gradient, which is never made: it would be as large as the embeddings.
         """
         rows = gradient.indices
-        before = [tf.gather(variable, rows) for variable in variables]
-        moved = self._moved_with_copies(name, before, gradient.values, numbers)
-        after_rest: List[tf.Operation] = []
-        with tf.control_dependencies(moved):
-            if not self._rests(name) or self._copies():
-                after_rest = [self._move_all(name, variables, None, numbers)]
-        with tf.control_dependencies(moved + after_rest):
-            return tf.group(*[tf.scatter_update(variable, rows, new) for variable, new in zip(variables, moved)])
+        before = {key: tf.gather(variable, rows) for key, variable in variables.items()}
+        after = self._new_values(treatment, before, gradient.values, numbers)
+        computed: List[Any] = list(after.values())
+        with tf.control_dependencies(computed):
+            if not self._rests(treatment) or self._has_copies():
+                computed = computed + [self._update_whole(treatment, variables, None, numbers)]
+        with tf.control_dependencies(computed):
+            return tf.group(*[tf.scatter_update(variables[key], rows, value) for key, value in after.items()])
 
-    def _rests(self, name: str) -> bool:
-        """Whether a row without a gradient stays as it is, copies aside."""
-        return self.rule.lazy or (self.rule.rests and not self._do_use_weight_decay(name))
-
-    def _move_all(
-        self, name: str, variables: Sequence[Any], gradient: Optional[tf.Tensor], numbers: Dict[str, Any]
+    def _update_whole(
+        self, treatment: Treatment, variables: Dict[str, Any], gradient: Optional[tf.Tensor], numbers: Numbers
     ) -> tf.Operation:
-        """Moves a weight and its slots, `variables`, by a dense gradient; None is 0 everywhere."""
-        if not (self.compiled and self._is_elementwise(name) and _can_compile(variables)):
-            values = [tf.convert_to_tensor(variable) for variable in variables]
-            return _assigned(variables, self._moved_with_copies(name, values, gradient, numbers))
-        # One compilation serves every weight of a shape: of the name, the equation knows only whether it is decayed.
-        decayed = self._do_use_weight_decay(name)
-        if decayed not in self._compiled_updates:
-            self._compiled_updates[decayed] = _compiled_in_place(functools.partial(self._moved_with_copies, name))
-        weight = variables[0]
-        handles = [variable.handle for variable in variables]
-        return self._compiled_updates[decayed](
-            handles, gradient, numbers, tuple(weight.shape.as_list()), weight.dtype
-        ).op
+        """Updates by a dense gradient; None is 0 everywhere."""
+        if not (self.compiled and treatment.is_elementwise and _can_compile(list(variables.values()))):
+            values = {key: tf.convert_to_tensor(variable) for key, variable in variables.items()}
+            return _assigned(variables, self._new_values(treatment, values, gradient, numbers))
+        if treatment not in self._compiled_updates:
+            self._compiled_updates[treatment] = _compiled_in_place(functools.partial(self._new_values, treatment))
+        weight = variables[WEIGHT]
+        handles = {key: variable.handle for key, variable in variables.items()}
+        update = self._compiled_updates[treatment]
+        return update(handles, gradient, numbers, tuple(weight.shape.as_list()), weight.dtype).op
 
-    def _moved_with_copies(
-        self, name: str, values: Sequence[Any], gradient: Any, numbers: Dict[str, Any]
-    ) -> List[tf.Tensor]:
-        """The new values of a weight, of the rule's slots and of its copies; a gradient of None is 0 everywhere."""
-        own, copies = values[: 1 + len(self.rule.slots)], values[1 + len(self.rule.slots) :]
-        if gradient is None and self._rests(name):
-            new_weight, *new_slots = own
-        else:
-            gradient = tf.zeros([], own[0].dtype.base_dtype) if gradient is None else gradient
-            new_weight, *new_slots = self._moved(name, own[0], gradient, own[1:], **numbers)
-        new_weight, new_copies = self._copied(own[0], new_weight, copies, numbers["count"])
-        return [new_weight, *new_slots, *new_copies]
+    def _new_values(
+        self, treatment: Treatment, values: Dict[str, Any], gradient: Any, numbers: Numbers
+    ) -> Dict[str, Any]:
+        """The values after the update, by the keys of those before it; a gradient of None is 0 everywhere."""
+        after = dict(values)
+        if gradient is not None or not self._rests(treatment):
+            gradient = tf.zeros([], values[WEIGHT].dtype.base_dtype) if gradient is None else gradient
+            after.update(self._moved(treatment, values, gradient, numbers))
+        if self.rule.lookahead:
+            after[WEIGHT], after[SLOW] = self._looked_ahead(values, after[WEIGHT], numbers.count)
+        if self.ema_decay:
+            after[AVERAGE] = self._averaged(values, after[WEIGHT], numbers.count)
+        return after
 
-    def _moved(
-        self, name: str, weight: Any, gradient: Any, slots: Sequence[Any], rate: Any, scale: Any, count: Any
-    ) -> List[tf.Tensor]:
-        """The new weight and the new slots of the rule."""
+    def _moved(self, treatment: Treatment, values: Dict[str, Any], gradient: Any, numbers: Numbers) -> Dict[str, Any]:
+        """The weight and the rule's slots after the rule's own update."""
+        weight = values[WEIGHT]
         dtype = weight.dtype.base_dtype
-        gradient = tf.cast(gradient, dtype) if scale is None else tf.cast(gradient, dtype) * tf.cast(scale, dtype)
-        if self.rule.centralizes and _KERNEL.search(name):
+        gradient = tf.cast(gradient, dtype)
+        if numbers.clip_scale is not None:
+            gradient *= tf.cast(numbers.clip_scale, dtype)
+        if treatment.centralizes:
             gradient -= tf.reduce_mean(gradient, axis=list(range(len(gradient.shape) - 1)), keepdims=True)
-        u, new_slots = self.rule.direction(gradient, slots, count)
-        if self._do_use_weight_decay(name):
-            u += self.weight_decay_rate * weight
-        if self.rule.trust_ratio and not self._is_excluded(name):
+        u, slots = self.rule.direction(gradient, values, numbers.count)
+        if treatment.decay:
+            u += treatment.decay * weight
+        if treatment.trust_ratio:
             u *= _trust_ratio(weight, u)
-        return [weight - tf.cast(rate, dtype) * u] + list(new_slots)
+        return {WEIGHT: weight - tf.cast(numbers.rate, dtype) * u, **slots}
 
-    def _copies(self) -> List[str]:
-        """The slots that are copies of the weight."""
-        return ["slow"] * bool(self.rule.lookahead) + [AVERAGE] * bool(self.ema_decay)
+    def _looked_ahead(self, values: Dict[str, Any], weight: Any, count: Any) -> Tuple[tf.Tensor, tf.Tensor]:
+        """(weight, slow weight) after lookahead, where `weight` has just been moved by the rule."""
+        assert self.rule.lookahead is not None
+        steps, alpha = self.rule.lookahead
+        slow = self._copy_of_weight(values, SLOW, count)
+        # By arithmetic on 0 and 1 the branch not taken leaves no trace.
+        due = tf.cast(tf.equal(tf.floormod(count, tf.cast(steps, count.dtype)), 0.0), weight.dtype)
+        slow += due * alpha * (weight - slow)
+        weight += due * (slow - weight)
+        return weight, slow
 
-    def _copied(self, before: Any, after: Any, copies: Sequence[Any], count: Any) -> Tuple[tf.Tensor, List[tf.Tensor]]:
-        """(weight, new copies); `before` and `after` are the weight around the rule's update.
+    def _averaged(self, values: Dict[str, Any], weight: Any, count: Any) -> tf.Tensor:
+        """The average after the update that ended at `weight`."""
+        average = self._copy_of_weight(values, AVERAGE, count)
+        decay = tf.minimum(tf.constant(self.ema_decay, count.dtype), (1.0 + count) / (10.0 + count))
+        return average + tf.cast(1.0 - decay, weight.dtype) * (weight - average)
 
-        Copies start from `before` in the first update, when it is what training starts from, whatever loaded it.
-        """
-        new_copies = []
-        for slot, copy in zip(self._copies(), copies):
-            copy = tf.where_v2(tf.equal(count, 1.0), before, copy)
-            if slot == AVERAGE:
-                decay = tf.minimum(tf.constant(self.ema_decay, count.dtype), (1.0 + count) / (10.0 + count))
-                copy += tf.cast(1.0 - decay, after.dtype) * (after - copy)
-            else:
-                assert self.rule.lookahead is not None
-                steps, alpha = self.rule.lookahead
-                # By arithmetic on 0 and 1 the branch not taken leaves no trace.
-                due = tf.cast(tf.equal(tf.floormod(count, tf.cast(steps, count.dtype)), 0.0), after.dtype)
-                copy += due * alpha * (after - copy)
-                after += due * (copy - after)
-            new_copies.append(copy)
-        return after, new_copies
+    def _copy_of_weight(self, values: Dict[str, Any], slot: str, count: Any) -> tf.Tensor:
+        """The copy before this update. In the first update it is the weight that training starts from, whatever
+        loaded it."""
+        return tf.where_v2(tf.equal(count, 1.0), values[WEIGHT], values[slot])
+
+    def _has_copies(self) -> bool:
+        """Whether a weight has copies, which move even when the weight rests."""
+        return bool(self.rule.lookahead or self.ema_decay)
+
+    def _rests(self, treatment: Treatment) -> bool:
+        """Whether a row without a gradient stays as it is, copies aside."""
+        return self.rule.lazy or (self.rule.rests and not treatment.decay)
+
+    def _treatment(self, name: str) -> Treatment:
+        return Treatment(
+            decay=self.weight_decay_rate if self._do_use_weight_decay(name) else 0.0,
+            trust_ratio=self.rule.trust_ratio and not self._is_excluded(name),
+            centralizes=self.rule.centralizes and bool(_KERNEL.search(name)),
+        )
 
     def _slot(self, variable: Any, slot: str, initial: float) -> Any:
         if not initial:
@@ -243,8 +274,8 @@ class RuleOptimizer(tf.train.Optimizer):
         )
 
     def _count_updates(self, strategy: tf.distribute.Strategy, variable: Any) -> Any:
-        """t of this update: the count before it plus one. The new count is stored once t has been read."""
-        # A slot of the first variable, so that it is saved, restored and discarded with the other slots.
+        """t of this update: the stored count plus one. The new count is stored once t has been read."""
+        # The count is a slot of the first variable, so that it is saved, restored and discarded with the other slots.
         counter = self._get_or_make_slot_with_initializer(
             variable, tf.zeros_initializer(), tf.TensorShape([]), tf.int64, "updates", "updates"
         )
@@ -262,9 +293,6 @@ class RuleOptimizer(tf.train.Optimizer):
         return bool(self.weight_decay_rate) and not self._is_excluded(param_name)
 
 
-_KERNEL = re.compile("kernel$")
-
-
 def has_xla() -> bool:
     """Whether XLA compiles functions in a session: TF ≥ 2.15 here."""
     return "jit_compile" in inspect.signature(tf.function).parameters
@@ -277,35 +305,35 @@ def _can_compile(variables: Sequence[Any]) -> bool:
     return all(hasattr(variable, "handle") for variable in variables)
 
 
-def _compiled_in_place(equation: Callable) -> Callable:
-    """(handles of variables, gradient, numbers, shape, dtype) → a tensor whose op gives them equation's new values.
+def _compiled_in_place(new_values: Callable) -> Callable:
+    """(handles of variables, gradient, numbers, shape, dtype) → a tensor whose op gives the variables their new values.
 
     XLA makes one pass over memory, where plain ops make one each, and writes into the variables' own memory.
     """
 
-    def update(handles: Sequence[Any], gradient: Any, numbers: Dict[str, Any], shape: Any, dtype: Any) -> tf.Tensor:
-        values = [tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype) for handle in handles]
-        for value in values:
+    def update(handles: Dict[str, Any], gradient: Any, numbers: Numbers, shape: Any, dtype: Any) -> tf.Tensor:
+        values = {key: tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype) for key, handle in handles.items()}
+        for value in values.values():
             value.set_shape(shape)
-        for handle, new in zip(handles, equation(values, gradient, numbers)):
-            tf.raw_ops.AssignVariableOp(resource=handle, value=new)
+        for key, value in new_values(values, gradient, numbers).items():
+            tf.raw_ops.AssignVariableOp(resource=handles[key], value=value)
         return tf.constant(0)  # a function has to return something
 
     return tf.function(update, jit_compile=True)
 
 
-def _assigned(variables: Sequence[Any], values: Sequence[Any]) -> tf.Operation:
+def _assigned(variables: Dict[str, Any], values: Dict[str, Any]) -> tf.Operation:
     # A value still being computed would see a reference variable that has already moved.
-    with tf.control_dependencies([tf.group(*values)]):
-        return tf.group(*[tf.assign(variable, value) for variable, value in zip(variables, values)])
+    with tf.control_dependencies([tf.group(*values.values())]):
+        return tf.group(*[tf.assign(variables[key], value) for key, value in values.items()])
 
 
 def _trust_ratio(weight: Any, update: tf.Tensor) -> tf.Tensor:
     """‖w‖ / ‖u‖; 1 where either is 0."""
     weight_norm, update_norm = tf.norm(weight), tf.norm(update)
     usable = tf.logical_and(weight_norm > 0, update_norm > 0)
-    return tf.where(
-        usable, weight_norm / tf.where(usable, update_norm, tf.ones_like(update_norm)), tf.ones_like(weight_norm)
+    return tf.where_v2(
+        usable, weight_norm / tf.where_v2(usable, update_norm, tf.ones_like(update_norm)), tf.ones_like(weight_norm)
     )
 
 
@@ -314,15 +342,15 @@ def _add_one(variable: Any) -> Any:
 
 
 def _first(strategy: tf.distribute.Strategy, value: Any) -> Any:
-    """One replica's part of a value that is the same on all."""
+    """One replica's copy of a value that is the same on all."""
     return strategy.experimental_local_results(value)[0]
 
 
 def container(variable: Any) -> Any:
     """The variable over all replicas that this replica's variable belongs to; itself without replicas."""
-    of_all = getattr(variable, "_distributed_container", None)  # a method on TF 2, a weak reference on TF 1.15
-    found = of_all() if callable(of_all) else None
-    return variable if found is None else found
+    reference = getattr(variable, "_distributed_container", None)  # a method on TF 2, a weak reference on TF 1.15
+    over_replicas = reference() if callable(reference) else None
+    return variable if over_replicas is None else over_replicas
 
 
 def name_of(variable: Any) -> str:
@@ -331,9 +359,9 @@ def name_of(variable: Any) -> str:
 
 
 def _unique_rows(gradient: Any) -> Any:
-    """Duplicate rows of a sparse gradient summed; a dense one as it is.
+    """Sums duplicate rows of a sparse gradient; a dense one stays as it is.
 
-    By a segment sum: a scatter-add's result varies with threads.
+    It is a segment sum, because the result of a scatter-add varies with the threads.
     """
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient

@@ -1,15 +1,17 @@
-"""step → learning rate, in NumPy float64, the same on every TensorFlow.
+"""step → learning rate, in float64.
 
-The update from step t to t+1 uses the rate of step t. A graph looks rates up in a table made here; plateau alone is
-multiplied besides, by a factor that depends on dev scores (`reduced`).
+The update from step t to t+1 uses the rate of step t. NumPy computes the rates, the same on every TensorFlow, and a
+graph looks them up (`rate_in_graph`). Only plateau is multiplied besides, by a factor that depends on dev scores
+(`reduced`). `ops` is the namespace that computes: NumPy, or TensorFlow for runs whose table of rates would be large.
 t step · n warm-up · T horizon, all in updates.
 """
 
 from dataclasses import dataclass
-from typing import Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from .base.deferred_tensorflow import tf
 from .base.errors import UserError
 
 
@@ -47,52 +49,59 @@ class ScheduleConfig(ScheduleNumbers):
     lr_decay_steps: int = 0  # the horizon; the schedules WITH_HORIZON need one
 
 
-def constant(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+def _where(ops: Any) -> Callable[..., Any]:
+    return np.where if ops is np else ops.where_v2  # v1's own `where` is deprecated, and says so
+
+
+def constant(config: ScheduleConfig, steps: Any, horizon: float, ops: Any) -> Any:
     """peak"""
-    return np.full_like(steps, config.learning_rate)
+    return config.learning_rate * ops.ones_like(steps)
 
 
-def polynomial(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+def polynomial(config: ScheduleConfig, steps: Any, horizon: float, ops: Any) -> Any:
     """(peak - end) · (1 - min(t, T) / T)^power + end, as tf.train.polynomial_decay; linear where power is 1.
 
     With decay_cycle, T is the first multiple of the horizon that is not below t.
     """
     if config.decay_cycle:
-        progress = steps / (horizon * np.maximum(np.ceil(steps / horizon), 1.0))
+        progress = steps / (horizon * ops.maximum(ops.ceil(steps / horizon), 1.0))
     else:
-        progress = np.minimum(steps / horizon, 1.0)
+        progress = ops.minimum(steps / horizon, 1.0)
     return (config.learning_rate - config.end_learning_rate) * (
         1.0 - progress
     ) ** config.decay_power + config.end_learning_rate
 
 
-def cosine(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+def cosine(config: ScheduleConfig, steps: Any, horizon: float, ops: Any) -> Any:
     """(peak - end) · (1 + cos(π · min(t, T) / T)) / 2 + end. Loshchilov and Hutter, https://arxiv.org/abs/1608.03983."""
-    progress = np.minimum(steps / horizon, 1.0)
+    progress = ops.minimum(steps / horizon, 1.0)
     half = 0.5 * (config.learning_rate - config.end_learning_rate)
-    return half * (1.0 + np.cos(np.pi * progress)) + config.end_learning_rate
+    return half * (1.0 + ops.cos(np.pi * progress)) + config.end_learning_rate
 
 
-def exponential(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+def exponential(config: ScheduleConfig, steps: Any, horizon: float, ops: Any) -> Any:
     """peak · (end / peak)^(min(t, T) / T): the same factor every step. end is above 0."""
-    progress = np.minimum(steps / horizon, 1.0)
+    progress = ops.minimum(steps / horizon, 1.0)
     return config.learning_rate * (config.end_learning_rate / config.learning_rate) ** progress
 
 
-def inverse_sqrt(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+def inverse_sqrt(config: ScheduleConfig, steps: Any, horizon: float, ops: Any) -> Any:
     """peak · √(n / t) from the end of warm-up; n is 1 where there is none. Vaswani et al., section 5.3,
     https://arxiv.org/abs/1706.03762, in units of the peak. It has no horizon.
     """
     warmup = max(config.num_warmup_steps, 1)
-    return config.learning_rate * np.sqrt(warmup / np.maximum(steps, warmup))
+    return config.learning_rate * ops.sqrt(warmup / ops.maximum(steps, float(warmup)))
 
 
-def piecewise(config: ScheduleConfig, steps: np.ndarray, horizon: float) -> np.ndarray:
+def piecewise(config: ScheduleConfig, steps: Any, horizon: float, ops: Any) -> Any:
     """values[i], where i boundaries are below t, as tf.train.piecewise_constant. It has no horizon."""
-    return np.asarray(config.lr_values)[np.searchsorted(np.asarray(config.lr_boundaries), steps, side="left")]
+    rate = config.lr_values[0] * ops.ones_like(steps)
+    for boundary, value in zip(config.lr_boundaries, config.lr_values[1:]):
+        rate = _where(ops)(steps > boundary, value * ops.ones_like(steps), rate)
+    return rate
 
 
-Schedule = Callable[[ScheduleConfig, np.ndarray, float], np.ndarray]
+Schedule = Callable[[ScheduleConfig, Any, float, Any], Any]
 
 SCHEDULES: Dict[str, Schedule] = {
     "constant": constant,
@@ -107,19 +116,34 @@ WITH_HORIZON = ("cosine", "exponential", "polynomial")
 DECAY_BEGINS = ("zero", "warmup_end")
 
 
-def learning_rates(config: ScheduleConfig, steps: np.ndarray) -> np.ndarray:
+def learning_rates(config: ScheduleConfig, steps: Any, ops: Any = np) -> Any:
     """The rate of each step, any shape. Warm-up: step t < n gives peak · t / n, then the schedule.
 
     With decay_begin "zero", the schedule is that of t and T, whatever the warm-up: after n of T steps a linear decay
     stands at (1 - n/T) · peak. With "warmup_end" it is that of t - n and T - n.
     """
-    steps = np.asarray(steps, dtype=np.float64)
+    steps = np.asarray(steps, dtype=np.float64) if ops is np else ops.cast(steps, ops.float64)
     begin = config.num_warmup_steps if config.decay_begin == "warmup_end" else 0
     shifted = steps - begin if config.lr_schedule in WITH_HORIZON else steps
     horizon = max(config.lr_decay_steps - begin, 1)
-    decayed = SCHEDULES[config.lr_schedule](config, np.maximum(shifted, 0.0), float(horizon))
+    decayed = SCHEDULES[config.lr_schedule](config, ops.maximum(shifted, 0.0), float(horizon), ops)
     warmup = config.learning_rate * steps / max(config.num_warmup_steps, 1)
-    return np.where(steps < config.num_warmup_steps, warmup, decayed)
+    return _where(ops)(steps < config.num_warmup_steps, warmup, decayed)
+
+
+LARGEST_TABLE = 100000  # rates in a graph: 0.4 MB
+
+
+def rate_in_graph(config: ScheduleConfig, step: Any, last_step: int) -> Any:
+    """The rate of `step`, a scalar integer tensor, as a float32 tensor; beyond last_step, the rate of last_step.
+
+    Up to LARGEST_TABLE rates stand in the graph, bitwise the same on every TensorFlow. A longer table would make the
+    graph large (40 MB at 10⁷ steps), so then the graph computes the same equations in float64.
+    """
+    step = tf.minimum(tf.cast(step, tf.int64), last_step)
+    if last_step < LARGEST_TABLE:
+        return tf.gather(tf.constant(learning_rates(config, np.arange(last_step + 1)), tf.float32), step)
+    return tf.cast(learning_rates(config, step, tf), tf.float32)
 
 
 class Plateau(NamedTuple):

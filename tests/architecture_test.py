@@ -11,9 +11,8 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
-    {"base.errors"},
+    {"base.deferred_tensorflow", "base.errors"},
     {
-        "base.deferred_tensorflow",
         "base.files",
         "base.randomness",
         "base.tensorflow_setup",

@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimization
-from steady_bert import optimizers, rule_optimizer
+from steady_bert import optimizers, rule_optimizer, schedules
 from steady_bert.base.errors import UserError
 
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "optimizer_trajectories.npz")
@@ -36,6 +36,12 @@ def build_regression(golden, case, use_resource=True):
         x, y = tf.constant(golden[case + "/X"]), tf.constant(golden[case + "/Y"])
         loss = tf.reduce_mean(tf.square((tf.matmul(x, kernel) + bias) * gamma - y))
     return {"kernel": kernel, "bias": bias, "gamma": gamma}, loss
+
+
+def update_of(loss, rate, config, step=None):
+    variables = optimization.trained_variables(config)
+    step = tf.train.get_or_create_global_step() if step is None else step
+    return optimization.create_update(tf.gradients(loss, variables), variables, rate, config, step)
 
 
 @pytest.mark.parametrize("use_resource", [False, True])
@@ -66,7 +72,8 @@ def test_the_slots_equal_upstreams_after_the_whole_trajectory(golden, case):
     with tf.Graph().as_default(), tf.Session() as session:
         _, loss = build_regression(golden, case)
         config = optimization.OptimizerConfig()
-        update = optimization.create_update(loss, rates, config, tf.train.get_or_create_global_step())
+        step = tf.train.get_or_create_global_step()
+        update = update_of(loss, tf.gather(tf.constant(rates, tf.float32), step), config, step)
         session.run(tf.global_variables_initializer())
         for _ in rates:
             session.run(update.train_op)
@@ -97,7 +104,7 @@ def test_rate_0_and_decay_0_change_nothing_over_20_steps(golden):
         variables, loss = build_regression(golden, "no_warmup")
         config = optimization.OptimizerConfig(weight_decay_rate=0.0)
         step = tf.train.get_or_create_global_step()
-        update = optimization.create_update(loss, np.zeros(20), config, step)
+        update = update_of(loss, tf.zeros([]), config, step)
         session.run(tf.global_variables_initializer())
         before = session.run(variables)
         for _ in range(20):
@@ -120,7 +127,7 @@ def test_no_weight_moves_while_a_gradient_is_still_being_computed(use_resource):
             loss = tf.reduce_sum(tf.square(layer))
             config = optimization.OptimizerConfig(clip_norm=0.0)
             step = tf.train.get_or_create_global_step()
-            update = optimization.create_update(loss, np.full(20, 0.05), config, step)
+            update = update_of(loss, tf.constant(0.05), config, step)
             session.run(tf.global_variables_initializer())
             for _ in range(20):
                 session.run(update.train_op)
@@ -148,6 +155,67 @@ def test_apply_gradients_reads_a_one_shot_iterator_and_leaves_global_step_alone(
             session.run(train_op)
         assert session.run(step) == 0
         assert all(not np.array_equal(before[name], value) for name, value in session.run(variables).items())
+
+
+def test_attributes_set_after_construction_count(golden):
+    changed = dict(learning_rate=0.02, weight_decay_rate=0.3, beta_1=0.5, beta_2=0.7, epsilon=1e-2)
+    changed["exclude_from_weight_decay"] = ["kernel"]
+
+    def trained(optimizer):
+        with tf.Graph().as_default(), tf.Session() as session:
+            variables, loss = build_regression(golden, "no_warmup")
+            train_op = optimizer.apply_gradients(zip(tf.gradients(loss, tf.trainable_variables()), variables.values()))
+            session.run(tf.global_variables_initializer())
+            for _ in range(5):
+                session.run(train_op)
+            return session.run(variables["kernel"])
+
+    default = dict(learning_rate=0.01, weight_decay_rate=0.1)
+    unchanged = trained(optimization.AdamWeightDecayOptimizer(**default))
+    for name, value in changed.items():
+        optimizer = optimization.AdamWeightDecayOptimizer(**default)
+        setattr(optimizer, name, value)
+        weights = trained(optimizer)
+        given = trained(optimization.AdamWeightDecayOptimizer(**dict(default, **{name: value})))
+        assert np.array_equal(weights, given), name
+        assert not np.array_equal(weights, unchanged), name
+
+
+def test_the_rates_of_ten_million_steps_are_not_in_the_graph(golden):
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        _, loss = build_regression(golden, "no_warmup")
+        optimization.create_optimizer(loss, 0.01, 10**7, 10**5, False)
+        assert graph.as_graph_def().ByteSize() < 10**6
+        session.run(tf.global_variables_initializer())
+        step = tf.train.get_global_step()
+        for number, rate in [(0, 0.0), (1, 1e-7), (10**5, 0.0099), (10**7 - 1, 1e-9), (10**7 + 5, 0.0)]:
+            session.run(tf.assign(step, number))
+            assert session.run("learning_rate:0") == pytest.approx(rate, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict(lr_schedule="constant"),
+        dict(lr_schedule="cosine", decay_begin="warmup_end"),
+        dict(lr_schedule="exponential", end_learning_rate=1e-3),
+        dict(lr_schedule="inverse_sqrt"),
+        dict(lr_schedule="piecewise", lr_boundaries=(7000, 90000), lr_values=(1.0, 0.5, 0.1)),
+        dict(lr_schedule="polynomial"),
+        dict(lr_schedule="polynomial", decay_cycle=True, decay_power=2.0, end_learning_rate=0.01),
+    ],
+    ids=lambda fields: fields["lr_schedule"] + "_cycle" * ("decay_cycle" in fields),
+)
+def test_a_graph_computes_the_rates_of_a_long_run_as_numpy_does(fields):
+    """Every step, and some beyond the last. Float32 rates may differ in the last bit, where float64 ones do."""
+    steps, horizon = 150000, 60000 if "decay_cycle" in fields else 150000
+    config = schedules.ScheduleConfig(0.5, 5000, horizon, **fields)
+    expected = schedules.learning_rates(config, np.minimum(np.arange(steps + 9), steps - 1)).astype(np.float32)
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        rate = schedules.rate_in_graph(config, tf.constant(np.arange(steps + 9)), steps - 1)
+        assert not [op for op in graph.get_operations() if op.type.startswith("Gather")]
+        np.testing.assert_allclose(session.run(rate), expected, rtol=1.2e-7)
+    assert np.count_nonzero(expected) == steps + 8
 
 
 def test_a_second_optimizer_in_one_graph_has_slots_of_its_own(golden):
@@ -204,9 +272,7 @@ def test_the_clip_counts_duplicate_rows_as_one():
     with tf.Graph().as_default(), tf.Session() as session:
         table = tf.get_variable("table", initializer=np.ones((3, 2), np.float32), use_resource=True)
         loss = tf.reduce_sum(tf.gather(table, [1, 1, 1, 1]))
-        update = optimization.create_update(
-            loss, np.ones(5), optimization.OptimizerConfig(), tf.train.get_or_create_global_step()
-        )
+        update = update_of(loss, tf.ones([]), optimization.OptimizerConfig())
         session.run(tf.global_variables_initializer())
         assert session.run(update.grad_norm) == pytest.approx(np.sqrt(2 * 16), rel=1e-6)
 
@@ -216,7 +282,7 @@ def test_a_given_pattern_that_matches_nothing_is_refused(golden):
         _, loss = build_regression(golden, "no_warmup")
         config = optimization.OptimizerConfig(no_decay_patterns=("LayerNrom",), no_decay_patterns_given=True)
         with pytest.raises(UserError, match="'LayerNrom' matches no variable"):
-            optimization.create_update(loss, np.ones(5), config, tf.train.get_or_create_global_step())
+            update_of(loss, tf.ones([]), config)
 
 
 TWO_REPLICAS = """
@@ -242,7 +308,9 @@ def trained(strategy, clip, options):
             w = tf.get_variable("w", initializer=np.eye(3, dtype=np.float32))
             loss = tf.reduce_sum(tf.square(tf.matmul(x, w) - 1.0)) / 8
             config = optimization.OptimizerConfig(clip_norm=clip, **options)
-            update = optimization.create_update(loss, np.linspace(.1, .01, 10), config, step)
+            variables = optimization.trained_variables(config)
+            rate = tf.gather(tf.constant(np.linspace(.1, .01, 10), tf.float32), tf.identity(step))
+            update = optimization.create_update(tf.gradients(loss, variables), variables, rate, config, step)
             with tf.control_dependencies([update.train_op]):
                 return tf.identity(update.grad_norm)
         run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2

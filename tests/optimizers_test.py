@@ -289,7 +289,10 @@ def test_frozen_variables_have_no_slots_and_stay_and_patterns_must_match():
         a, b = (tf.get_variable(name, initializer=np.ones(3, np.float32)) for name in ("encoder/a", "head/b"))
         loss = tf.reduce_sum(tf.square(a) + b)
         step = tf.train.get_or_create_global_step()
-        return a, b, optimization.create_update(loss, np.full(5, 0.1), optimization.OptimizerConfig(**config), step)
+        config = optimization.OptimizerConfig(**config)
+        variables = optimization.trained_variables(config)
+        gradients = tf.gradients(loss, variables)
+        return a, b, optimization.create_update(gradients, variables, tf.constant(0.1), config, step)
 
     with tf.Graph().as_default(), tf.Session() as session:
         a, b, update = built(freeze=("^encoder/",))

@@ -10,12 +10,11 @@ import tensorflow.compat.v1 as tf
 
 import optimization
 
-from .. import rule_optimizer
+from .. import rule_optimizer, schedules
 from ..base.errors import UserError
 from ..base.randomness import keyed_randomness
 from ..tasks.task import Compute, Outputs, Task
 from . import input_pipeline
-from . import plan as plans
 from .engine_config import EngineConfig
 from .plan import Plan
 
@@ -143,16 +142,12 @@ def training_tower(
     elif replicas.of_workers:
         most_rows = plan.train_batch_size // replicas.size * config.max_seq_length
         gradients = [_with_rows(gradient, most_rows) for gradient in gradients]
-    plateau = plan.schedule.lr_schedule == "plateau"
-    update = optimization.update_by_gradients(
-        gradients,
-        variables,
-        plans.rates(plan),
-        optimizer,
-        global_step,
-        rate_scale=tf.identity(state["plateau_scale"]) if plateau else None,
-        least_rate=plan.schedule.end_learning_rate,
-        compiled=not replicas.on_tpu,
+    learning_rate = schedules.rate_in_graph(plan.schedule, global_step, plan.num_train_steps - 1)
+    if plan.schedule.lr_schedule == "plateau":
+        lowest = tf.minimum(learning_rate, plan.schedule.end_learning_rate)
+        learning_rate = tf.maximum(learning_rate * tf.cast(tf.identity(state["plateau_scale"]), tf.float32), lowest)
+    update = optimization.create_update(
+        gradients, variables, learning_rate, optimizer, global_step, compiled=not replicas.on_tpu
     )
     shares = tf.reshape(loss, [1]) if votes is None else tf.concat([tf.reshape(loss, [1]), votes], axis=0)
     with tf.control_dependencies([update.train_op]):
