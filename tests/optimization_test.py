@@ -295,43 +295,47 @@ if hasattr(tf.config, "set_logical_device_configuration"):
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
-def trained(strategy, clip, options):
-    with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
-        step = tf.get_variable("global_step", [], tf.int64, initializer=tf.zeros_initializer(), trainable=False,
-                               aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        def replica():
-            context = tf.distribute.get_replica_context()
-            n = 8 // context.num_replicas_in_sync
-            data = np.random.RandomState(0).randn(8, 3).astype(np.float32) * np.float32([[30]] + [[1]] * 7)
-            start = context.replica_id_in_sync_group * n
-            x = tf.slice(tf.constant(data), tf.stack([start, 0]), [n, 3])
-            w = tf.get_variable("w", initializer=np.eye(3, dtype=np.float32))
-            loss = tf.reduce_sum(tf.square(tf.matmul(x, w) - 1.0)) / 8
-            config = optimization.OptimizerConfig(clip_norm=clip, **options)
-            variables = optimization.trained_variables(config)
-            rate = tf.gather(tf.constant(np.linspace(.1, .01, 10), tf.float32), tf.identity(step))
-            update = optimization.create_update(tf.gradients(loss, variables), variables, rate, config, step)
-            with tf.control_dependencies([update.train_op]):
-                return tf.identity(update.grad_norm)
-        run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2
-        norm = strategy.experimental_local_results(run(replica))
-    with tf.Session(config=tf.ConfigProto(device_count=dict(CPU=2))) as session:
-        session.run(tf.global_variables_initializer())
-        norms = [session.run(norm)[0] for _ in range(5)]
-        w = [v for v in tf.trainable_variables() if v.op.name == "w"][0]
-        assert session.run(step) == 5
-        return session.run(w), norms
-
+data = np.random.RandomState(0).randn(8, 3).astype(np.float32) * np.float32([[30]] + [[1]] * 7)
 cases = [(0.0, {{}}), (1.0, {{}})] + [(1.0, dict(optimizer=name)) for name in optimizers.RULES]
 cases += [(1.0, dict(optimizer=name, lookahead_steps=2)) for name in ("adamw", "lazyadam", "sgd")]
-for clip, options in cases:
-    results = []
-    for make in (lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
-                 lambda: tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"])):
-        with tf.Graph().as_default():
-            results.append(trained(make(), clip, options))
-    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5, atol=1e-6, err_msg=str(options))
-    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-5, err_msg=str(options))
+
+def update_of(clip, options):
+    context = tf.distribute.get_replica_context()
+    n = 8 // context.num_replicas_in_sync
+    step = tf.get_variable("step", [], tf.int64, initializer=tf.zeros_initializer(), trainable=False,
+                           aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+    x = tf.slice(tf.constant(data), tf.stack([context.replica_id_in_sync_group * n, 0]), [n, 3])
+    w = tf.get_variable("w", initializer=np.eye(3, dtype=np.float32))
+    loss = tf.reduce_sum(tf.square(tf.matmul(x, w) - 1.0)) / 8
+    config = optimization.OptimizerConfig(clip_norm=clip, **options)
+    rate = tf.gather(tf.constant(np.linspace(.1, .01, 10), tf.float32), tf.identity(step))
+    update = optimization.create_update(tf.gradients(loss, [w]), [w], rate, config, step)
+    with tf.control_dependencies([update.train_op]):
+        return tf.identity(update.grad_norm)
+
+def trained(strategy):
+    # For each case, all in one graph: (the weight, the norms of its gradients).
+    def replica():
+        norms = []
+        for number, case in enumerate(cases):
+            with tf.variable_scope("case{{}}".format(number), use_resource=True, reuse=tf.AUTO_REUSE):
+                norms.append(update_of(*case))
+        return tf.stack(norms)
+    with tf.Graph().as_default(), strategy.scope():
+        run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2
+        norms = strategy.experimental_local_results(run(replica))
+        with tf.Session(config=tf.ConfigProto(device_count=dict(CPU=2))) as session:
+            session.run(tf.global_variables_initializer())
+            history = [session.run(norms)[0] for _ in range(5)]
+            values = session.run({{v.op.name: v for v in tf.global_variables()}})
+    assert all(values["case{{}}/step".format(number)] == 5 for number in range(len(cases)))
+    return [(values["case{{}}/w".format(number)], norm) for number, norm in enumerate(np.transpose(history))]
+
+one = trained(tf.distribute.OneDeviceStrategy("/cpu:0"))
+two = trained(tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]))
+for case, (weight, norms), (other_weight, other_norms) in zip(cases, one, two):
+    np.testing.assert_allclose(weight, other_weight, rtol=1e-5, atol=1e-6, err_msg=str(case))
+    np.testing.assert_allclose(norms, other_norms, rtol=1e-5, err_msg=str(case))
 print("equal")
 """
 

@@ -1,6 +1,8 @@
 """Every rule against a float64 twin, dense and sparse; what holds of all; TensorFlow's own classes."""
 
 import inspect
+import itertools
+from typing import Any, Dict, NamedTuple
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import tensorflow.compat.v1 as tf
 import optimization
 from steady_bert import optimizer_config
 from steady_bert.base.errors import UserError
-from steady_bert.optimizers import RULES, lookahead
+from steady_bert.optimizers import RULES, Rule, lookahead
 from steady_bert.rule_optimizer import RuleOptimizer
 
 STEPS, SHAPE = 30, (7, 4)
@@ -113,29 +115,55 @@ def gradients_of(sparse):
     return dense, parts
 
 
-def train(rule, rates, decay=0.0, sparse=False, name="dense/kernel", use_resource=True, initial=None, **options):
-    """The weight after every update by the graph; starts from ones by halves, or `initial`."""
-    dense, parts = gradients_of(sparse)
-    with tf.Graph().as_default(), tf.variable_scope("", use_resource=use_resource), tf.Session() as session:
-        weight = tf.get_variable(name, initializer=start() if initial is None else initial)
+class Run(NamedTuple):
+    """A weight, the rule that moves it, and how."""
+
+    rule: Rule
+    decay: float = 0.0
+    sparse: bool = False
+    use_resource: bool = True
+    name: str = "dense/kernel"
+    initial: Any = None
+    options: Dict[str, Any] = {}
+
+
+def train_all(runs, rates):
+    """For each run, the weight after every update; all in one graph, each with variables of its own."""
+    with tf.Graph().as_default(), tf.Session() as session:
         rate = tf.placeholder(tf.float32, [])
-        optimizer = RuleOptimizer(rate, rule, weight_decay_rate=decay, exclude_from_weight_decay=["bias"], **options)
-        if sparse:
-            feeds = [tf.placeholder(tf.int32, [None]), tf.placeholder(tf.float32, [None, SHAPE[1]])]
-            gradient = tf.IndexedSlices(feeds[1], feeds[0], tf.constant(SHAPE))
-        else:
-            feeds = [tf.placeholder(tf.float32, SHAPE)]
-            gradient = feeds[0]
-        step = tf.train.get_or_create_global_step()
-        train_op = optimizer.apply_gradients(zip([gradient], [weight]), global_step=step)  # zip: can be read only once
+        weights, steps, train_ops, feeds = [], [], [], []
+        for number, run in enumerate(runs):
+            with tf.variable_scope("run{}".format(number), use_resource=run.use_resource):
+                weight = tf.get_variable(run.name, initializer=start() if run.initial is None else run.initial)
+                step = tf.get_variable("step", initializer=np.int64(0), trainable=False)
+            optimizer = RuleOptimizer(rate, run.rule, run.decay, ["bias"], **run.options)
+            if run.sparse:
+                fed = [tf.placeholder(tf.int32, [None]), tf.placeholder(tf.float32, [None, SHAPE[1]])]
+                gradient = tf.IndexedSlices(fed[1], fed[0], tf.constant(SHAPE))
+            else:
+                fed = [tf.placeholder(tf.float32, SHAPE)]
+                gradient = fed[0]
+            # zip: the pairs can be read only once.
+            train_ops.append(optimizer.apply_gradients(zip([gradient], [weight]), global_step=step))
+            weights.append(weight)
+            steps.append(step)
+            feeds.append(fed)
         session.run(tf.global_variables_initializer())
-        found = []
+        gradients = {sparse: gradients_of(sparse) for sparse in (False, True)}
+        trajectory = []
         for number, value in enumerate(rates):
-            fed = parts[number % STEPS] if sparse else (dense[number % STEPS],)
-            session.run(train_op, dict(zip([rate] + feeds, (value,) + tuple(fed))))
-            found.append(session.run(weight))
-        assert session.run(step) == len(rates)
-        return np.array(found)
+            values = {rate: value}
+            for run, fed in zip(runs, feeds):
+                dense, parts = gradients[run.sparse]
+                values.update(zip(fed, parts[number % STEPS] if run.sparse else [dense[number % STEPS]]))
+            session.run(train_ops, values)
+            trajectory.append(session.run(weights))
+        assert session.run(steps) == [len(rates)] * len(runs)
+    return [np.array(weight) for weight in zip(*trajectory)]
+
+
+def train(rule, rates, decay=0.0, **fields):
+    return train_all([Run(rule, decay, **fields)], rates)[0]
 
 
 def start():
@@ -179,35 +207,33 @@ def test_every_rule_has_a_twin():
     assert set(TWINS) == set(RULES)
 
 
-@pytest.mark.parametrize("use_resource", [False, True])
-@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_a_rule_follows_its_float64_twin(name, sparse, use_resource):
+def test_a_rule_follows_its_float64_twin(name):
     rates = 20 * RATES if name == "adadelta" else RATES  # whose paper has a rate of 1
-    for decay in (0.0, 0.01):
-        found = train(RULES[name](), rates, decay, sparse, use_resource=use_resource)
-        assert_close(found, train_twin(name, rates, decay, sparse))
-        assert np.abs(found[-1] - start()).max() > 1e-3  # it moved
+    cases = list(itertools.product((0.0, 0.01), (False, True), (False, True)))
+    runs = [Run(RULES[name](), decay, sparse, use_resource) for decay, sparse, use_resource in cases]
+    for (decay, sparse, _), weights in zip(cases, train_all(runs, rates)):
+        assert_close(weights, train_twin(name, rates, decay, sparse))
+        assert np.abs(weights[-1] - start()).max() > 1e-3  # it moved
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("name", sorted(RULES))
-def test_rate_0_and_decay_0_change_nothing(name, wrapped, sparse):
-    rule = lookahead(RULES[name](), 3) if wrapped else RULES[name]()
-    found = train(rule, np.zeros(20), sparse=sparse)
-    assert np.array_equal(found, np.broadcast_to(start(), found.shape))
+def test_rate_0_and_decay_0_change_nothing(name):
+    rules = [RULES[name](), lookahead(RULES[name](), 3)]
+    for weights in train_all([Run(rule, sparse=sparse) for rule in rules for sparse in (False, True)], np.zeros(20)):
+        assert np.array_equal(weights, np.broadcast_to(start(), weights.shape))
 
 
-@pytest.mark.parametrize("steps, alpha", [(5, 0.3), (10, 0.7), (25, 0.5)])
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lazyadam", "radam"])
-def test_lookahead_moves_slow_weights_towards_fast_ones(name, steps, alpha):
-    found = train(lookahead(RULES[name](), steps, alpha), RATES, 0.01)
-    assert_close(found, train_twin(name, RATES, 0.01, look=(steps, alpha)))
-    fast = train(RULES[name](), RATES, 0.01)
-    assert np.array_equal(found[: steps - 1], fast[: steps - 1])
-    slow = start() + alpha * (fast[steps - 1].astype(np.float64) - start())  # from the weights that were loaded
-    assert_close(found[steps - 1], slow)
+def test_lookahead_moves_slow_weights_towards_fast_ones(name):
+    settings = [(5, 0.3), (10, 0.7), (25, 0.5)]
+    runs = [Run(lookahead(RULES[name](), steps, alpha), 0.01) for steps, alpha in settings]
+    fast, *trained = train_all([Run(RULES[name](), 0.01)] + runs, RATES)
+    for (steps, alpha), weights in zip(settings, trained):
+        assert_close(weights, train_twin(name, RATES, 0.01, look=(steps, alpha)))
+        assert np.array_equal(weights[: steps - 1], fast[: steps - 1])
+        slow = start() + alpha * (fast[steps - 1].astype(np.float64) - start())  # from the weights that were loaded
+        assert_close(weights[steps - 1], slow)
 
 
 def test_radam_has_the_numbers_of_the_literature():
@@ -280,7 +306,7 @@ def test_multipliers_scale_the_rate_and_layers_are_counted_from_the_top():
     config = optimization.OptimizerConfig(layerwise_lr_decay=0.5, lr_multipliers=(("output_", 10.0), ("layer_1", 3.0)))
     found = optimization.rate_multipliers(config, names)
     assert [found[name] for name in names] == [0.5**4, 1.0, 10.0, 0.5**3, 3.0 * 0.5**2, 0.5]
-    doubled = train(RULES["adamw"](), RATES, rate_multiplier=lambda name: 2.0)
+    doubled = train(RULES["adamw"](), RATES, options=dict(rate_multiplier=lambda name: 2.0))
     assert_close(doubled, train(RULES["adamw"](), 2 * RATES))
 
 
