@@ -209,7 +209,8 @@ def test_the_rates_of_ten_million_steps_are_not_in_the_graph(golden):
 def test_a_graph_computes_the_rates_of_a_long_run_as_numpy_does(fields):
     """Every step, and some beyond the last. Float32 rates may differ in the last bit, where float64 ones do."""
     steps, horizon = 150000, 60000 if "decay_cycle" in fields else 150000
-    config = schedules.ScheduleConfig(0.5, 5000, horizon, **fields)
+    numbers = dict(learning_rate=0.5, num_warmup_steps=5000, lr_decay_steps=horizon)
+    config = schedules.ScheduleConfig(**numbers, **fields)
     expected = schedules.learning_rates(config, np.minimum(np.arange(steps + 9), steps - 1)).astype(np.float32)
     with tf.Graph().as_default() as graph, tf.Session() as session:
         rate = schedules.rate_in_graph(config, tf.constant(np.arange(steps + 9)), steps - 1)
