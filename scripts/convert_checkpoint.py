@@ -4,7 +4,8 @@ python scripts/convert_checkpoint.py --to=tf1 --source=FOLDER --output=FOLDER
     FOLDER has model.safetensors, config.json and vocab.txt; writes bert_model.ckpt.*, bert_config.json, vocab.txt.
 
 python scripts/convert_checkpoint.py --to=safetensors --source=CHECKPOINT_PREFIX_OR_RUN --output=FOLDER
-    writes model.safetensors, config.json and vocab.txt; optimizer slots are left out.
+    writes model.safetensors, config.json and vocab.txt; optimizer slots are left out. A run with --ema_decay gives its
+    averages, which are also what evaluation reads.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 from steady_bert.base import files
 from steady_bert.base.errors import UserError
-from steady_bert.training import checkpoint
+from steady_bert.training import checkpoint, weights
 
 # Names within a layer: Hugging Face, TensorFlow 1.
 _PARTS = [
@@ -44,16 +45,18 @@ _NORMS = [("attention.output.LayerNorm", "attention/output/LayerNorm"), ("output
 
 # Buffers and heads of pre-training, which fine-tuning does not read.
 _IGNORED = re.compile(r"(^|\.)position_ids$|^cls\.|^lm_head\.")
-_NOT_WEIGHTS = re.compile(r"/adam_[mv](_\d+)?$|/updates$|^global_step$|^training_state/|^cls/")
+_PRETRAINING_HEAD = "cls/"
 
 
 class Report(NamedTuple):
     converted: int
     missing: List[str]
     left_out: List[str]
+    averaged: bool = False  # whether the averages of --ema_decay were converted
 
     def __str__(self) -> str:
         lines = ["{} converted, {} missing, {} left out".format(self.converted, len(self.missing), len(self.left_out))]
+        lines += ["  the weights are the averages of --ema_decay, as in evaluation"] * self.averaged
         lines += ["  missing: " + name for name in self.missing]
         lines += ["  left out: " + name for name in self.left_out[:10]]
         if len(self.left_out) > 10:
@@ -89,51 +92,51 @@ _HEAD = ("classifier.weight", "classifier.bias")
 
 
 def _shapes(config: modeling.BertConfig) -> Dict[str, Tuple[int, ...]]:
-    """TensorFlow name → shape, of every variable of the model."""
+    """TensorFlow name → shape of every variable of the model."""
     with tf.Graph().as_default():
         modeling.BertModel(config, False, tf.placeholder(tf.int32, [None, None]))
         return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.trainable_variables()}
 
 
 def _check_head(path: str, weights: Dict[str, np.ndarray], hidden_size: int) -> None:
-    """The configuration does not say how many labels there are; kernel and bias have to agree on it."""
+    """Raises UserError if kernel and bias of the head do not agree on the number of labels."""
     kernel, bias = (np.shape(weights[name]) if name in weights else None for name in ("output_weights", "output_bias"))
     if kernel is None and bias is None:
         return
     if kernel is None or bias is None or kernel != bias + (hidden_size,):
         raise UserError(
-            "{}: classifier.weight {} and classifier.bias {} are no head on {} hidden units.".format(
+            "{}: classifier.weight {} and classifier.bias {} do not fit a head on {} hidden units.".format(
                 path, kernel or "is absent", bias or "is absent", hidden_size
             )
         )
 
 
 def _read_config(path: str) -> modeling.BertConfig:
-    """bert_config.json from Hugging Face's config.json, whose further keys concern other programs."""
+    """Reads Hugging Face's config.json; its other keys concern other programs."""
     try:
         with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+            settings = json.load(file)
     except OSError as error:
         raise UserError("{}: cannot be read ({}).".format(path, error.strerror)) from None
     except ValueError as error:
         raise UserError("{}: not JSON ({}).".format(path, error)) from None
-    if not isinstance(found, dict):
-        raise UserError("{}: holds {}, not an object of settings.".format(path, type(found).__name__))
+    if not isinstance(settings, dict):
+        raise UserError("{}: holds {}, not an object of settings.".format(path, type(settings).__name__))
     fixed = (("model_type", "bert"), ("position_embedding_type", "absolute"), ("layer_norm_eps", 1e-12))
     for key, expected in fixed:
-        if found.get(key, expected) != expected:
-            raise UserError("{}: {} is {!r}; only {!r} converts.".format(path, key, found[key], expected))
+        if settings.get(key, expected) != expected:
+            raise UserError("{}: {} is {!r}; only {!r} converts.".format(path, key, settings[key], expected))
     known = modeling.BertConfig(vocab_size=0).to_dict()
-    if found.get("hidden_act") in ("gelu_new", "gelu_pytorch_tanh"):
-        found["hidden_act"] = "gelu"
+    if settings.get("hidden_act") in ("gelu_new", "gelu_pytorch_tanh"):
+        settings["hidden_act"] = "gelu"
     try:
-        return modeling.BertConfig.from_dict({key: value for key, value in found.items() if key in known})
+        return modeling.BertConfig.from_dict({key: value for key, value in settings.items() if key in known})
     except ValueError as error:
         raise UserError("{}: {}".format(path, error)) from None
 
 
 def convert_to_tf1(source: str, output: str) -> Report:
-    """Raises UserError for a tensor of an unknown name or a wrong shape, and where no encoder is found."""
+    """Hugging Face → TensorFlow 1. Raises UserError for an unknown tensor, a wrong shape, or an incomplete encoder."""
     path = os.path.join(source, "model.safetensors") if os.path.isdir(source) else source
     folder = os.path.dirname(path)
     config = _read_config(os.path.join(folder, "config.json"))
@@ -143,7 +146,7 @@ def convert_to_tf1(source: str, output: str) -> Report:
         raise UserError("{}: cannot be read as safetensors ({}).".format(path, error)) from None
     table = name_table(config.num_hidden_layers)
     shapes = _shapes(config)
-    weights: Dict[str, np.ndarray] = {}
+    converted: Dict[str, np.ndarray] = {}
     left_out = []
     for full_name, tensor in tensors.items():
         name = full_name[len("bert.") :] if full_name.startswith("bert.") else full_name
@@ -151,7 +154,7 @@ def convert_to_tf1(source: str, output: str) -> Report:
             left_out.append(full_name)
             continue
         if name not in table:
-            raise UserError("{}: tensor {} has no place in BERT. Is it another architecture?".format(path, full_name))
+            raise UserError("{}: tensor {} is not part of BERT. Is it another architecture?".format(path, full_name))
         target, transposed = table[name]
         value = np.asarray(tensor, np.float32)
         value = value.T if transposed else value
@@ -159,50 +162,54 @@ def convert_to_tf1(source: str, output: str) -> Report:
             raise UserError(
                 "{}: tensor {} gives {}, but config.json says {}.".format(path, full_name, value.shape, shapes[target])
             )
-        weights[target] = value
-    missing = sorted(name for name in shapes if name not in weights)
+        converted[target] = value
+    missing = sorted(name for name in shapes if name not in converted)
     if any(not name.startswith("bert/pooler/") for name in missing):
         raise UserError("{}: lacks {} ({} in all).".format(path, missing[0], len(missing)))
-    _check_head(path, weights, config.hidden_size)
+    _check_head(path, converted, config.hidden_size)
     os.makedirs(output, exist_ok=True)
-    checkpoint.write(os.path.join(output, "bert_model.ckpt"), weights)
+    checkpoint.write(os.path.join(output, "bert_model.ckpt"), converted)
     with files.atomic_write(os.path.join(output, "bert_config.json")) as file:
         file.write(config.to_json_string())
     _copy_vocabulary(folder, output)
-    return Report(len(weights), missing, left_out)
+    return Report(len(converted), missing, left_out)
 
 
 def convert_to_safetensors(source: str, output: str, config_file: Optional[str] = None) -> Report:
-    """Raises UserError where the checkpoint, or the bert_config.json beside it, cannot be read."""
+    """TensorFlow 1 → Hugging Face: the weights that evaluation reads, so the averages of a run with --ema_decay.
+
+    Raises UserError if the checkpoint or the bert_config.json beside it cannot be read.
+    """
     prefix = checkpoint.resolve(source)
     folder = os.path.dirname(prefix)
     if os.path.basename(folder) == checkpoint.BEST_FOLDER:
         folder = os.path.dirname(folder)
     config = modeling.BertConfig.from_json_file(config_file or os.path.join(folder, "bert_config.json"))
-    reader = tf.train.load_checkpoint(prefix)
+    everything = checkpoint.shapes_in(prefix)
+    names = weights.weights_among(everything)
+    served = weights.served_names(prefix, names)
     back = {target: (name, transposed) for name, (target, transposed) in name_table(config.num_hidden_layers).items()}
-    tensors, left_out = {}, []
-    for name in sorted(reader.get_variable_to_shape_map()):
-        if _NOT_WEIGHTS.search(name):
-            left_out.append(name)
-            continue
+    tensors = {}
+    converted = [name for name in names if not name.startswith(_PRETRAINING_HEAD)]
+    for name, value in weights.served_tensors(prefix, converted).items():
         if name not in back:
-            raise UserError("{}: variable {} has no place in BERT.".format(prefix, name))
+            raise UserError("{}: variable {} is not part of BERT.".format(prefix, name))
         theirs, transposed = back[name]
-        value = reader.get_tensor(name)
         key = theirs if theirs in _HEAD else "bert." + theirs
         tensors[key] = np.ascontiguousarray(value.T if transposed else value)
-    missing = sorted(name for name in _shapes(config) if name not in reader.get_variable_to_shape_map())
+    left_out = sorted(set(everything) - set(converted))
+    missing = sorted(name for name in _shapes(config) if name not in everything)
     os.makedirs(output, exist_ok=True)
     with files.atomic_write(os.path.join(output, "model.safetensors"), "wb") as file:
         file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
-    head = reader.get_variable_to_shape_map().get("output_weights")
+    head = everything.get("output_weights")
     details = dict(config.to_dict(), model_type="bert", hidden_act="gelu_new", layer_norm_eps=1e-12)
     if head:
         details.update(architectures=["BertForSequenceClassification"], num_labels=head[0])
     files.write_json(os.path.join(output, "config.json"), details)
     _copy_vocabulary(folder, output)
-    return Report(len(tensors), missing, left_out)
+    averaged = any(served[name] != name for name in converted)
+    return Report(len(tensors), missing, left_out, averaged)
 
 
 def _copy_vocabulary(folder: str, output: str) -> None:
@@ -217,7 +224,7 @@ def main() -> None:
     parser.add_argument("--to", choices=("tf1", "safetensors"), required=True)
     parser.add_argument("--source", required=True)
     parser.add_argument("--output", required=True)
-    parser.add_argument("--bert_config_file", help="with --to=safetensors: where it is not beside the checkpoint")
+    parser.add_argument("--bert_config_file", help="with --to=safetensors, if it is not beside the checkpoint")
     arguments = parser.parse_args()
     try:
         if arguments.to == "tf1":

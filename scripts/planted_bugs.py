@@ -130,14 +130,14 @@ BUGS = {
     ),
     "averages are lost on a resume": Bug(
         "steady_bert/training/session_engine.py",
-        "for name, variable in variables.items() if name in found}",
-        'for name, variable in variables.items() if name in found and not name.endswith("/ema")}',
+        "for name, variable in variables.items() if name in shapes}",
+        'for name, variable in variables.items() if name in shapes and not name.endswith("/ema")}',
         "tests/session_engine_test.py -k averages",
     ),
     "predictions stay in the order of their batches": Bug(
         "steady_bert/training/session_engine.py",
-        "zip(found, np.split(numbers, ends[:-1]))",
-        "zip(found, np.split(np.sort(numbers), ends[:-1]))",
+        "zip(replicas, np.split(numbers, ends[:-1]))",
+        "zip(replicas, np.split(np.sort(numbers), ends[:-1]))",
         "tests/session_engine_test.py -k file_order",
     ),
     "tags are shifted by one piece": Bug(
@@ -184,8 +184,8 @@ BUGS = {
     ),
     "workers evaluate what the chief does": Bug(
         "steady_bert/training/session_engine.py",
-        "batch_size), part, None, parts):",
-        "batch_size), 0, None, parts):",
+        "batch_size), worker, None, workers):",
+        "batch_size), 0, None, workers):",
         "tests/multi_worker_test.py -m slow -k adamw",
     ),
     "the second replica is not restored": Bug(

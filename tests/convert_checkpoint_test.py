@@ -1,4 +1,4 @@
-"""Weights there and back: names, transposes, what is missing, what is refused."""
+"""Conversion of weights in both directions: names, transposes, a run's own checkpoints, refusals."""
 
 import json
 import os
@@ -10,7 +10,11 @@ import pytest
 import safetensors.numpy
 import tensorflow.compat.v1 as tf
 
+import modeling
+import optimization
+from steady_bert import optimizers
 from steady_bert.base.errors import UserError
+from steady_bert.training import checkpoint
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
@@ -57,18 +61,18 @@ def write_source(folder, prefix="bert.", pooler=True, head=False, config=CONFIG,
         tensors.update({name + ".weight": (h,), name + ".bias": (h,)})
     for name, shape in dense.items():
         tensors.update({name + ".weight": shape, name + ".bias": shape[:1]})
-    found = {prefix + name: rng.randn(*shape).astype(np.float32) for name, shape in tensors.items()}
-    found[prefix + "embeddings.position_ids"] = np.arange(9)[None]
+    source = {prefix + name: rng.randn(*shape).astype(np.float32) for name, shape in tensors.items()}
+    source[prefix + "embeddings.position_ids"] = np.arange(9)[None]
     if head:
-        found.update(
+        source.update(
             {"classifier.weight": rng.randn(3, h).astype(np.float32), "classifier.bias": np.ones(3, np.float32)}
         )
-    found.update(changed)
+    source.update(changed)
     folder.mkdir(exist_ok=True)
-    safetensors.numpy.save_file(found, str(folder / "model.safetensors"))
+    safetensors.numpy.save_file(source, str(folder / "model.safetensors"))
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "vocab.txt").write_text("[UNK]\n")
-    return found
+    return source
 
 
 @pytest.mark.parametrize("prefix", ["", "bert."])
@@ -104,12 +108,61 @@ def test_a_tf1_checkpoint_survives_the_round_trip(tmp_path):
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
+def trained_checkpoint(folder, **config):
+    """A run's folder with a checkpoint after one update of a one-layer model: weights, slots, averages and counters."""
+    folder.mkdir()
+    sizes = {name: size for name, size in CONFIG.items() if isinstance(size, int)}
+    model = modeling.BertConfig(**dict(sizes, num_hidden_layers=1))
+    (folder / "bert_config.json").write_text(model.to_json_string())
+    with tf.Graph().as_default(), tf.variable_scope("", use_resource=True):
+        output = modeling.BertModel(model, False, tf.constant([[3, 4, 5]])).get_pooled_output()
+        head = tf.get_variable("output_weights", [3, 8]), tf.get_variable("output_bias", [3])
+        loss = tf.reduce_sum(tf.square(tf.matmul(output, head[0], transpose_b=True) + head[1]))
+        checkpoint.training_state_variables()
+        update = optimization.create_update(
+            loss, np.full(3, 0.1), optimization.OptimizerConfig(**config), tf.train.get_or_create_global_step()
+        )
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run(update.train_op)
+            checkpoint.save(tf.train.Saver(max_to_keep=None), session, str(folder), 1, keep=0)
+    return tensors_of(str(folder / "model.ckpt-1"))
+
+
+def assert_exported(folder, tensors, suffix=""):
+    """The exported weights are the variables of these names and suffix, and nothing else."""
+    layout = convert_checkpoint.name_table(layers=1)
+    exported = safetensors.numpy.load_file(str(folder / "model.safetensors"))
+    assert len(exported) == len(layout)
+    for name, value in exported.items():
+        target, transposed = layout[name[len("bert.") :] if name.startswith("bert.") else name]
+        assert np.array_equal(value.T if transposed else value, tensors[target + suffix])
+
+
+@pytest.mark.parametrize("rule", sorted(optimizers.RULES))
+def test_a_runs_own_checkpoint_is_exported_whatever_slots_it_has(tmp_path, rule):
+    """Lookahead's copies and the averages included, which are exported as evaluation reads them."""
+    tensors = trained_checkpoint(tmp_path / "run", optimizer=rule, lookahead_steps=2, ema_decay=0.9)
+    assert "output_weights/slow" in tensors
+    assert not np.array_equal(tensors["output_weights"], tensors["output_weights/ema"])
+    report = convert_checkpoint.convert_to_safetensors(str(tmp_path / "run"), str(tmp_path / "out"))
+    assert report.missing == [] and "the weights are the averages of --ema_decay" in str(report)
+    assert_exported(tmp_path / "out", tensors, "/ema")
+
+
+def test_without_averages_the_weights_themselves_are_exported(tmp_path):
+    tensors = trained_checkpoint(tmp_path / "run", optimizer="amsgrad", lookahead_steps=2)
+    report = convert_checkpoint.convert_to_safetensors(str(tmp_path / "run"), str(tmp_path / "out"))
+    assert (report.missing, report.averaged) == ([], False)
+    assert_exported(tmp_path / "out", tensors)
+
+
 @pytest.mark.parametrize(
-    "changed, said",
+    "changed, message",
     [
         (dict(config=dict(CONFIG, model_type="roberta")), "model_type is 'roberta'"),
         (dict(config=dict(CONFIG, hidden_size=10, num_attention_heads=1)), "config.json says"),
-        ({"bert.something.weight": np.ones(2, np.float32)}, "tensor bert.something.weight has no place in BERT"),
+        ({"bert.something.weight": np.ones(2, np.float32)}, "tensor bert.something.weight is not part of BERT"),
         (dict(config=dict(CONFIG, num_hidden_layers=3)), "lacks bert/encoder/layer_2/"),
         (
             dict(config=dict(CONFIG, num_attention_heads=3)),
@@ -119,17 +172,20 @@ def test_a_tf1_checkpoint_survives_the_round_trip(tmp_path):
         (dict(config=dict(CONFIG, layer_norm_eps=1e-5)), "config.json: layer_norm_eps is 1e-05"),
         (dict(config=[CONFIG]), "config.json: holds list"),
         (dict(config={}), "config.json: .*vocab_size"),
-        (dict(head=True, **{"classifier.weight": np.ones((3, 5), np.float32)}), r"weight \(3, 5\) and .* no head on 8"),
+        (
+            dict(head=True, **{"classifier.weight": np.ones((3, 5), np.float32)}),
+            r"weight \(3, 5\) and .* do not fit a head on 8",
+        ),
         ({"classifier.weight": np.ones((3, 8), np.float32)}, "classifier.bias is absent"),
     ],
 )
-def test_what_is_no_bert_is_refused_by_name(tmp_path, changed, said):
+def test_other_models_are_refused_by_name(tmp_path, changed, message):
     write_source(tmp_path / "hf", **changed)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         convert_checkpoint.convert_to_tf1(str(tmp_path / "hf"), str(tmp_path / "tf1"))
 
 
-def test_the_command_says_what_is_wrong_without_a_traceback(tmp_path):
+def test_the_command_prints_errors_without_a_traceback(tmp_path):
     process = subprocess.run(
         [sys.executable, os.path.join(ROOT, "scripts", "convert_checkpoint.py"), "--to=tf1"]
         + ["--source=" + str(tmp_path), "--output=" + str(tmp_path / "out")],

@@ -18,7 +18,7 @@ from run_classifier_test import metrics_lines
 
 import tokenization
 from steady_bert.base.errors import UserError
-from steady_bert.training import checkpoint, estimator_engine, feature_cache
+from steady_bert.training import bucket, checkpoint, estimator_engine, estimator_input, feature_cache
 from steady_bert.training.engine_config import EngineConfig, TpuConfig
 from steady_bert.training.plan import PlanConfig, make_plan
 
@@ -159,13 +159,13 @@ def test_records_and_checkpoints_go_through_the_bucket_and_back(tiny, tmp_path):
 
 
 def test_no_more_checkpoints_are_brought_back_than_are_kept(tmp_path):
-    bucket, folder = tmp_path / "bucket", tmp_path / "run"
-    bucket.mkdir()
+    remote, folder = tmp_path / "bucket", tmp_path / "run"
+    remote.mkdir()
     folder.mkdir()
-    listener = estimator_engine._CopyingBack(str(bucket), str(folder), keep=1)  # and one before, lest this one is bad
+    listener = bucket.CopyingBack(str(remote), str(folder), keep=1)  # and the one before, in case this one is bad
     for step in (5, 10, 15):
         for ending in checkpoint.ENDINGS:
-            (bucket / "model.ckpt-{}{}".format(step, ending)).write_text(str(step))
+            (remote / "model.ckpt-{}{}".format(step, ending)).write_text(str(step))
         listener.after_save(None, step)
     assert checkpoint.steps_in(str(folder)) == [15, 10]
 
@@ -181,19 +181,17 @@ def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
     plan = make_plan(PlanConfig(train_batch_size=40, num_train_steps=10, num_warmup_steps=1), len(records), {}, {})
     config = EngineConfig("estimator", padding="fixed", max_seq_length=16, bucket="file://" + str(tmp_path / "bucket"))
     config = dataclasses.replace(config, tpu=TpuConfig(use_tpu=True, num_tpu_cores=4))
-    engine = estimator_engine.EstimatorEngine(task, config, plan.seed, plan, None)
-
     pod = dict(batch_size=10, context=types.SimpleNamespace(num_hosts=2))
     for input_fn in (
-        estimator_engine._training_input(engine, records, 0),
-        estimator_engine._prediction_input(engine, records, 40),
+        estimator_input.training_input(task, config, plan, records, 0),
+        estimator_input.prediction_input(task, config, records, 40),
     ):
-        with pytest.raises(UserError, match="--num_tpu_cores=4: they are on 2 hosts"):
+        with pytest.raises(UserError, match="--num_tpu_cores=4: these cores are on 2 hosts"):
             input_fn(pod)
 
-    def batches(position, count):
+    def batches(position, count, plan=plan):
         with tf.Graph().as_default() as graph, tf.Session() as session:
-            data = estimator_engine._training_input(engine, records, position)(dict(batch_size=10))
+            data = estimator_input.training_input(task, config, plan, records, position)(dict(batch_size=10))
             batch = tf.data.make_one_shot_iterator(data).get_next()
             assert {name: column.shape.as_list() for name, column in batch.items()} == {
                 "input_ids": [10, 16],
@@ -214,8 +212,7 @@ def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
     assert [set(batch["replica"]) for batch in found[:5]] == [{0}, {1}, {2}, {3}, {0}]
     assert rows(batches(280, 3)) == rows(found[28:31])
     other = dataclasses.replace(plan, seed=plan.seed + 1)
-    engine = engine._replace(plan=other)
-    assert rows(batches(0, 20)) not in epochs
+    assert rows(batches(0, 20, other)) not in epochs
 
 
 @needs_estimator

@@ -17,7 +17,7 @@ from optimization import OptimizerConfig
 from steady_bert.base.errors import UserError
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
-from steady_bert.training import checkpoint, feature_cache, input_pipeline, progress, session_engine
+from steady_bert.training import checkpoint, feature_cache, input_pipeline, progress, session_engine, weights
 from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig
 
@@ -186,7 +186,9 @@ def test_the_report_tells_what_a_step_takes_and_how_much_of_it_is_waiting(task, 
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(input_pipeline, "read_ahead", one_by_one)
     monkeypatch.setattr(session_engine, "_step_runner", step_runner)
-    monkeypatch.setattr(session_engine, "_predict_together", taking(50.0, session_engine._predict_together))
+    monkeypatch.setattr(
+        session_engine, "_evaluate_on_all_workers", taking(50.0, session_engine._evaluate_on_all_workers)
+    )
     run(task, records, tmp_path, plan_of(records, num_train_steps=6, eval_every_steps=2), log_every_steps=3)
     with open(str(tmp_path / "metrics.jsonl")) as file:
         lines = [json.loads(line) for line in file]
@@ -393,11 +395,11 @@ def test_weights_are_matched_by_name_and_shape_and_reported(task, records, train
     session_engine.close(engine)
     shapes = {name: tuple(v.shape.as_list()) for name, v in engine.weights.items()}
     with pytest.raises(UserError, match="--reset_head"):
-        checkpoint.match_weights(dict(shapes, output_weights=(5, 32)), prefix, ("output_",), False)
+        weights.match_weights(dict(shapes, output_weights=(5, 32)), prefix, ("output_",), False)
     with pytest.raises(UserError, match="bert_config.json that belongs"):
-        checkpoint.match_weights(dict(shapes, **{"bert/pooler/dense/bias": (8,)}), prefix, ("output_",), False)
+        weights.match_weights(dict(shapes, **{"bert/pooler/dense/bias": (8,)}), prefix, ("output_",), False)
     with pytest.raises(UserError, match="none of its"):
-        checkpoint.match_weights({"other/" + name: s for name, s in shapes.items()}, prefix, ("output_",), False)
+        weights.match_weights({"other/" + name: s for name, s in shapes.items()}, prefix, ("output_",), False)
 
 
 def test_a_model_without_a_trained_head_predicts_nothing(task, records, tmp_path, trained):

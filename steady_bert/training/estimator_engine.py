@@ -1,16 +1,14 @@
 """Train, evaluate and predict on TensorFlow's Estimator and TPUEstimator, which TensorFlow has up to 2.15.
 
-The same task, plan, schedule and optimizer as the session engine's, and checkpoints that either engine continues. What
-Estimator does otherwise stays as it is there: it builds a graph for every phase and restores the newest checkpoint of
-its folder into it, so an evaluation in the middle of training costs what a start does. Training begins from the
-checkpoint that the session engine hands over.
+The task, plan, schedule and optimizer are the session engine's, and either engine continues the other's checkpoints.
+Estimator builds a graph for every phase and restores the newest checkpoint of its folder into it, so an evaluation in
+the middle of training costs as much as a start. Training begins from the checkpoint that the session engine hands over.
 
-With --distribution=mirrored it is Estimator with train_distribute, else TPUEstimator, as google-research/bert has it,
-on a TPU with --use_tpu.
+--distribution=mirrored uses Estimator with train_distribute; everything else uses TPUEstimator, as google-research/bert
+does, on a TPU with --use_tpu.
 """
 
 import contextlib
-import hashlib
 import os
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -22,36 +20,36 @@ from ..base import tensorflow_setup
 from ..base.errors import UserError
 from ..optimizer_config import OptimizerConfig
 from ..tasks.task import Predictions, Task
-from . import checkpoint, devices, input_pipeline, progress, towers
+from . import bucket, checkpoint, devices, estimator_input, input_pipeline, progress, towers, weights
 from .checkpoint import TrainingState
 from .engine_config import EngineConfig
-from .evaluation import Answers, Evaluation
+from .evaluation import Evaluation, SplitOutputs
 from .feature_cache import RecordFile
 from .plan import Plan
 from .progress import StopRequest
 from .reports import TrainingReport
 
-_PREDICTION = "prediction/"  # before a task's name for it, beside loss and weight
+_PREDICTION = "prediction/"  # before the task's own names, to keep them apart from loss and weight
 
 
 class EstimatorEngine(NamedTuple):
-    """What an Estimator is made of. Made by `build`."""
+    """The ingredients of an Estimator. Made by `build`."""
 
     task: Task
     config: EngineConfig
     seed: int
     plan: Optional[Plan]
     optimizer: Optional[OptimizerConfig]
-    served: Optional[str] = None  # the checkpoint of load_trained
+    served: Optional[str] = None  # the checkpoint of the weights that `loaded` chose
 
 
 def require_estimator(config: EngineConfig) -> None:
-    """Raises UserError where TensorFlow has no Estimator, and where it would look for other machines."""
+    """Raises UserError if TensorFlow has no Estimator, and if Estimator would look for other machines."""
     try:
-        found = tf.estimator.tpu is not None
+        available = tf.estimator.tpu is not None
     except AttributeError:
-        found = False
-    if not found:
+        available = False
+    if not available:
         raise UserError(
             "{}: TensorFlow {} has no Estimator; 2.15 was the last. Leave the flag out (the session engine trains on "
             "one device, several GPUs and several machines), or install requirements-tf2.15.txt.".format(
@@ -72,9 +70,9 @@ def build(
     plan: Optional[Plan] = None,
     optimizer: Optional[OptimizerConfig] = None,
 ) -> EstimatorEngine:
-    """Estimator builds its graphs later, one for every phase.
+    """The engine; Estimator builds its graphs later, one for every phase.
 
-    Raises UserError where TensorFlow has no Estimator, and for a batch that cannot be split.
+    Raises UserError if TensorFlow has no Estimator, and for a batch that cannot be split.
     """
     require_estimator(config)
     engine = EstimatorEngine(task, config, seed, plan, optimizer)
@@ -92,21 +90,25 @@ def _replicas(config: EngineConfig) -> int:
 # --- the Estimator ----------------------------------------------------------------------------------------------------
 
 
-def _make_estimator(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) -> Any:
-    """told: gets the tensors of an update, by name, when the training graph is built."""
+def _make_estimator(engine: EstimatorEngine, folder: str, fetches: Dict[str, Any]) -> Any:
+    """An Estimator or TPUEstimator.
+
+    fetches: is filled with the tensors to fetch with each update, by name, when the training graph is built. It stays
+    empty on a TPU, whose loop cannot be fetched from.
+    """
     config, plan = engine.config, engine.plan
-    # Of a TPU's loop these notes are all that is seen; else the engine's own report says it better.
+    # On a TPU Estimator's own messages are all there is to see; elsewhere the engine's report is better.
     tf.logging.set_verbosity(tf.logging.INFO if config.tpu.use_tpu else tf.logging.ERROR)
     common = dict(
         model_dir=folder,
         session_config=devices.session_config(config),
         save_checkpoints_steps=plan.save_checkpoints_steps if plan else None,
         save_checkpoints_secs=None,
-        keep_checkpoint_max=_kept_at_least(config.keep_checkpoint_max) or None,
+        keep_checkpoint_max=bucket.kept_at_least(config.keep_checkpoint_max) or None,
         save_summary_steps=None,
         log_step_count_steps=None,
     )
-    model_fn = _model_fn(engine, folder, told)
+    model_fn = _model_fn(engine, folder, fetches)
     if config.distribution == "mirrored":
         run_config = tf.estimator.RunConfig(train_distribute=devices.make_strategy(config), **common)
         return tf.estimator.Estimator(
@@ -135,12 +137,7 @@ def _make_estimator(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) 
     )
 
 
-def _kept_at_least(keep: int) -> int:
-    """While it trains: the newest may be of a bad update, since Estimator saves before that is seen. 0: all."""
-    return max(keep, 2) if keep else 0
-
-
-# What TensorFlow says where it finds no TPU, and where it finds one of another size.
+# TensorFlow's messages if it finds no TPU, and if the TPU has another size.
 _NO_TPU = (
     "No session factory registered",
     "Failed to connect to the Tensorflow master",
@@ -152,17 +149,17 @@ _OTHER_SIZE = "num_shards is not set correctly"
 
 @contextlib.contextmanager
 def _reaching_the_tpu(config: EngineConfig) -> Iterator[None]:
-    """Inside, a TPU that does not answer, or is of another size, is a UserError."""
+    """Turns the errors of a TPU that cannot be reached, or has another size, into UserError."""
     try:
         yield
     except UserError:
         raise
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
-        found = str(error).split("\n", 1)[0]
-        if config.tpu.use_tpu and _OTHER_SIZE in found:
-            raise UserError("--num_tpu_cores={}: {}".format(config.tpu.num_tpu_cores, found)) from error
+        message = str(error).split("\n", 1)[0]
+        if config.tpu.use_tpu and _OTHER_SIZE in message:
+            raise UserError("--num_tpu_cores={}: {}".format(config.tpu.num_tpu_cores, message)) from error
         unreachable = isinstance(error, (tf.errors.UnavailableError, tf.errors.DeadlineExceededError))
-        if config.tpu.use_tpu and (unreachable or any(text in found for text in _NO_TPU)):
+        if config.tpu.use_tpu and (unreachable or any(text in message for text in _NO_TPU)):
             raise _no_tpu(config, error) from error
         raise
 
@@ -176,12 +173,12 @@ def _no_tpu(config: EngineConfig, error: Exception) -> UserError:
 
 
 def _predict_batch_size(config: EngineConfig) -> int:
-    """A TPUEstimator has one; each core of a TPU takes a like part."""
+    """The batch size of prediction, which must be a multiple of a TPU's cores."""
     cores = config.tpu.num_tpu_cores if config.tpu.use_tpu else 1
     return -(-config.predict_batch_size // cores) * cores
 
 
-def _model_fn(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) -> Callable[..., Any]:
+def _model_fn(engine: EstimatorEngine, folder: str, fetches: Dict[str, Any]) -> Callable[..., Any]:
     task, config, on_tpu = engine.task, engine.config, engine.config.tpu.use_tpu
 
     def model_fn(features: Dict[str, Any], labels: Any, mode: str, params: Any) -> Any:
@@ -210,8 +207,8 @@ def _model_fn(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) -> Cal
         with tf.control_dependencies([trained.loss]):
             train_op = towers.count_examples(state, engine.plan.train_batch_size)
         numbers = {"loss": trained.loss, "learning_rate": trained.learning_rate, "grad_norm": trained.grad_norm}
-        if not on_tpu and not told:  # the first replica; they all say the same
-            told.update(numbers)
+        if not on_tpu and not fetches:  # those of the first replica, since all are equal
+            fetches.update(numbers)
         if config.distribution == "mirrored":
             return tf.estimator.EstimatorSpec(tf.estimator.ModeKeys.TRAIN, loss=trained.loss, train_op=train_op)
         return tf.estimator.tpu.TPUEstimatorSpec(
@@ -234,7 +231,7 @@ def _model_fn(engine: EstimatorEngine, folder: str, told: Dict[str, Any]) -> Cal
 
 
 def _summaries(numbers: Dict[str, tf.Tensor], global_step: Any, folder: str) -> Tuple[Callable[..., Any], List[Any]]:
-    """What a TPU's host writes for TensorBoard of each update: a session cannot fetch from within the loop there."""
+    """The host call that writes each update's numbers for TensorBoard: a session cannot fetch from a TPU's loop."""
     names = sorted(numbers)
 
     def write(step: tf.Tensor, *values: tf.Tensor) -> Any:
@@ -249,170 +246,23 @@ def _summaries(numbers: Dict[str, tf.Tensor], global_step: Any, folder: str) -> 
     return write, [tf.reshape(value, [1]) for value in [global_step] + [numbers[name] for name in names]]
 
 
-# --- input ------------------------------------------------------------------------------------------------------------
-
-
-def _training_input(engine: EstimatorEngine, records: RecordFile, position: int) -> Callable[..., Any]:
-    """Batches from a stream position on: the session engine's, but on a TPU, which reads in sequence."""
-    plan, config = engine.plan, engine.config
-    assert plan is not None
-
-    def computed_order() -> tf.data.Dataset:
-        order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        replica_batch_size = plan.train_batch_size // replicas
-
-        def batches() -> Iterator[Dict[str, Any]]:
-            for _, serialized in input_pipeline.training_batches(records, order, position, plan.train_batch_size):
-                for start in range(0, plan.train_batch_size, replica_batch_size):  # a replica takes one at a time
-                    yield {"records": serialized[start : start + replica_batch_size]}
-
-        shapes = {"records": [replica_batch_size]}
-        return tf.data.Dataset.from_generator(batches, {"records": tf.string}, shapes).prefetch(2 * replicas)
-
-    def in_sequence(params: Any) -> tf.data.Dataset:
-        _require_one_host(config, params)
-        path = _staged(config, records.path)
-        batches = input_pipeline.sequential_batches(
-            path, len(records), params["batch_size"], plan.seed, plan.shuffle, position
-        )
-
-        def parsed(number: tf.Tensor, serialized: tf.Tensor) -> Dict[str, tf.Tensor]:
-            replica = tf.cast(tf.floormod(number, config.tpu.num_tpu_cores), tf.int32)
-            batch = _static(towers.parse(serialized, engine.task, config), params["batch_size"])
-            return dict(batch, replica=tf.fill([params["batch_size"]], replica))
-
-        return tf.data.Dataset.zip((tf.data.experimental.Counter(), batches)).map(parsed).prefetch(2)
-
-    if config.tpu.use_tpu:
-        return in_sequence
-    return computed_order if config.distribution == "mirrored" else lambda params: computed_order()
-
-
-def _prediction_input(engine: EstimatorEngine, records: RecordFile, batch_size: int) -> Callable[..., Any]:
-    """In file order; the last batch is filled with the first examples again, since shapes are static."""
-
-    def batches(size: int) -> tf.data.Dataset:
-        whole = -(-len(records) // batch_size) * batch_size
-        data = (
-            tf.data.TFRecordDataset(_staged(engine.config, records.path))
-            .repeat()
-            .take(whole)
-            .batch(size, drop_remainder=True)
-        )
-        if engine.config.tpu.use_tpu:
-            return data.map(lambda serialized: _static(towers.parse(serialized, engine.task, engine.config), size))
-        return data.map(lambda serialized: {"records": serialized})
-
-    def on_tpu(params: Any) -> tf.data.Dataset:
-        _require_one_host(engine.config, params)
-        return batches(params["batch_size"])
-
-    if engine.config.tpu.use_tpu:
-        return on_tpu
-    if engine.config.distribution == "mirrored":
-        return lambda: batches(batch_size)
-    return lambda params: batches(batch_size)
-
-
-def _require_one_host(config: EngineConfig, params: Any) -> None:
-    """Of a TPU. Each host of several would feed the same examples, and TPUEstimator predicts on one alone."""
-    hosts = params["context"].num_hosts if "context" in params else 1
-    if hosts > 1:
-        text = "--num_tpu_cores={}: they are on {} hosts. Use a TPU of one host, as one of 8 cores is."
-        raise UserError(text.format(config.tpu.num_tpu_cores, hosts))
-
-
-def _static(batch: towers.Batch, size: int) -> towers.Batch:
-    for value in batch.values():
-        value.set_shape([size] + value.shape.as_list()[1:])
-    return batch
-
-
-# --- a bucket ---------------------------------------------------------------------------------------------------------
-
-
-def _staged(config: EngineConfig, path: str) -> str:
-    """Where the machine that computes finds a file of this one: a copy in the bucket, where one is named."""
-    if config.bucket is None:
-        return path
-    target = os.path.join(config.bucket, os.path.basename(path))
-    there = tf.io.gfile.exists(target) and tf.io.gfile.stat(target).length == os.path.getsize(path)
-    if not there:
-        tf.io.gfile.makedirs(config.bucket)
-        tf.io.gfile.copy(path, target + ".copying", overwrite=True)
-        tf.io.gfile.rename(target + ".copying", target, overwrite=True)
-    return target
-
-
-def _staged_checkpoint(config: EngineConfig, prefix: str) -> str:
-    """A checkpoint in a folder of the bucket that holds nothing else; the checkpoint itself without a bucket.
-
-    The folder is of this checkpoint's own: runs share a bucket.
-    """
-    if config.bucket is None:
-        return prefix
-    mark = hashlib.sha256(os.path.dirname(os.path.abspath(prefix)).encode("utf-8")).hexdigest()[:16]
-    folder = os.path.join(config.bucket, "checkpoints-" + mark)
-    if tf.io.gfile.exists(folder):
-        tf.io.gfile.rmtree(folder)
-    tf.io.gfile.makedirs(folder)
-    staged = os.path.join(folder, os.path.basename(prefix))
-    for ending in checkpoint.ENDINGS:
-        tf.io.gfile.copy(prefix + ending, staged + ending)
-    with tf.io.gfile.GFile(os.path.join(folder, "checkpoint"), "w") as file:
-        file.write(checkpoint.pointer_text(prefix))
-    return staged
-
-
-@contextlib.contextmanager
-def _briefly_staged(config: EngineConfig, prefix: str) -> Iterator[str]:
-    """As _staged_checkpoint, gone from the bucket at the end, unless a signal ends the process first."""
-    staged = _staged_checkpoint(config, prefix)
-    try:
-        yield staged
-    finally:
-        if config.bucket is not None:
-            with contextlib.suppress(tf.errors.OpError):  # what is done is done
-                tf.io.gfile.rmtree(os.path.dirname(staged))
-
-
-class _CopyingBack(tf.train.CheckpointSaverListener):
-    """Brings every checkpoint that is written in the bucket into the run's own folder."""
-
-    def __init__(self, bucket_folder: str, folder: str, keep: int) -> None:
-        self._bucket_folder = bucket_folder
-        self._folder = folder
-        self._keep = keep
-
-    def after_save(self, session: Any, global_step_value: int) -> None:
-        source = checkpoint.prefix_of(self._bucket_folder, global_step_value)
-
-        def copy(temporary: str) -> None:
-            for ending in checkpoint.ENDINGS:
-                tf.io.gfile.copy(source + ending, temporary + ending, overwrite=True)
-
-        checkpoint.bring_in(self._folder, global_step_value, copy)
-        checkpoint.keep_newest(self._folder, _kept_at_least(self._keep), global_step_value)
-
-
 # --- train ------------------------------------------------------------------------------------------------------------
 
 
-class _Following(tf.train.SessionRunHook):
-    """Reports every update, stops on a signal, and at a number that is not finite."""
+class _Follow(tf.train.SessionRunHook):
+    """Reports every update, stops on a signal, and raises at a number that is not finite."""
 
     def __init__(
         self,
-        told: Dict[str, Any],
+        fetches: Dict[str, Any],
         step: int,
         report: TrainingReport,
         stop: StopRequest,
         check: Callable[[Dict[str, Any], int], None],
     ) -> None:
-        """check(numbers of an update, the step that it is from) raises UserError where they are not finite."""
+        """check(numbers of an update, the step that it starts from) raises UserError if they are not finite."""
         self.step = step
-        self._told = told
+        self._fetches = fetches
         self._report = report
         self._stop = stop
         self._check = check
@@ -420,121 +270,110 @@ class _Following(tf.train.SessionRunHook):
 
     def before_run(self, run_context: Any) -> Any:
         self._started = time.perf_counter()
-        if not self._told:  # within a TPU's loop nothing can be fetched
+        if not self._fetches:  # on a TPU
             return tf.train.SessionRunArgs({"global_step": tf.train.get_global_step()})
-        return tf.train.SessionRunArgs(self._told)
+        return tf.train.SessionRunArgs(self._fetches)
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        found = run_values.results
-        if "loss" in found:
-            self._check(found, self.step)
+        numbers = run_values.results
+        if "loss" in numbers:
+            self._check(numbers, self.step)
             self.step += 1
             self._report.count_seconds(time.perf_counter() - self._started)
-            self._report.update(self.step, *(float(found[name]) for name in ("loss", "learning_rate", "grad_norm")))
+            self._report.update(self.step, *(float(numbers[name]) for name in ("loss", "learning_rate", "grad_norm")))
         else:
-            self.step = int(found["global_step"])
+            self.step = int(numbers["global_step"])
         if self._stop:
             run_context.request_stop()
 
 
-def train(engine: EstimatorEngine, plan: Plan, records: RecordFile, dev: Optional[RecordFile], folder: str) -> int:
-    """Trains from the checkpoint that `folder` points at to the end of the plan; returns the last step.
+class _Run(NamedTuple):
+    """What stays the same through a call of `train`."""
 
-    Evaluates on `dev` where given, saves to `folder`, keeps the best in `folder`/best. Raises as session_engine.train.
+    engine: EstimatorEngine
+    plan: Plan
+    records: RecordFile
+    folder: str
+    report: TrainingReport
+    stop: StopRequest
+
+
+def train(engine: EstimatorEngine, plan: Plan, records: RecordFile, dev: Optional[RecordFile], folder: str) -> int:
+    """Trains from the checkpoint that `folder`/checkpoint names to the end of the plan; returns the last step.
+
+    Evaluates on `dev` if given, saves to `folder`, keeps the best in `folder`/best. Raises as session_engine.train.
     """
     prefix = tf.train.latest_checkpoint(folder)
     step, state = checkpoint.step_of(prefix), checkpoint.state_in(prefix)
     checkpoint.discard_best_after(folder, step)
     log_every = engine.config.log_every_steps
-    with tf.Graph().as_default():  # TF 2's event writers refuse to work elsewhere; Estimator makes graphs of its own
+    with tf.Graph().as_default():  # TF 2's event writers refuse to work elsewhere; Estimator makes its own graphs
         report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, log_every)
     with contextlib.closing(report), StopRequest() as stop:
+        run = _Run(engine, plan, records, folder, report, stop)
+        evaluation = _dev_evaluation(run, dev) if dev is not None else None
         while True:
             last = step >= plan.num_train_steps
-            if dev is not None and progress.evaluation_due(plan, step, state) and not stop:
-                state = _evaluate_and_keep_best(engine, plan, dev, step, state, folder, report, stop)
+            if evaluation is not None and progress.evaluation_due(plan, step, state) and not stop:
+                before, state = state, progress.evaluate_and_keep_best(evaluation, step, state)
+                if state != before:
+                    checkpoint.rewrite(checkpoint.prefix_of(folder, step), checkpoint.state_tensors(state))
             last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
-            progress.answer(stop, step)
+            progress.exit_if_stopped(stop, step)
             if last:
                 break
             every = plan.eval_every_steps if dev is not None else 0
             until = min(plan.num_train_steps, (step // every + 1) * every) if every else plan.num_train_steps
-            step = _train_until(engine, until, step, state, records, folder, report, stop)
+            step = _train_until(run, until, step, state)
             state = checkpoint.state_in(checkpoint.prefix_of(folder, step))
     if step < plan.num_train_steps:
         progress.say_stopped_early(plan, engine.task.best_metric)
     return step
 
 
-def _train_until(
-    engine: EstimatorEngine,
-    until: int,
-    step: int,
-    state: TrainingState,
-    records: RecordFile,
-    folder: str,
-    report: TrainingReport,
-    stop: StopRequest,
-) -> int:
-    """One call of Estimator's train; the step of the checkpoint that it leaves."""
-    plan = engine.plan
-    assert plan is not None
-    told: Dict[str, Any] = {}
-    batch_size = plan.train_batch_size
-    order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
+def _train_until(run: _Run, until: int, step: int, state: TrainingState) -> int:
+    """Trains by one call of Estimator; gives the step of the checkpoint that it leaves."""
+    config, folder = run.engine.config, run.folder
+    fetches: Dict[str, Any] = {}
+    batch_size = run.plan.train_batch_size
+    order = input_pipeline.TrainingOrder(len(run.records), run.plan.seed, run.plan.shuffle)
 
     def check(numbers: Dict[str, Any], of_step: int) -> None:
         position = state.examples_consumed + (of_step - step) * batch_size
-        examples = None if engine.config.tpu.use_tpu else order.numbers(position, batch_size)
-        progress.require_finite(numbers, of_step, records, examples)
+        examples = None if config.tpu.use_tpu else order.numbers(position, batch_size)
+        progress.require_finite(numbers, of_step, run.records, examples)
 
-    following = _Following(told, step, report, stop, check)
-    staged = _staged_checkpoint(engine.config, checkpoint.prefix_of(folder, step))
+    follow = _Follow(fetches, step, run.report, run.stop, check)
+    staged = bucket.staged_checkpoint(config, checkpoint.prefix_of(folder, step))
     bucket_folder = os.path.dirname(staged)
-    keep = engine.config.keep_checkpoint_max
-    listeners = [_CopyingBack(bucket_folder, folder, keep)] if engine.config.bucket else []
+    keep = config.keep_checkpoint_max
+    listeners = [bucket.CopyingBack(bucket_folder, folder, keep)] if config.bucket else []
+    input_fn = estimator_input.training_input(run.engine.task, config, run.plan, run.records, state.examples_consumed)
     try:
-        with _reaching_the_tpu(engine.config):
-            _make_estimator(engine, bucket_folder, told).train(
-                _training_input(engine, records, state.examples_consumed),
-                hooks=[following],
-                max_steps=until,
-                saving_listeners=listeners,
+        with _reaching_the_tpu(config):
+            _make_estimator(run.engine, bucket_folder, fetches).train(
+                input_fn, hooks=[follow], max_steps=until, saving_listeners=listeners
             )
     except (UserError, tf.train.NanLossDuringTrainingError) as error:
-        checkpoint.discard_after(folder, following.step)  # Estimator may have saved before it looked
+        checkpoint.discard_after(folder, follow.step)  # Estimator may have saved before the check
         if isinstance(error, UserError):
             raise
-        check({"loss": float("nan"), "grad_norm": 0.0}, following.step)
+        check({"loss": float("nan"), "grad_norm": 0.0}, follow.step)
     reached = checkpoint.step_of(tf.train.latest_checkpoint(folder))
     checkpoint.keep_newest(folder, keep, reached)
     return reached
 
 
-def _evaluate_and_keep_best(
-    engine: EstimatorEngine,
-    plan: Plan,
-    dev: RecordFile,
-    step: int,
-    state: TrainingState,
-    folder: str,
-    report: TrainingReport,
-    stop: StopRequest,
-) -> TrainingState:
-    """The state after the evaluation due at `step`, which is also put into the checkpoint of that step."""
-    started = time.perf_counter()
-    prefix = checkpoint.prefix_of(folder, step)
-    with loaded(engine, prefix) as trained:
-        found = evaluate(trained, "dev", dev)
-        if stop:
-            return state
-        after = progress.evaluated(state, plan, step, found.metrics[engine.task.best_metric])
-        if after.is_best:
-            assert trained.served is not None
-            checkpoint.keep_best(trained.served, folder, step)
-    checkpoint.rewrite(prefix, checkpoint.state_tensors(after.state))
-    report.evaluation(step, found.metrics, after.note, time.perf_counter() - started)
-    return after.state
+def _dev_evaluation(run: _Run, dev: RecordFile) -> progress.DevEvaluation:
+    def evaluate_checkpoint(step: int) -> Optional[Evaluation]:
+        with loaded(run.engine, checkpoint.prefix_of(run.folder, step)) as trained:
+            evaluation = evaluate(trained, "dev", dev)
+        return None if run.stop else evaluation
+
+    def keep_best(step: int) -> None:
+        weights.keep_best(checkpoint.prefix_of(run.folder, step), run.folder, step)
+
+    return progress.DevEvaluation(run.plan, run.engine.task.best_metric, evaluate_checkpoint, keep_best, run.report)
 
 
 # --- evaluate and predict ---------------------------------------------------------------------------------------------
@@ -542,19 +381,19 @@ def _evaluate_and_keep_best(
 
 @contextlib.contextmanager
 def loaded(engine: EstimatorEngine, prefix: str) -> Iterator[EstimatorEngine]:
-    """The engine with the weights of a fine-tuned model, averaged ones if it has them.
+    """The engine with the weights of a fine-tuned model, its averages if it has them.
 
-    Raises UserError where it has no trained head.
+    Raises UserError if it has no trained head.
     """
-    report = checkpoint.match_trained(_shapes(engine), prefix, engine.task.head_variables)
+    report = weights.match_trained(_shapes(engine), prefix, engine.task.head_variables)
     with tensorflow_setup.temporary_folder() as scratch:
         served = os.path.join(scratch, "served")
-        checkpoint.export_served(prefix, report.loaded, served)
+        weights.export_served(prefix, served, report.loaded)
         yield engine._replace(served=served)
 
 
 def step_of(engine: EstimatorEngine) -> int:
-    """The step of the weights that `loaded` gave it."""
+    """The step of the weights that `loaded` chose."""
     assert engine.served is not None
     return int(checkpoint.Reader(engine.served).tensor("global_step"))
 
@@ -568,29 +407,30 @@ def _shapes(engine: EstimatorEngine) -> Dict[str, Tuple[int, ...]]:
 
 
 def evaluate(engine: EstimatorEngine, split: str, records: RecordFile) -> Evaluation:
-    """As session_engine.evaluate, with the weights that `loaded` gave."""
+    """session_engine.evaluate, with the weights that `loaded` chose."""
     return _predict(engine, records, engine.config.eval_batch_size).evaluation(split)
 
 
 def predict(engine: EstimatorEngine, records: RecordFile) -> Predictions:
-    """As session_engine.predict, with the weights that `loaded` gave."""
+    """session_engine.predict, with the weights that `loaded` chose."""
     return _predict(engine, records, engine.config.predict_batch_size).predictions
 
 
-def _predict(engine: EstimatorEngine, records: RecordFile, batch_size: int) -> Answers:
+def _predict(engine: EstimatorEngine, records: RecordFile, batch_size: int) -> SplitOutputs:
     assert engine.served is not None
     config = engine.config
     if config.tpu.use_tpu:
         batch_size = _predict_batch_size(config)
-    answers = Answers(engine.task, records)
+    outputs = SplitOutputs(engine.task, records)
+    input_fn = estimator_input.prediction_input(engine.task, config, records, batch_size)
     start = 0
-    with _briefly_staged(config, engine.served) as served, _reaching_the_tpu(config):
-        for found in _make_estimator(engine, os.path.dirname(served), {}).predict(
-            _prediction_input(engine, records, batch_size), checkpoint_path=served, yield_single_examples=False
+    with bucket.briefly_staged(config, engine.served) as served, _reaching_the_tpu(config):
+        for batch in _make_estimator(engine, os.path.dirname(served), {}).predict(
+            input_fn, checkpoint_path=served, yield_single_examples=False
         ):
-            numbers = np.arange(start, min(start + len(found["loss"]), len(records)))
+            numbers = np.arange(start, min(start + len(batch["loss"]), len(records)))
             start += len(numbers)
-            kept = {name: values[: len(numbers)] for name, values in found.items()}
+            kept = {name: values[: len(numbers)] for name, values in batch.items()}
             predictions = {name[len(_PREDICTION) :]: v for name, v in kept.items() if name.startswith(_PREDICTION)}
-            answers.add(numbers, kept["loss"], kept["weight"], predictions)
-    return answers
+            outputs.add(numbers, kept["loss"], kept["weight"], predictions)
+    return outputs

@@ -1,4 +1,4 @@
-"""The answers to a split's examples, put together from batches in any order, and the scores of them."""
+"""The outputs for a split's examples, collected from batches in any order, and their scores."""
 
 import base64
 import io
@@ -15,8 +15,11 @@ class Evaluation(NamedTuple):
     predictions: Predictions
 
 
-class Answers:
-    """Each in the place of its example: batches are made by length, and sums must not depend on them."""
+class SplitOutputs:
+    """Loss, weight and predictions of every example of a split, in file order.
+
+    Batches are made by length; in file order the sums do not depend on the batches.
+    """
 
     def __init__(self, task: Task, records: RecordFile) -> None:
         self._task = task
@@ -24,10 +27,10 @@ class Answers:
         self._loss = np.zeros(len(records))
         self._weight = np.zeros(len(records))
         self._predictions: Predictions = {}
-        self._numbers: List[np.ndarray] = []  # of the examples that were answered
+        self._numbers: List[np.ndarray] = []  # the examples that were added
 
     def add(self, numbers: np.ndarray, loss: Any, weight: Any, predictions: Dict[str, Any]) -> None:
-        """Of the numbered examples: loss [B], weight [B], predictions [B, …] as of tasks.task.Outputs."""
+        """Adds outputs of the numbered examples: loss [B], weight [B], predictions [B, …], as tasks.task.Outputs."""
         self._numbers.append(numbers)
         self._loss[numbers], self._weight[numbers] = loss, weight
         for name, values in predictions.items():
@@ -37,22 +40,22 @@ class Answers:
                 rows[number] = row[: self._records.index["tokens"][number]] if per_token else row
 
     def packed(self) -> str:
-        """All of them as text, for another worker's `unpack`."""
+        """Everything that was added, as text for another worker's `unpack`."""
         if not self._numbers:
             return ""
         numbers = np.concatenate(self._numbers)
         arrays = {"numbers": numbers, "loss": self._loss[numbers], "weight": self._weight[numbers]}
         for name, rows in self._predictions.items():
-            mine = [rows[number] for number in numbers]
-            if name in self._task.per_token_predictions:  # as long as its example, or as its batch's longest answer
-                arrays["lengths " + name] = np.array([len(row) for row in mine])
-            arrays["prediction " + name] = (np.concatenate if "lengths " + name in arrays else np.stack)(mine)
+            chosen = [rows[number] for number in numbers]
+            if name in self._task.per_token_predictions:  # rows have different lengths
+                arrays["lengths " + name] = np.array([len(row) for row in chosen])
+            arrays["prediction " + name] = (np.concatenate if "lengths " + name in arrays else np.stack)(chosen)
         file = io.BytesIO()
         np.savez(file, **arrays)
         return base64.b64encode(file.getvalue()).decode("ascii")
 
     def unpack(self, text: str) -> None:
-        """Adds what `packed` gave."""
+        """Adds the outputs in a text of `packed`."""
         if not text:
             return
         with np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False) as arrays:

@@ -1,18 +1,20 @@
-"""What a training loop decides between two updates, whichever engine makes them."""
+"""The decisions of a training loop between two updates, the same for both engines."""
 
 import signal
 import threading
+import time
 from types import FrameType
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
 from .. import schedules
 from ..base.errors import UserError
 from .checkpoint import TrainingState
+from .evaluation import Evaluation
 from .feature_cache import RecordFile
 from .plan import Plan
-from .reports import say
+from .reports import NoReport, TrainingReport, say
 
 
 def due(step: int, every: int) -> bool:
@@ -20,7 +22,7 @@ def due(step: int, every: int) -> bool:
 
 
 def evaluation_due(plan: Plan, step: int, state: TrainingState) -> bool:
-    """Whether dev is to be evaluated at `step`: when due, and at the end, unless the state has it already."""
+    """Whether to evaluate at `step`: every eval_every_steps and at the end, unless the state includes it already."""
     last = step >= plan.num_train_steps
     return (due(step, plan.eval_every_steps) or (last and plan.eval_every_steps > 0)) and state.evaluated_step < step
 
@@ -63,10 +65,37 @@ def evaluated(state: TrainingState, plan: Plan, step: int, score: float) -> Eval
     return Evaluated(state._replace(evaluated_step=step), is_best, note)
 
 
-def require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbers: Optional[np.ndarray]) -> None:
-    """Raises UserError where the loss or the gradient of the update from `step` is not finite.
+class DevEvaluation(NamedTuple):
+    """How an engine evaluates the dev split in the middle of training.
 
-    numbers: its examples, where they are known.
+    evaluate(step) gives None if a signal cut it short: the resumed run evaluates again.
+    keep_best(step) saves the weights that were just evaluated as the best checkpoint.
+    """
+
+    plan: Plan
+    metric: str  # the task's, whose highest value is best
+    evaluate: Callable[[int], Optional[Evaluation]]
+    keep_best: Callable[[int], None]
+    report: Union[TrainingReport, NoReport]
+
+
+def evaluate_and_keep_best(dev: DevEvaluation, step: int, state: TrainingState) -> TrainingState:
+    """The state after the evaluation at `step`; unchanged if a signal cut it short."""
+    started = time.perf_counter()
+    evaluation = dev.evaluate(step)
+    if evaluation is None:
+        return state
+    after = evaluated(state, dev.plan, step, evaluation.metrics[dev.metric])
+    if after.is_best:
+        dev.keep_best(step)
+    dev.report.evaluation(step, evaluation.metrics, after.note, time.perf_counter() - started)
+    return after.state
+
+
+def require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbers: Optional[np.ndarray]) -> None:
+    """Raises UserError if the loss or the gradient of the update from `step` is not finite.
+
+    numbers: the examples of the update, if they are known.
     """
     bad = [name for name in ("loss", "grad_norm") if not np.isfinite(result[name])]
     if bad:
@@ -83,30 +112,30 @@ def require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbe
 
 
 class StopRequest:
-    """Turns SIGTERM and SIGINT into a request that the loop answers after its current step.
+    """Turns SIGTERM and SIGINT into a request that the loop obeys after its current step.
 
     The exit code is 128 + the signal's number: 143 and 130. Further signals while the state is saved change nothing.
-    Of several workers one alone may get the signal, and all have to stop at the same step: there, the request is
-    answered when the votes of all have elected it.
+    With several workers, perhaps only one of them gets the signal, but all have to stop at the same step: they stop
+    once the sum of all workers' votes has elected it.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self, alone: bool = True) -> None:
         self._alone = alone
-        self._noted: Optional[int] = None
+        self._received: Optional[int] = None
         self._elected: Optional[int] = None
         self._previous: Dict[int, Any] = {}
 
     @property
     def signal(self) -> Optional[int]:
-        """What the loop has to answer."""
-        return self._noted if self._alone else self._elected
+        """The signal that the loop has to obey now."""
+        return self._received if self._alone else self._elected
 
     @property
     def votes(self) -> List[float]:
-        """A number a signal: 1 for the one that this process got."""
-        return [float(self._noted == number) for number in self.SIGNALS]
+        """A number for each of SIGNALS: 1 for the one that this process received."""
+        return [float(self._received == number) for number in self.SIGNALS]
 
     def elect(self, votes: Sequence[float]) -> None:
         """votes: summed over the workers."""
@@ -115,16 +144,16 @@ class StopRequest:
                 self._elected = number
 
     @property
-    def noted(self) -> bool:
-        """Whether this process got a signal: what takes long may be cut short."""
-        return self._noted is not None
+    def received(self) -> bool:
+        """Whether this process received a signal: a long evaluation may be cut short."""
+        return self._received is not None
 
-    def _note(self, number: int, frame: Optional[FrameType]) -> None:
-        self._noted = number
+    def _receive(self, number: int, frame: Optional[FrameType]) -> None:
+        self._received = number
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+            self._previous = {number: signal.signal(number, self._receive) for number in self.SIGNALS}
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -135,8 +164,8 @@ class StopRequest:
         return self.signal is not None
 
 
-def answer(stop: StopRequest, step: int) -> None:
-    """Ends the process as the signal wants, where there was one; the run is saved at `step`."""
+def exit_if_stopped(stop: StopRequest, step: int) -> None:
+    """Ends the process as the signal asks, if there was one; the run is saved at `step`."""
     if stop.signal is not None:
         say("Stopped by signal {} at step {}, saved. The same command continues.".format(stop.signal, step))
         raise SystemExit(128 + stop.signal)

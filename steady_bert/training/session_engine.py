@@ -3,14 +3,13 @@
 `build` makes the graph once: a training tower and an inference tower that share variables. Everything after it feeds
 records and fetches numbers; the graph is finalized, so nothing can be rebuilt. One device is the strategy with one
 replica. A batch is fed as serialized records to one placeholder, and each replica takes its slice, so any number of
-replicas sees the same examples; of several workers each is fed the whole batch and takes the slices of its replicas.
+replicas sees the same examples. Each of several workers is fed the whole batch and takes the slices of its replicas.
 """
 
 import contextlib
 import functools
 import itertools
 import os
-import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -20,11 +19,11 @@ import optimization
 
 from ..base.errors import UserError
 from ..tasks.task import Outputs, Predictions, Task
-from . import checkpoint, devices, input_pipeline, matrix_rate, progress, reports, towers
+from . import checkpoint, devices, input_pipeline, matrix_rate, progress, reports, towers, weights
 from .checkpoint import TrainingState
 from .cluster import Alone, Member
 from .engine_config import EngineConfig
-from .evaluation import Answers, Evaluation
+from .evaluation import Evaluation, SplitOutputs
 from .feature_cache import RecordFile
 from .plan import Plan
 from .progress import StopRequest
@@ -40,16 +39,16 @@ class Engine(NamedTuple):
     strategy: tf.distribute.Strategy
     session: tf.Session
     records: tf.Tensor  # [B] string placeholder
-    votes: tf.Tensor  # [V] float32 placeholder: of this process's StopRequest; zeros where it is not fed
-    inference: "List[Outputs]"  # one a replica
+    votes: tf.Tensor  # [V] float32 placeholder: StopRequest.votes of this process; zeros if it is not fed
+    inference: "List[Outputs]"  # one for each replica
     training: Optional[Dict[str, Any]]  # loss, learning_rate, grad_norm, votes; None without a plan
     global_step: Any
-    weights: Dict[str, Any]  # name → variable, of the model
-    served: Dict[str, Any]  # name → variable that inference reads: the weight, or its average
-    state: Dict[str, Any]  # name → variable, of TrainingState; empty without a plan
+    weights: Dict[str, Any]  # name → variable of the model
+    served: Dict[str, Any]  # weight's name → variable that inference reads: the weight, or its average
+    state: Dict[str, Any]  # field of TrainingState → variable; empty without a plan
     state_feeds: Dict[str, tf.Tensor]
     assign_state: Any
-    weights_saver: tf.train.Saver  # writes what is served, under the weights' names, and the step
+    weights_saver: tf.train.Saver  # writes `served` under the weights' names, and the step
     full_saver: tf.train.Saver
 
 
@@ -67,7 +66,7 @@ def build(
     """Builds the graph and opens its session, all variables at their initial values.
 
     With a plan and an optimizer the graph trains too. link: to the other workers, all of which build at the same time.
-    Raises UserError for devices that are not there.
+    Raises UserError for devices that do not exist.
     """
     graph = tf.Graph()
     with graph.as_default():
@@ -113,8 +112,8 @@ def _build_in(
         training = _build_training(inputs, plan, optimizer, state)
         averages = _averages()
     inference = _build_inference(inputs, seed, averages)
-    weights = {variable.op.name: variable for variable in tf.trainable_variables()}
-    served = dict(weights, **averages)
+    trainable = {variable.op.name: variable for variable in tf.trainable_variables()}
+    served = dict(trainable, **averages)
     exported = dict(served, global_step=inputs.global_step)
     first_replica = {name: strategy.experimental_local_results(v)[0] for name, v in exported.items()}
     state_feeds = {name: tf.placeholder(variable.dtype.base_dtype, []) for name, variable in state.items()}
@@ -135,7 +134,7 @@ def _build_in(
         inference=inference,
         training=training,
         global_step=inputs.global_step,
-        weights=weights,
+        weights=trainable,
         served=served,
         state=state,
         state_feeds=state_feeds,
@@ -174,7 +173,7 @@ def _build_training(
 def _averages() -> Dict[str, Any]:
     """Weight's name → the variable of its average, where the optimizer keeps one."""
     variables = {variable.op.name: variable for variable in tf.global_variables()}
-    names = {variable.op.name: checkpoint.average_of(variable.op.name) for variable in tf.trainable_variables()}
+    names = {variable.op.name: weights.average_of(variable.op.name) for variable in tf.trainable_variables()}
     return {name: variables[average] for name, average in names.items() if average in variables}
 
 
@@ -200,11 +199,11 @@ def _open_session(strategy: tf.distribute.Strategy, config: EngineConfig, link: 
         server = tf.distribute.Server(cluster.jobs, job_name=cluster.job, task_index=cluster.task, config=options)
     except tf.errors.OpError as error:
         raise UserError(
-            "TF_CONFIG: {} cannot be served at {} ({}). Stop what uses it, or name another port on all workers.".format(
+            "TF_CONFIG: {} cannot listen at {} ({}). Stop what uses it, or name another port on all workers.".format(
                 *cluster.members[link.index], error.message
             )
         ) from None
-    link.share("served")  # none asks another for its part of a sum before that one can be reached
+    link.share("served")  # no worker starts a sum before all others can be reached
     return tf.Session(server.target, config=options)
 
 
@@ -235,10 +234,10 @@ _VARIABLES_AT_ONCE = 64
 
 
 def _restore(engine: Engine, prefix: str, variables: Dict[str, Any]) -> None:
-    """Gives each variable, on every replica, the value that the checkpoint has under its name here.
+    """Restores variables on every replica. variables: name in the checkpoint → variable.
 
-    By feeding the initializers: a finalized graph can be restored too, and one saver does not fit all names.
-    Raises UserError where the checkpoint is damaged.
+    The values are fed to the initializers, so a finalized graph can be restored too, under any names.
+    Raises UserError if the checkpoint is damaged.
     """
     reader = checkpoint.Reader(prefix)
     names = sorted(variables)
@@ -257,25 +256,25 @@ def _shapes(engine: Engine) -> Dict[str, Tuple[int, ...]]:
 
 
 @_in_its_graph
-def load_weights(engine: Engine, prefix: str, reset_head: bool = False) -> checkpoint.LoadReport:
-    """Initial weights: the model's variables that the checkpoint has, averaged ones if it has them.
+def load_weights(engine: Engine, prefix: str, reset_head: bool = False) -> weights.LoadReport:
+    """Loads initial weights: the model's variables that the checkpoint has, its averages in their place if it has them.
 
-    Raises UserError as checkpoint.match_weights.
+    Raises the errors of weights.match_weights.
     """
-    report = checkpoint.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head)
-    names = checkpoint.served_names(prefix, report.loaded)
+    report = weights.match_weights(_shapes(engine), prefix, engine.task.head_variables, reset_head)
+    names = weights.served_names(prefix, report.loaded)
     _restore(engine, prefix, {names[name]: engine.weights[name] for name in report.loaded})
     return report
 
 
 @_in_its_graph
 def load_trained(engine: Engine, prefix: str) -> int:
-    """The weights of a fine-tuned model, averaged ones if it has them; returns its step.
+    """Loads a fine-tuned model, its averages if it has them; returns its step.
 
-    Raises UserError where it has no trained head.
+    Raises UserError if it has no trained head.
     """
-    report = checkpoint.match_trained(_shapes(engine), prefix, engine.task.head_variables)
-    names = checkpoint.served_names(prefix, report.loaded)
+    report = weights.match_trained(_shapes(engine), prefix, engine.task.head_variables)
+    names = weights.served_names(prefix, report.loaded)
     variables = {names[name]: engine.served[name] for name in report.loaded}
     if "global_step" in checkpoint.shapes_in(prefix):
         variables["global_step"] = engine.global_step
@@ -285,23 +284,22 @@ def load_trained(engine: Engine, prefix: str) -> int:
 
 @_in_its_graph
 def load_run(engine: Engine, prefix: str, batch_size: int) -> None:
-    """The whole state of a run. A checkpoint of upstream's lacks the counters: they are derived from its step."""
-    found = checkpoint.shapes_in(prefix)
+    """Loads the whole state of a run. Upstream's checkpoints lack the counters: they are derived from the step."""
+    shapes = checkpoint.shapes_in(prefix)
     counters = [variable.op.name for variable in engine.state.values()]
     variables = {variable.op.name: variable for variable in engine.session.graph.get_collection("variables")}
-    missing = [name for name in variables if name not in found and name not in counters]
+    missing = [name for name in variables if name not in shapes and name not in counters]
     other = [
-        name for name, v in variables.items() if found.get(name, tuple(v.shape.as_list())) != tuple(v.shape.as_list())
+        name for name, v in variables.items() if shapes.get(name, tuple(v.shape.as_list())) != tuple(v.shape.as_list())
     ]
     if missing or other:
         raise UserError(
-            "{}: cannot be continued: {} missing, {} of another shape (for example {}): the model, optimizer or "
-            "trained variables were others. Pass it as --init_checkpoint with another --output_dir.".format(
-                prefix, len(missing), len(other), (missing + other)[0]
-            )
+            "{}: cannot be continued: {} variables are missing, {} have another shape (for example {}), so the model, "
+            "the optimizer or the trained variables differ. Pass it as --init_checkpoint with another "
+            "--output_dir.".format(prefix, len(missing), len(other), (missing + other)[0])
         )
-    _restore(engine, prefix, {name: variable for name, variable in variables.items() if name in found})
-    if not all(name in found for name in counters):
+    _restore(engine, prefix, {name: variable for name, variable in variables.items() if name in shapes})
+    if not all(name in shapes for name in counters):
         step = int(engine.session.run(engine.global_step))
         _set_state(engine, TrainingState(examples_consumed=step * batch_size, evaluated_step=step))
 
@@ -317,7 +315,7 @@ def read_state(engine: Engine) -> TrainingState:
 
 @_in_its_graph
 def hand_over(engine: Engine, folder: str, prefix: Optional[str]) -> None:
-    """Makes the session's state, as `prefix` has it, the checkpoint that an engine in other graphs continues."""
+    """Makes a checkpoint of the session's state for the Estimator engine; `prefix` itself if it is a whole one."""
     if prefix is None or "training_state/examples_consumed" not in checkpoint.shapes_in(prefix):
         step = int(engine.session.run(engine.global_step))
         checkpoint.save(engine.full_saver, engine.session, folder, step, engine.config.keep_checkpoint_max)
@@ -332,9 +330,9 @@ def hand_over(engine: Engine, folder: str, prefix: Optional[str]) -> None:
 def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordFile], folder: str) -> int:
     """Trains from the session's state to the end of the plan; returns the last step.
 
-    Evaluates on `dev` where given, saves to `folder`, keeps the best in `folder`/best; of several workers the chief
-    alone writes. Raises SystemExit(128 + signal) after saving, and UserError where the loss or the gradient is not
-    finite: nothing is saved after such an update.
+    Evaluates on `dev` if given, saves to `folder`, keeps the best in `folder`/best; only the chief of several workers
+    writes. Raises SystemExit(128 + signal) after saving, and UserError if the loss or the gradient is not finite:
+    nothing is saved after such an update.
     """
     session, link = engine.session, engine.link
     session.graph.finalize()
@@ -351,21 +349,24 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     run_step = _step_runner(engine, step)
     report = _report(engine, plan, step, folder)
     saved = (step, state) if step else None
+    keep = engine.config.keep_checkpoint_max
     with contextlib.closing(report), contextlib.closing(batches), StopRequest(alone=link.members == 1) as stop:
+        evaluation = _dev_evaluation(engine, plan, dev, folder, report, stop) if dev is not None else None
         while True:
             last = step >= plan.num_train_steps
-            if dev is not None and progress.evaluation_due(plan, step, state) and not stop:
-                state = _evaluate_and_keep_best(engine, plan, dev, step, state, folder, report, stop)
+            if evaluation is not None and progress.evaluation_due(plan, step, state) and not stop:
+                state = progress.evaluate_and_keep_best(evaluation, step, state)
+                _set_state(engine, state)  # the training tower reads plateau_scale
             last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
             if saved != (step, state) and (last or stop or progress.due(step, plan.save_checkpoints_steps)):
                 _set_state(engine, state)
                 if link.is_chief:
-                    checkpoint.save(engine.full_saver, session, folder, step, engine.config.keep_checkpoint_max)
+                    checkpoint.save(engine.full_saver, session, folder, step, keep)
                 saved = (step, state)
-            progress.answer(stop, step)
+            progress.exit_if_stopped(stop, step)
             if last:
-                stop.elect(stop.votes)  # from here on nothing has to be agreed on
-                progress.answer(stop, step)
+                stop.elect(stop.votes)  # from here on each worker may stop by itself
+                progress.exit_if_stopped(stop, step)
                 break
             with report.timed():
                 with report.waiting():
@@ -390,7 +391,7 @@ def _report(engine: Engine, plan: Plan, step: int, folder: str) -> Any:
 
 
 def require_traceable(config: EngineConfig, plan: Plan) -> None:
-    """Raises UserError where the run ends before the updates to trace."""
+    """Raises UserError if the run ends before the updates to trace."""
     if config.profile_steps and config.profile_steps[1] > plan.num_train_steps:
         raise UserError(
             "--profile_steps={},{}: the run ends at step {}. Name steps that it makes.".format(
@@ -400,21 +401,26 @@ def require_traceable(config: EngineConfig, plan: Plan) -> None:
 
 
 def _step_runner(engine: Engine, start: int) -> Callable[[int, List[bytes], List[float]], Tuple[Dict[str, Any], Any]]:
-    """run(step, serialized examples, votes) makes the update from `step`: (fetched, its step_stats if to be traced)."""
+    """A function of (step, serialized examples, votes) that makes the update from `step`.
+
+    It gives (the fetched numbers, the update's step_stats if it is one to trace).
+    """
     first_traced, last_traced = engine.config.profile_steps or (0, -1)
     if 0 < last_traced <= start:
         say(
-            "--profile_steps={},{}: done already, in a run before; nothing is traced.".format(first_traced, last_traced)
+            "--profile_steps={},{}: the run is past these steps, so nothing is traced.".format(
+                first_traced, last_traced
+            )
         )
     run = engine.session.make_callable(engine.training, feed_list=[engine.records, engine.votes])
 
     def run_step(step: int, serialized: List[bytes], votes: List[float]) -> Tuple[Dict[str, Any], Any]:
         if not (first_traced <= step + 1 <= last_traced and engine.link.is_chief):
             return run(serialized, votes), None
-        options, found = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
+        options, metadata = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
         feeds = {engine.records: serialized, engine.votes: votes}
-        result = engine.session.run(engine.training, feeds, options, found)
-        return result, found.step_stats
+        result = engine.session.run(engine.training, feeds, options, metadata)
+        return result, metadata.step_stats
 
     return run_step
 
@@ -430,60 +436,49 @@ def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best
     checkpoint.require_space(folder, everything, best, saves, engine.config.keep_checkpoint_max)
 
 
-def _evaluate_and_keep_best(
-    engine: Engine,
-    plan: Plan,
-    dev: RecordFile,
-    step: int,
-    state: TrainingState,
-    folder: str,
-    report: Any,
-    stop: StopRequest,
-) -> TrainingState:
-    """The state after the evaluation due at `step`; unchanged where a signal cut it short: the resumed run makes it."""
-    started = time.perf_counter()
-    answers = _predict_together(engine, dev, stop)
-    if answers is None:
-        return state
-    found = answers.evaluation("dev")
-    after = progress.evaluated(state, plan, step, found.metrics[engine.task.best_metric])
-    if after.is_best and engine.link.is_chief:
-        checkpoint.save(engine.weights_saver, engine.session, checkpoint.best_folder(folder), step, keep=1)
-    if after.state.plateau_scale != state.plateau_scale:
-        _set_state(engine, after.state)  # the training tower reads it
-    report.evaluation(step, found.metrics, after.note, time.perf_counter() - started)
-    return after.state
+def _dev_evaluation(
+    engine: Engine, plan: Plan, dev: RecordFile, folder: str, report: Any, stop: StopRequest
+) -> progress.DevEvaluation:
+    def evaluate(step: int) -> Optional[Evaluation]:
+        outputs = _evaluate_on_all_workers(engine, dev, stop)
+        return None if outputs is None else outputs.evaluation("dev")
+
+    def keep_best(step: int) -> None:
+        if engine.link.is_chief:
+            checkpoint.save(engine.weights_saver, engine.session, checkpoint.best_folder(folder), step, keep=1)
+
+    return progress.DevEvaluation(plan, engine.task.best_metric, evaluate, keep_best, report)
 
 
-def _predict_together(engine: Engine, records: RecordFile, stop: StopRequest) -> Optional[Answers]:
-    """Every worker's share of the batches, put together by all; None where one of them was told to stop meanwhile."""
+def _evaluate_on_all_workers(engine: Engine, records: RecordFile, stop: StopRequest) -> Optional[SplitOutputs]:
+    """Evaluates on all workers and merges their outputs; None if one of them received a signal meanwhile."""
     link = engine.link
-    answers = _predict(engine, records, engine.config.eval_batch_size, stop, link.index, link.members)
+    outputs = _predict(engine, records, engine.config.eval_batch_size, stop, link.index, link.members)
     if link.members == 1:
-        return answers
-    packed = None if answers is None else answers.packed()
-    shared = link.share({"answers": packed, "votes": stop.votes})
-    stop.elect(np.sum([one["votes"] for one in shared], axis=0))
-    if answers is None or any(one["answers"] is None for one in shared):
+        return outputs
+    packed = None if outputs is None else outputs.packed()
+    shared = link.share({"outputs": packed, "votes": stop.votes})
+    stop.elect(np.sum([of_worker["votes"] for of_worker in shared], axis=0))
+    if outputs is None or any(of_worker["outputs"] is None for of_worker in shared):
         return None
-    for number, one in enumerate(shared):
-        if number != link.index:
-            answers.unpack(one["answers"])
-    return answers
+    for index, of_worker in enumerate(shared):
+        if index != link.index:
+            outputs.unpack(of_worker["outputs"])
+    return outputs
 
 
 def evaluate(engine: Engine, split: str, records: RecordFile) -> Evaluation:
     """Metrics and predictions of a whole split with the session's weights; every example counts once."""
-    answers = _predict(engine, records, engine.config.eval_batch_size)
-    assert answers is not None
-    return answers.evaluation(split)
+    outputs = _predict(engine, records, engine.config.eval_batch_size)
+    assert outputs is not None
+    return outputs.evaluation(split)
 
 
 def predict(engine: Engine, records: RecordFile) -> Predictions:
     """Predictions with the session's weights, in file order."""
-    answers = _predict(engine, records, engine.config.predict_batch_size)
-    assert answers is not None
-    return answers.predictions
+    outputs = _predict(engine, records, engine.config.predict_batch_size)
+    assert outputs is not None
+    return outputs.predictions
 
 
 def _predict(
@@ -491,19 +486,19 @@ def _predict(
     records: RecordFile,
     batch_size: int,
     stop: Optional[StopRequest] = None,
-    part: int = 0,
-    parts: int = 1,
-) -> Optional[Answers]:
-    """The answers to every `parts`th batch from the `part`th on; None where a signal came meanwhile."""
-    answers = Answers(engine.task, records)
-    for numbers in itertools.islice(input_pipeline.length_sorted_batches(records, batch_size), part, None, parts):
-        if stop is not None and stop.noted:
+    worker: int = 0,
+    workers: int = 1,
+) -> Optional[SplitOutputs]:
+    """The outputs for a worker's share of the batches; None if a signal came meanwhile."""
+    collected = SplitOutputs(engine.task, records)
+    for numbers in itertools.islice(input_pipeline.length_sorted_batches(records, batch_size), worker, None, workers):
+        if stop is not None and stop.received:
             return None
-        found = engine.session.run(engine.inference, {engine.records: records.read(numbers)})
-        ends = np.cumsum([len(outputs.loss) for outputs in found])
-        for outputs, mine in zip(found, np.split(numbers, ends[:-1])):  # one a replica
-            answers.add(mine, outputs.loss, outputs.weight, outputs.predictions)
-    return answers
+        replicas = engine.session.run(engine.inference, {engine.records: records.read(numbers)})
+        ends = np.cumsum([len(outputs.loss) for outputs in replicas])
+        for outputs, of_replica in zip(replicas, np.split(numbers, ends[:-1])):
+            collected.add(of_replica, outputs.loss, outputs.weight, outputs.predictions)
+    return collected
 
 
 def close(engine: Engine) -> None:
