@@ -153,9 +153,9 @@ def test_check_data_needs_no_model_and_names_what_stands_out(tiny, tmp_path, cap
         "train.tsv: cut to --max_seq_length=12: 1 of 8, the longest of 23 tokens (train.tsv:8)",
         "train.tsv: without text: 1 (train.tsv:7)",
         "train.tsv: repeat an earlier one: 1 (train.tsv:6 = train.tsv:2)",
-        "train.tsv: have the text of an earlier one and another label: 1 (train.tsv:4 = train.tsv:2)",
-        "dev.tsv: are in train.tsv too: 1 (dev.tsv:3 = train.tsv:2)",
-        "dev.tsv: are in train.tsv too with another label: 1 (dev.tsv:2 = train.tsv:5)",
+        "train.tsv: repeat an earlier text with another label: 1 (train.tsv:4 = train.tsv:2)",
+        "dev.tsv: also in train.tsv: 1 (dev.tsv:3 = train.tsv:2)",
+        "dev.tsv: also in train.tsv with another label: 1 (dev.tsv:2 = train.tsv:5)",
     ):
         assert line in printed, printed
 

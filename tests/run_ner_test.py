@@ -332,9 +332,9 @@ def test_check_data_tells_what_stands_out(files, tmp_path, capsys):
     assert ":6: I-PER cannot follow O" in mistake(arguments, capsys, "run_ner")
     printed = succeed(arguments + ["--mend_tags", "--dev_file=" + files.paths["dev"]], capsys, "run_ner")
     for line in (
-        "train.conll: read otherwise than they are written: 1",
+        "train.conll: lines with mistakes that were read all the same: 1",
         "train.conll: repeat an earlier one: 1 (train.conll:8 = train.conll:1)",
-        "train.conll: have the text of an earlier one and another label: 1 (train.conll:3 = train.conll:1)",
+        "train.conll: repeat an earlier text with another label: 1 (train.conll:3 = train.conll:1)",
         "unknown pieces: 1 of 9",
         "  labels: LOC 1, PER 3",
     ):

@@ -1,7 +1,7 @@
-"""What the data is like: lengths, what is cut, unknown pieces, duplicates and contradictions, within and across splits.
+"""Describes the data: lengths, truncated examples, unknown pieces, duplicates and conflicts, within and across splits.
 
-Made from the facts that the feature cache keeps of every example, so it costs a sort and reads no text again. Texts are
-told apart by a 64-bit hash of their exact characters.
+The feature cache keeps a few facts about every example, so this takes a sort and reads no text again. Texts are
+compared by a 64-bit hash of their exact characters.
 """
 
 import os
@@ -12,30 +12,30 @@ import numpy as np
 from ..tasks.task import NO_LABEL, Task
 from .feature_cache import RecordFile
 
-_NAMED = 5  # lines of a kind that are named one by one
+_NAMED = 5  # how many lines are named of each kind of problem
 _BAR = 40  # characters of the longest bar of a histogram
 
 
 class Places(NamedTuple):
-    """Where something occurs: how often, and the first few lines, or pairs of lines."""
+    """How often something occurs, and the first few lines, or pairs of lines, where it does."""
 
     total: int
     first: List[Any]
 
 
 class SplitReport(NamedTuple):
-    """What is known of a split. Lines are those of its file, from 1."""
+    """The facts about a split. Lines are numbered from 1, as in its file."""
 
     split: str
     file: str
     examples: int
-    records: int  # more than examples, where long ones are cut into windows; lengths and pieces are of records
-    label_counts: Dict[str, int]  # of examples by class, or of Task.kinds; empty where there are neither
-    tokens: Dict[str, int]  # median, 95th percentile and maximum, before anything is cut
+    records: int  # more than examples if long ones are cut into windows; lengths and pieces are counted by record
+    label_counts: Dict[str, int]  # examples by class, or counts of Task.kinds; empty if there are neither
+    tokens: Dict[str, int]  # median, 95th percentile and maximum, before truncation
     histogram: List[Tuple[int, int]]  # (up to this many tokens, examples)
     max_tokens: int
     truncated: Places
-    empty: Places  # examples of special tokens alone
+    empty: Places  # examples that consist of special tokens
     unknown_pieces: int
     pieces: int
     duplicates: Places  # (line, the line that has the same text and label)
@@ -45,18 +45,18 @@ class SplitReport(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """Texts of a split that the training split has too."""
+    """Texts of a split that are in the training split too."""
 
     split: str
-    same_label: Places  # (line in the split, line in train); unlabelled examples too
+    same_label: Places  # (line in the split, line in train); includes unlabelled examples
     other_label: Places
 
 
 def report(task: Task, split: str, records: RecordFile) -> SplitReport:
-    lengths = np.zeros(0, np.int64)  # how many examples have so many tokens
+    lengths = np.zeros(0, np.int64)  # number of tokens → how many records have it
     labels = np.zeros(len(task.labels), np.int64)
     pieces = unknown = 0
-    truncated, empty = _Finder(), _Finder()
+    truncated, empty = _PlacesCollector(), _PlacesCollector()
     for facts in records.fact_chunks():
         tokens = facts["tokens"]
         counts = np.bincount(tokens, minlength=len(lengths))
@@ -95,8 +95,8 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
     )
 
 
-class _Finder:
-    """Collects Places from parts of a file, in its order."""
+class _PlacesCollector:
+    """Collects Places from chunks of a file, in the file's order."""
 
     def __init__(self) -> None:
         self._total = 0
@@ -111,7 +111,7 @@ class _Finder:
 
 
 def _histogram(lengths: np.ndarray) -> List[Tuple[int, int]]:
-    """Buckets that double: up to 8, 16, 32 … tokens."""
+    """Buckets of up to 8, 16, 32 … tokens."""
     buckets: List[Tuple[int, int]] = []
     low, high = 0, 8
     while low < len(lengths) - 1 or not buckets:
@@ -121,7 +121,9 @@ def _histogram(lengths: np.ndarray) -> List[Tuple[int, int]]:
 
 
 def _texts(records: RecordFile) -> np.ndarray:
-    return np.concatenate([facts["text"].copy() for facts in records.fact_chunks()])  # a view would hold its chunk
+    return np.concatenate(
+        [facts["text"].copy() for facts in records.fact_chunks()]
+    )  # a view would keep its whole chunk in memory
 
 
 def _with_texts(records: RecordFile, texts: np.ndarray) -> np.ndarray:
@@ -130,94 +132,103 @@ def _with_texts(records: RecordFile, texts: np.ndarray) -> np.ndarray:
 
 
 def _places(pairs: np.ndarray, lines: np.ndarray, other_lines: np.ndarray) -> Places:
-    """Of the chosen pairs (a mask), in file order."""
+    """The pairs that the mask `pairs` chooses, in file order."""
     first = zip(lines[pairs][:_NAMED].tolist(), other_lines[pairs][:_NAMED].tolist())
     return Places(int(np.sum(pairs)), list(first))
 
 
 def _repeated(records: RecordFile) -> Tuple[Places, Places]:
-    """(duplicates, conflicts): examples whose text an earlier example has, each with the line of the first such."""
+    """(duplicates, conflicts): examples that repeat an earlier text, each with the first line that has it."""
     texts = _texts(records)
     texts.sort()
     texts = np.unique(texts[1:][texts[1:] == texts[:-1]])
-    facts = _with_texts(records, texts)  # few, in most data
+    facts = _with_texts(records, texts)  # few in most data sets
     _, first, which = np.unique(facts["text"], return_index=True, return_inverse=True)
-    first = first[which]  # of each, the first with its text
-    labels, there = facts["label"], facts["label"][first]
-    again = first != np.arange(len(facts))
-    other = (labels != there) & (labels != NO_LABEL) & (there != NO_LABEL)
+    first = first[which]  # for each example, the first one that has its text
+    labels, first_labels = facts["label"], facts["label"][first]
+    repeats = first != np.arange(len(facts))
+    conflicts = (labels != first_labels) & (labels != NO_LABEL) & (first_labels != NO_LABEL)
     lines, first_lines = facts["line"], facts["line"][first]
-    return _places(again & ~other, lines, first_lines), _places(again & other, lines, first_lines)
+    return _places(repeats & ~conflicts, lines, first_lines), _places(repeats & conflicts, lines, first_lines)
 
 
 def overlap(split: str, records: RecordFile, train: RecordFile) -> Overlap:
-    """Which texts of a split are in the training split too, each with the first line that has it there."""
+    """The texts of a split that are in the training split too, each with the first line that has it there."""
     common = np.intersect1d(_texts(records), _texts(train))
-    here, there = _with_texts(records, common), _with_texts(train, common)
-    texts, first = np.unique(there["text"], return_index=True)
-    there = there[first[np.searchsorted(texts, here["text"])]]
-    other = (here["label"] != there["label"]) & (here["label"] != NO_LABEL)
-    return Overlap(split, _places(~other, here["line"], there["line"]), _places(other, here["line"], there["line"]))
+    facts, train_facts = _with_texts(records, common), _with_texts(train, common)
+    texts, first = np.unique(train_facts["text"], return_index=True)
+    train_facts = train_facts[first[np.searchsorted(texts, facts["text"])]]  # one for each of `facts`
+    conflicts = (facts["label"] != train_facts["label"]) & (facts["label"] != NO_LABEL)
+    lines, train_lines = facts["line"], train_facts["line"]
+    return Overlap(split, _places(~conflicts, lines, train_lines), _places(conflicts, lines, train_lines))
 
 
 # --- as text ----------------------------------------------------------------------------------------------------------
 
 
-def problems(found: SplitReport) -> List[str]:
-    """A line for each kind of thing that a user may want to mend; empty where there is none."""
-    file = os.path.basename(found.file)
+def problems(split_report: SplitReport) -> List[str]:
+    """A line for each kind of problem that a user may want to fix."""
+    file = os.path.basename(split_report.file)
     lines = []
-    if found.skipped:
-        lines.append("{}: bad lines left out: {:,}".format(file, len(found.skipped)))
-        lines += ["  " + message for message in found.skipped]
-    if found.mended:
-        lines.append("{}: read otherwise than they are written: {:,}".format(file, len(found.mended)))
-        lines += ["  " + message for message in found.mended]
-    if found.truncated.total:
+    if split_report.skipped:
+        lines.append("{}: bad lines left out: {:,}".format(file, len(split_report.skipped)))
+        lines += ["  " + message for message in split_report.skipped]
+    if split_report.mended:
+        lines.append("{}: lines with mistakes that were read all the same: {:,}".format(file, len(split_report.mended)))
+        lines += ["  " + message for message in split_report.mended]
+    if split_report.truncated.total:
         text = "{}: cut to --max_seq_length={}: {:,} of {:,}, the longest of {:,} tokens ({})"
-        longest, named = found.tokens["longest"], _named(found.truncated, file)
-        lines.append(text.format(file, found.max_tokens, found.truncated.total, found.examples, longest, named))
-    if found.empty.total:
-        lines.append("{}: without text: {:,} ({})".format(file, found.empty.total, _named(found.empty, file)))
-    absent = [label for label, count in found.label_counts.items() if not count]
-    if absent and found.split == "train":
+        longest, named = split_report.tokens["longest"], _named(split_report.truncated, file)
+        lines.append(
+            text.format(
+                file, split_report.max_tokens, split_report.truncated.total, split_report.examples, longest, named
+            )
+        )
+    if split_report.empty.total:
+        lines.append(
+            "{}: without text: {:,} ({})".format(file, split_report.empty.total, _named(split_report.empty, file))
+        )
+    absent = [label for label, count in split_report.label_counts.items() if not count]
+    if absent and split_report.split == "train":
         lines.append("{}: labels without an example: {}".format(file, ", ".join(absent)))
-    if found.duplicates.total:
-        named = _named(found.duplicates, file, file)
-        lines.append("{}: repeat an earlier one: {:,} ({})".format(file, found.duplicates.total, named))
-    if found.conflicts.total:
-        text = "{}: have the text of an earlier one and another label: {:,} ({})"
-        lines.append(text.format(file, found.conflicts.total, _named(found.conflicts, file, file)))
+    if split_report.duplicates.total:
+        named = _named(split_report.duplicates, file, file)
+        lines.append("{}: repeat an earlier one: {:,} ({})".format(file, split_report.duplicates.total, named))
+    if split_report.conflicts.total:
+        text = "{}: repeat an earlier text with another label: {:,} ({})"
+        lines.append(text.format(file, split_report.conflicts.total, _named(split_report.conflicts, file, file)))
     return lines
 
 
-def overlap_problems(found: Overlap, file: str, train_file: str) -> List[str]:
+def overlap_problems(shared: Overlap, file: str, train_file: str) -> List[str]:
     lines = []
     file, train_file = os.path.basename(file), os.path.basename(train_file)
-    for places, what in ((found.same_label, ""), (found.other_label, " with another label")):
+    for places, what in ((shared.same_label, ""), (shared.other_label, " with another label")):
         if places.total:
             named = _named(places, file, train_file)
-            lines.append("{}: are in {} too{}: {:,} ({})".format(file, train_file, what, places.total, named))
+            lines.append("{}: also in {}{}: {:,} ({})".format(file, train_file, what, places.total, named))
     return lines
 
 
-def describe(found: SplitReport) -> List[str]:
+def describe(split_report: SplitReport) -> List[str]:
     """The whole report of a split."""
-    windows = " in {:,} windows".format(found.records) * (found.records > found.examples)
-    lines = ["{} ({}): {:,} examples{}".format(found.split, found.file, found.examples, windows)]
-    if any(found.label_counts.values()):
-        counts = ["{} {:,}".format(label, count) for label, count in found.label_counts.items()]
+    windows = " in {:,} windows".format(split_report.records) * (split_report.records > split_report.examples)
+    lines = ["{} ({}): {:,} examples{}".format(split_report.split, split_report.file, split_report.examples, windows)]
+    if any(split_report.label_counts.values()):
+        counts = ["{} {:,}".format(label, count) for label, count in split_report.label_counts.items()]
         lines.append("  labels: " + ", ".join(counts[:50] + ["…"] * (len(counts) > 50)))
-    lengths = ", ".join("{} {:,}".format(name, value) for name, value in found.tokens.items())
+    lengths = ", ".join("{} {:,}".format(name, value) for name, value in split_report.tokens.items())
     lines.append("  length in tokens, special ones included: " + lengths)
-    highest = max(count for _, count in found.histogram)
+    highest = max(count for _, count in split_report.histogram)
     low = 1
-    for edge, count in found.histogram:
+    for edge, count in split_report.histogram:
         bar = "#" * int(np.ceil(_BAR * count / highest))
         lines.append("  {:>7} {:>10,} {}".format("{}-{}".format(low, edge), count, bar).rstrip())
         low = edge + 1
-    rate = found.unknown_pieces / max(found.pieces, 1)
-    lines.append("  unknown pieces: {:,} of {:,} ({:.3%})".format(found.unknown_pieces, found.pieces, rate))
+    rate = split_report.unknown_pieces / max(split_report.pieces, 1)
+    lines.append(
+        "  unknown pieces: {:,} of {:,} ({:.3%})".format(split_report.unknown_pieces, split_report.pieces, rate)
+    )
     return lines
 
 
@@ -229,10 +240,10 @@ def _named(places: Places, *file_names: str) -> str:
 
 
 def look_at(task: Task, records: Dict[str, RecordFile]) -> Tuple[List[str], List[str]]:
-    """(the whole report, a line for each kind of problem) of the splits, and of each against the training split."""
-    found = [report(task, split, records[split]) for split in records]
-    details = [line for split_report in found for line in describe(split_report)]
-    lines = [line for split_report in found for line in problems(split_report)]
+    """(the whole report, a line for each kind of problem) of the splits, each compared with the training split too."""
+    split_reports = [report(task, split, records[split]) for split in records]
+    details = [line for split_report in split_reports for line in describe(split_report)]
+    lines = [line for split_report in split_reports for line in problems(split_report)]
     for split in records:
         if split != "train" and "train" in records:
             shared = overlap(split, records[split], records["train"])

@@ -1,4 +1,4 @@
-"""What a job runs on: its devices, the tf.distribute strategy over them, and the options of its session."""
+"""The devices of a run, the tf.distribute strategy over them, and the options of its session."""
 
 import os
 from typing import Any, List, Optional, Sequence
@@ -12,31 +12,31 @@ from .engine_config import EngineConfig
 
 
 def gpus() -> List[str]:
-    """Those that TensorFlow finds, as "gpu:0"."""
+    """The GPUs that TensorFlow finds, as "gpu:0"."""
     listed = getattr(tf.config, "list_physical_devices", tf.config.experimental.list_physical_devices)("GPU")
     return ["gpu:{}".format(number) for number in range(len(listed))]
 
 
 def _cpu_count(devices: Sequence[str]) -> int:
-    """How many logical CPU devices the names ask for."""
+    """How many logical CPU devices the names need."""
     return 1 + max([int(name.split(":")[1]) for name in devices if name.startswith("cpu:")] or [0])
 
 
 def make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
-    """The strategy that the configuration names; of several workers, as TF_CONFIG has them.
+    """The strategy that the configuration names; TF_CONFIG lists the workers if there are several.
 
-    Raises UserError for devices that are not there.
+    Raises UserError for devices that do not exist.
     """
     if config.distribution == "multi_worker":
         return tf.distribute.experimental.MultiWorkerMirroredStrategy()
     found_gpus = gpus()
     for name in config.devices:
         if name.startswith("gpu:") and name not in found_gpus:
-            found = ", ".join(found_gpus) or "no GPU"
-            raise UserError("--devices: TensorFlow finds no {} here, but {}.".format(name, found))
+            present = ", ".join(found_gpus) or "no GPU"
+            raise UserError("--devices: TensorFlow finds no {} here (it finds: {}).".format(name, present))
     devices = list(config.devices) or found_gpus
     cpus = _cpu_count(devices)
-    # TF 2 fixes its logical devices once a process; TF 1 takes them from the session's device_count alone.
+    # TF 2 fixes the logical devices once in a process; TF 1 takes them from the session's device_count.
     if cpus > 1 and hasattr(tf.config, "set_logical_device_configuration"):
         physical = tf.config.list_physical_devices("CPU")[0]
         if len(tf.config.get_logical_device_configuration(physical) or ()) < cpus:
@@ -52,48 +52,48 @@ def make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
 
 
 def session_config(config: EngineConfig, strategy: Optional[tf.distribute.Strategy] = None) -> tf.ConfigProto:
-    """Threads and Grappler's passes are TensorFlow's own choice but for what was measured to be better without."""
-    found = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
-    found.gpu_options.allow_growth = True
-    # Both passes that fold constants keep a copy of every initial value for as long as the session lives.
-    found.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
-    found.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
+    """The options of a session: TensorFlow's own, except for passes that were measured to be better off."""
+    options = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
+    options.gpu_options.allow_growth = True
+    # The two passes that fold constants keep a copy of every initial value as long as the session lives.
+    options.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
+    options.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
     if config.xla:
-        found.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
+        options.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
     if config.distribution == "multi_worker" and strategy is not None:
-        found = strategy.update_config_proto(found)
-        # It merges collectives, and crashes TF 1.15 on gradients of this graph; OFF is not read as off there.
-        rewrites = found.graph_options.rewrite_options
+        options = strategy.update_config_proto(options)
+        # This pass merges collectives. It crashes TF 1.15 on gradients of this graph, which ignores OFF there.
+        rewrites = options.graph_options.rewrite_options
         rewrites.scoped_allocator_optimization = rewriter_config_pb2.RewriterConfig.DEFAULT
         del rewrites.scoped_allocator_opts.enable_op[:]
-    return found
+    return options
 
 
 def prepare_xla() -> None:
-    """Before TensorFlow is first asked for its devices. Raises UserError where it compiles nothing."""
+    """Turns XLA on; call it before TensorFlow looks for devices. Raises UserError if it cannot compile."""
     if not rule_optimizer.has_xla():
-        raise UserError("--xla: TensorFlow {} compiles nothing. Use 2.15 or later.".format(tf.__version__))
-    # Without it a session's global_jit_level is for GPUs alone. TensorFlow reads it once, when it looks for them.
+        raise UserError("--xla: TensorFlow {} cannot compile. Use 2.15 or later.".format(tf.__version__))
+    # Without it a session's global_jit_level concerns GPUs alone. TensorFlow reads it once, when it looks for devices.
     on_cpu, given = "--tf_xla_cpu_global_jit", os.environ.get("TF_XLA_FLAGS", "")
     if on_cpu not in given:
         os.environ["TF_XLA_FLAGS"] = given + " " + on_cpu
 
 
 def on_replicas(strategy: tf.distribute.Strategy, function: Any) -> Any:
-    """function() in every replica; what it gives, for all of them."""
+    """Runs function() in every replica; gives the results of all of them."""
     run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2  # renamed in TF 2.2
     return run(function)
 
 
 def local_device(strategy: tf.distribute.Strategy) -> str:
-    """The first of this process, as "/CPU:0": with its job it is known to the job's sessions alone."""
+    """This process's first device, as "/CPU:0". A name with a job is valid only in sessions of that job."""
     device = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0])
     return "/{}:{}".format(device.device_type, device.device_index)
 
 
 def replica_id(strategy: tf.distribute.Strategy, worker: int) -> Any:
-    """In a replica: its number among those of all workers, of which this is the `worker`th. An integer, or a tensor."""
-    found = tf.distribute.get_replica_context().replica_id_in_sync_group
+    """The number of the current replica among those of all workers, an integer or a tensor. worker: from 0."""
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
     if not worker or hasattr(strategy.extended, "_get_replica_id_in_sync_group"):
-        return found
-    return found + worker * len(strategy.extended.worker_devices)  # TF 1.15 counts each worker's from 0
+        return number
+    return number + worker * len(strategy.extended.worker_devices)  # TF 1.15 counts from 0 in each worker

@@ -1,13 +1,13 @@
-"""Features on disk: a record file with an index, written once and found again by the fingerprint of its inputs.
+"""Features on disk: a record file with an index, written once and looked up by the fingerprint of its inputs.
 
 The record file is a TFRecord of tf.train.Example, which any sequential reader understands. The index beside it gives
-the place of every example, in the order of the source file, so any example is one read away. The training file's
-records lie on disk in one fixed permutation that does not depend on the seed: a sequential reader of a file sorted by
-label still gets mixed batches. Records hold the real tokens only; padding is the reader's business.
+the offset of every example, in the order of the source file, so any example takes one read. The training file's records
+are on disk in one fixed permutation that does not depend on the seed: a sequential reader of a file sorted by label
+still gets mixed batches. Records hold the real tokens only; the reader pads them.
 
-Files of a cache entry: NAME.tfrecord, NAME.index and NAME.facts (an INDEX_DTYPE and a FACTS_DTYPE an example),
-NAME.json (what the entry was made from; written last). All are streamed: the index of the training file alone is held
-in memory, 16 bytes an example, while it is written.
+Files of a cache entry: NAME.tfrecord; NAME.index and NAME.facts, with one INDEX_DTYPE and one FACTS_DTYPE for each
+example; NAME.json, what the entry was made from, written last. All are streamed; only the index of the training file is
+held in memory while it is written, 16 bytes for each example.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")])
 FACTS_DTYPE = np.dtype([(name, "<u8" if name == "text" else "<u4") for name in Facts._fields])
 _ENDINGS = (".tfrecord", ".index", ".facts")
 _FACTS_CHUNK = 1 << 18
-_CHUNK = 64  # examples featurized at once; of more, the garbage collector would visit every list
+_CHUNK = 64  # examples featurized at once; with more, the garbage collector visits too many lists
 _ORDER_CHUNK = 1 << 16
-_Example = tf.train.Example  # TF 1.15 looks a name up in tf slowly
+_Example = tf.train.Example  # a name lookup in tf is slow on TF 1.15
 
 
 class RecordFile:
@@ -55,46 +55,46 @@ class RecordFile:
         self._file.close()
 
     def fact_chunks(self) -> Iterator[np.ndarray]:
-        """tasks.task.Facts of all examples in file order, a part at a time."""
+        """The tasks.task.Facts of all examples, in file order and in chunks."""
         for start in range(0, len(self), _FACTS_CHUNK):
             offset = start * FACTS_DTYPE.itemsize
             yield np.fromfile(self._facts_path, FACTS_DTYPE, _FACTS_CHUNK, offset=offset)
 
     def lines(self, numbers: np.ndarray) -> List[int]:
-        """The lines of the source file where the numbered examples stand, in order."""
+        """The sorted lines of the source file that hold the numbered examples."""
         facts = np.memmap(self._facts_path, FACTS_DTYPE, mode="r")
         return sorted(facts["line"][numbers].tolist())
 
     @property
     def skipped(self) -> List[str]:
-        """What was wrong with the lines that --skip_bad_lines left out."""
+        """Messages about the lines that --skip_bad_lines left out."""
         return self.description["skipped"]
 
     @property
     def sources(self) -> int:
-        """How many examples the records were made of: fewer, where one was cut into windows."""
+        """How many examples the records were made from: fewer than records if long ones were cut into windows."""
         return self.description["sources"]
 
     @property
     def kinds(self) -> Dict[str, int]:
-        """How many of each of Task.kinds the split has."""
+        """Task.kinds → how many of it the split has."""
         return self.description["kinds"]
 
     @property
     def mended(self) -> List[str]:
-        """What was wrong with the lines that were read all the same."""
+        """Messages about the lines with mistakes that were read all the same."""
         return self.description["mended"]
 
     def read(self, numbers: np.ndarray) -> List[bytes]:
         """The serialized tf.train.Example of each numbered example."""
         entries = self.index[numbers]
         descriptor = self._file.fileno()
-        places = zip(entries["bytes"].tolist(), entries["offset"].tolist())
-        return [os.pread(descriptor, size, offset) for size, offset in places]
+        extents = zip(entries["bytes"].tolist(), entries["offset"].tolist())
+        return [os.pread(descriptor, size, offset) for size, offset in extents]
 
 
 def serialize(feature: Feature, columns: Dict[str, Column], tokens: int) -> bytes:
-    """One tf.train.Example. Raises ValueError where the feature does not fit its columns: a bug of the task's."""
+    """One tf.train.Example. Raises ValueError if the feature does not fit its columns, which is a bug of the task."""
     example = _Example()
     into = example.features.feature
     for name, column in columns.items():
@@ -103,46 +103,46 @@ def serialize(feature: Feature, columns: Dict[str, Column], tokens: int) -> byte
             raise ValueError("Column {} has {} values, {} tokens.".format(name, len(values), tokens))
         numbers = into[name].float_list if column.dtype == "float32" else into[name].int64_list
         numbers.value.extend(values)
-    return example.SerializeToString(deterministic=True)  # the order of a protobuf map is not its own
+    return example.SerializeToString(deterministic=True)  # the order of a protobuf map varies otherwise
 
 
-def fingerprint(parts: Dict[str, Any]) -> str:
-    """16 hex digits over everything that decides the bytes of a cache entry."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+def fingerprint(inputs: Dict[str, Any]) -> str:
+    """16 hex digits that depend on everything that decides the bytes of a cache entry."""
+    text = json.dumps(inputs, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 def open_or_build(task: Task, split: str, cache_dir: str, limit: Optional[int] = None, seed: int = 0) -> RecordFile:
-    """The records of a split: from the cache where its fingerprint is there, else featurized now.
+    """The records of a split: from the cache if its fingerprint is there, else featurized now.
 
-    limit: keep the first `limit` examples of a permutation of the file keyed by `seed`, in file order.
+    limit: keeps the first `limit` examples of a permutation of the file keyed by `seed`, in file order.
     """
-    parts = {"format": FORMAT, "split": split, "columns": {k: list(v) for k, v in sorted(task.columns.items())}}
-    parts.update(task.fingerprint(split))
+    inputs = {"format": FORMAT, "split": split, "columns": {k: list(v) for k, v in sorted(task.columns.items())}}
+    inputs.update(task.fingerprint(split))
     if limit is not None:
-        parts.update(limit=limit, limit_seed=seed)
-    mark = fingerprint(parts)
-    prefix = os.path.join(cache_dir, "{}-{}".format(split, mark))
+        inputs.update(limit=limit, limit_seed=seed)
+    digest = fingerprint(inputs)
+    prefix = os.path.join(cache_dir, "{}-{}".format(split, digest))
     os.makedirs(cache_dir, exist_ok=True)
     with filelock.FileLock(prefix + ".lock"):  # two runs that share a cache featurize once
-        found = _open(prefix, mark, task.skip_bad_lines)
-        if found is None:
+        records = _open(prefix, digest, task.skip_bad_lines)
+        if records is None:
             bad_lines = BadLines(task.skip_bad_lines)
             examples = _chosen(task, split, limit, seed, bad_lines)
-            _build(task, split, prefix, examples, bad_lines, dict(parts, fingerprint=mark))
-            found = _open(prefix, mark, task.skip_bad_lines)
-            assert found is not None
-        return found
+            _build(task, split, prefix, examples, bad_lines, dict(inputs, fingerprint=digest))
+            records = _open(prefix, digest, task.skip_bad_lines)
+            assert records is not None
+        return records
 
 
-def _open(prefix: str, mark: str, skip_bad_lines: int) -> Optional[RecordFile]:
-    """The cache entry, or None where it is absent, not whole, or left out more lines than are allowed now."""
+def _open(prefix: str, digest: str, skip_bad_lines: int) -> Optional[RecordFile]:
+    """The cache entry, or None if it is absent, incomplete, or left out more lines than are allowed now."""
     try:
         with open(prefix + ".json", encoding="utf-8") as file:
             description = json.load(file)
         index = np.memmap(prefix + ".index", INDEX_DTYPE, mode="r")
         size = os.path.getsize(prefix + ".tfrecord")
-        whole = description["fingerprint"] == mark and description["record_bytes"] == size
+        whole = description["fingerprint"] == digest and description["record_bytes"] == size
         whole = whole and len(index) == description["examples"] and "kinds" in description
         whole = whole and os.path.getsize(prefix + ".facts") == len(index) * FACTS_DTYPE.itemsize
         if not whole or len(description["skipped"]) > skip_bad_lines:
@@ -164,7 +164,7 @@ def _chosen(task: Task, split: str, limit: Optional[int], seed: int, bad_lines: 
 
 
 def _select(examples: Iterable[Any], numbers: np.ndarray) -> Iterator[Any]:
-    """The examples at the sorted positions `numbers`. Reads on to the end, where a bad line may still be."""
+    """The examples at the sorted positions `numbers`. Reads to the end of the file, to see every bad line."""
     wanted = iter(numbers)
     position = next(wanted, None)
     for number, example in enumerate(examples):
@@ -174,7 +174,7 @@ def _select(examples: Iterable[Any], numbers: np.ndarray) -> Iterator[Any]:
 
 
 def count_records(task: Task, split: str, limit: Optional[int], seed: int) -> int:
-    """How many records open_or_build would give. Writes nothing."""
+    """How many records open_or_build would give, without writing anything."""
     examples = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
     if not task.splits_examples:
         return sum(1 for _ in examples)
@@ -191,7 +191,7 @@ def _build(
     task: Task, split: str, prefix: str, examples: Iterator[Any], bad_lines: BadLines, description: Dict[str, Any]
 ) -> None:
     scratch = prefix + ".building"
-    shutil.rmtree(scratch, ignore_errors=True)  # what a killed run left
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a killed run
     os.makedirs(scratch)
     names = {name: os.path.join(scratch, name) for name in _ENDINGS}
     counter = _Counter(task)
@@ -211,7 +211,7 @@ def _build(
 
 
 class _Counter:
-    """Counts examples, and what they hold."""
+    """Counts examples, and Task.kinds in them."""
 
     def __init__(self, task: Task) -> None:
         self.sources = 0
@@ -219,7 +219,7 @@ class _Counter:
         self._kinds_in = task.kinds_in
 
     def counted(self, examples: Iterator[Any]) -> Iterator[Any]:
-        """The same examples."""
+        """Passes the examples on."""
         for example in examples:
             self.sources += 1
             for kind in self._kinds_in(example) if self._kinds_in else ():
@@ -228,7 +228,7 @@ class _Counter:
 
 
 def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: str, facts_path: str) -> int:
-    """Writes a record, a row of the index and one of the facts an example; returns how many there are."""
+    """Writes a record, an index row and a facts row for each example; returns how many there are."""
     per_token = next((name for name, column in task.columns.items() if column.per_token), None)
     offset = _HEADER_BYTES
     count = 0
@@ -259,7 +259,7 @@ def _shuffle(records: str, index_path: str) -> None:
     position = _HEADER_BYTES
     order = Permutation(len(index), "disk")
     with open(records, "rb") as source, open(shuffled, "wb") as out:
-        # Reads, not a memory map: mapped pages would count as this process's memory.
+        # Not by a memory map: its pages would count as this process's memory.
         descriptor = source.fileno()
         for start in range(0, len(index), _ORDER_CHUNK):
             numbers = order(np.arange(start, min(start + _ORDER_CHUNK, len(index))))

@@ -2,7 +2,7 @@
 
 The training data is one endless stream: the epochs' permutations of the whole data set, one after the other. The
 position in it is the number of examples consumed, and is all the state there is. Evaluation and prediction read
-examples of like length together, so that a batch has little padding.
+examples of similar length together, so that a batch has little padding.
 """
 
 from concurrent import futures
@@ -15,7 +15,7 @@ from ..tasks.task import Column
 from .feature_cache import RecordFile
 from .permutation import epoch_permutation
 
-# Positions computed at once: the cost of a permutation call is mostly per call, so a block serves many batches.
+# Positions computed at once. A call of a permutation costs about the same for one position as for many.
 _BLOCK = 4096
 
 _Item = TypeVar("_Item")
@@ -32,18 +32,18 @@ class TrainingOrder:
 
     def numbers(self, position: int, count: int) -> np.ndarray:
         """[count] int64: the examples at stream positions position … position + count - 1, across epochs."""
-        parts = []
+        pieces = [np.zeros(0, np.int64)]
         while count:
             epoch, within = divmod(position, self._examples)
             block, start = divmod(within, _BLOCK)
-            part = self._numbers_of(epoch, block)[start : start + count]
-            parts.append(part)
-            position += len(part)
-            count -= len(part)
-        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+            piece = self._numbers_of(epoch, block)[start : start + count]
+            pieces.append(piece)
+            position += len(piece)
+            count -= len(piece)
+        return np.concatenate(pieces)
 
     def _numbers_of(self, epoch: int, block: int) -> np.ndarray:
-        """A block of an epoch; the last one is kept, since the next batch mostly wants it too."""
+        """A block of an epoch. The last block is kept, because the next batch mostly needs it too."""
         if self._block[0] != (epoch, block):
             within = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, self._examples), dtype=np.int64)
             numbers = epoch_permutation(self._examples, self._seed, epoch)(within) if self._shuffle else within
@@ -54,7 +54,7 @@ class TrainingOrder:
 def training_batches(
     records: RecordFile, order: TrainingOrder, position: int, batch_size: int
 ) -> Iterator[Tuple[np.ndarray, List[bytes]]]:
-    """(example numbers, serialized examples) of every batch from stream position `position` on, without end."""
+    """Yields (example numbers, serialized examples) of every batch from stream position `position` on, endlessly."""
     while True:
         numbers = order.numbers(position, batch_size)
         yield numbers, records.read(numbers)
@@ -68,13 +68,14 @@ SEQUENTIAL_SHUFFLE_RECORDS = 10000
 def sequential_batches(
     path: str, examples: int, batch_size: int, seed: int, shuffle: bool, position: int
 ) -> tf.data.Dataset:
-    """Serialized examples [batch_size] of a record file read from front to back, epoch after epoch without end.
+    """Serialized examples [batch_size] of a record file that is read from front to back, epoch after epoch, endlessly.
 
-    For readers without random access: `path` may be in a bucket. Each epoch is mixed in a buffer, keyed by (seed,
-    epoch): a function of the stream position too, but not the computed permutation. `position` examples are skipped.
+    For readers without random access: `path` may be in a bucket. Each epoch is shuffled in a buffer keyed by (seed,
+    epoch). So the order is a function of the stream position too, but another one than TrainingOrder's. The first
+    `position` examples are skipped.
     """
 
-    def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+    def read_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         data = tf.data.TFRecordDataset(path)
         if shuffle:
             keyed = seed * 1000003 + epoch  # two runs share no epoch's order until a million epochs are done
@@ -83,29 +84,29 @@ def sequential_batches(
 
     epoch, within = divmod(position, examples)
     epochs = tf.data.Dataset.range(epoch, np.iinfo(np.int64).max)
-    return epochs.flat_map(of_epoch).skip(within).batch(batch_size, drop_remainder=True)
+    return epochs.flat_map(read_epoch).skip(within).batch(batch_size, drop_remainder=True)
 
 
 def read_ahead(items: Iterator[_Item]) -> Generator[_Item, None, None]:
-    """The same items; a thread makes the next one while the caller works on this one.
+    """Yields the same items; a thread makes the next one while the caller works on this one.
 
-    Close it to end the thread; an error of `items` is raised where its item would have come.
+    Close the generator to end the thread. An error of `items` is raised in the place of its item.
     """
     with futures.ThreadPoolExecutor(max_workers=1) as reader:
-        coming = reader.submit(next, items)
+        next_item = reader.submit(next, items)
         while True:
             try:
-                item = coming.result()
+                item = next_item.result()
             except StopIteration:
                 return
-            coming = reader.submit(next, items)
+            next_item = reader.submit(next, items)
             yield item
 
 
 def length_sorted_batches(records: RecordFile, batch_size: int) -> Iterator[np.ndarray]:
-    """The example numbers of each batch: every example once, by length, then in file order.
+    """Yields the example numbers of each batch: every example once, by length, then in file order.
 
-    The longest come first, so that a batch that does not fit memory fails at once. The last one may be smaller.
+    The longest come first, so that a batch that does not fit memory fails at once. The last batch may be smaller.
     """
     lengths = np.asarray(records.index["tokens"]).astype(np.int64)
     order = np.argsort(-lengths, kind="stable")
@@ -118,9 +119,9 @@ def parse_batch(
 ) -> Tuple[Dict[str, Any], Any]:
     """Serialized examples [B] → (column name → tensor, input_mask [B, S] int32).
 
-    Per-token columns are padded to `padded_length` (a static shape) where given, else to the longest of the batch. With
-    round_below, that is rounded up to a multiple of 8, or to round_below: of few lengths there are few shapes that a
-    library has to prepare for, and it has fast paths for such multiples.
+    Per-token columns are padded to `padded_length` (a static shape) if given, else to the longest of the batch. With
+    round_below, that length is rounded up to a multiple of 8, but not beyond round_below: a library prepares for each
+    shape that it meets, so few lengths are better, and it has fast paths for such multiples.
     """
     specs = {}
     for name, column in columns.items():

@@ -1,4 +1,4 @@
-"""How fast this machine multiplies matrices in each precision, for the message that bfloat16 is slow here."""
+"""Measures how fast this machine multiplies matrices in each precision, to warn that bfloat16 is slow here."""
 
 import time
 from typing import Dict, List
@@ -11,7 +11,7 @@ _REPETITIONS = 8
 
 
 def bfloat16_speedup(device: str, session_config: tf.ConfigProto) -> float:
-    """The rate of bfloat16 products on `device`, as "/cpu:0", over that of float32 ones. Takes a tenth of a second.
+    """How many times as fast as float32 products bfloat16 ones are on `device`, as "/cpu:0". Takes 0.1 s.
 
     session_config: the run's own, since the first session of a process decides how much of a GPU's memory it takes.
     """
@@ -25,16 +25,16 @@ def bfloat16_speedup(device: str, session_config: tf.ConfigProto) -> float:
 
 
 def _least_secs(session: tf.Session, operation: tf.Operation, feeds: Dict[tf.Tensor, np.ndarray]) -> float:
-    found: List[float] = []
+    durations: List[float] = []
     for _ in range(_REPETITIONS):
         started = time.perf_counter()
         session.run(operation, feeds)
-        found.append(time.perf_counter() - started)
-    return min(found)
+        durations.append(time.perf_counter() - started)
+    return min(durations)
 
 
 def describe_bfloat16(device: str, session_config: tf.ConfigProto) -> str:
-    """A line for people."""
+    """A line about bfloat16's speed here, a warning if it is slow."""
     speedup = bfloat16_speedup(device, session_config)
     text = "--precision=bfloat16: matrix products run {:.1f} times as fast as in float32 here.".format(speedup)
     return text if speedup > 1.1 else "WARNING: {} --precision=float32 is no slower, and exact.".format(text)

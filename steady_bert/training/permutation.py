@@ -2,8 +2,8 @@
 
 The method is the swap-or-not shuffle of Hoang, Morris and Rogaway, "An Enciphering Scheme Based on a Card Shuffle"
 (CRYPTO 2012). In round r with round keys K_r and a_r, a position x has the partner x' = (K_r - x) mod n, and both swap
-if a keyed bit of max(x, x') is set. A round is its own inverse, so each round, and hence the whole, is a bijection
-for every n; there is no padding to a power of two and nothing is stored.
+if a keyed bit of max(x, x') is set. A round is its own inverse, so each round is a bijection for every n, and so is
+their composition. Nothing is padded to a power of two, and nothing is stored.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ ROUNDS = 96
 
 
 def _round_keys(key: str) -> np.ndarray:
-    """[ROUNDS, 2] uint64, hashed from the key."""
+    """The round keys [ROUNDS, 2], uint64, hashed from the key."""
     blocks = [hashlib.blake2b("{}/{}".format(key, r).encode(), digest_size=16).digest() for r in range(ROUNDS)]
     return np.frombuffer(b"".join(blocks), dtype="<u8").reshape(ROUNDS, 2)
 

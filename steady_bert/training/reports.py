@@ -1,8 +1,8 @@
-"""What a run tells people: progress, metrics.jsonl, TensorBoard, result files.
+"""What a run shows people: progress, metrics.jsonl, TensorBoard, result files.
 
-Numbers go to three places from one call: the terminal (a bar, or plain lines where there is no terminal), metrics.jsonl
+Numbers go to three places from one call: the terminal (a bar, or plain lines if there is no terminal), metrics.jsonl
 (one JSON object a line, for programs) and a TensorBoard event file. A resumed run continues all three at its step: what
-an earlier try wrote beyond it is dropped.
+an earlier attempt wrote after that step is dropped.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def say(text: str) -> None:
-    """A line for the user, on standard output; keeps a progress bar whole."""
+    """Prints a line on standard output, without breaking a progress bar."""
     tqdm.tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
 
 
 class TrainingReport:
-    """Follows a training run from `step` to `num_train_steps`. Create and use it where the run's graph is default."""
+    """Reports a run from `step` to `num_train_steps`. Create and use it while the run's graph is the default."""
 
     def __init__(self, folder: str, step: int, num_train_steps: int, batch_size: int, every: int) -> None:
         self._total = num_train_steps
@@ -43,30 +43,30 @@ class TrainingReport:
         _drop_after(path, step)
         self._lines = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed in close)
         self._events = tf.summary.FileWriter(folder)
-        # Tells TensorBoard to forget what a killed run wrote beyond this step.
+        # Makes TensorBoard forget what a killed run wrote after this step.
         self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step + 1)
         self._bar = tqdm.tqdm(total=num_train_steps, initial=step, unit="step") if sys.stderr.isatty() else None
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
-        """Only what runs inside counts as training time, in examples/s and ETA."""
+        """Counts the time spent inside as training time, the basis of examples/s and ETA."""
         started = time.perf_counter()
         yield
         self.count_seconds(time.perf_counter() - started)
 
     def count_seconds(self, seconds: float) -> None:
-        """As `timed`, where the caller has measured."""
+        """Counts seconds that the caller has measured as training time."""
         self._seconds += seconds
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Within `timed`: what runs inside is a step's wait for its input."""
+        """Counts the time spent inside as a step's wait for its input. Use it within `timed`."""
         started = time.perf_counter()
         yield
         self._waited += time.perf_counter() - started
 
     def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
-        """After the update that made `step`; learning_rate is the one it used."""
+        """Reports the update that led to `step`; learning_rate is the one it used."""
         self._losses.append(loss)
         if self._bar is not None:
             self._bar.update(step - self._step)
@@ -93,7 +93,7 @@ class TrainingReport:
             self._losses, self._seconds, self._waited = [], 0.0, 0.0
 
     def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:
-        """seconds: how long training has waited for it."""
+        """Reports an evaluation. seconds: how long training waited for it."""
         self._write(step, "dev", dict(metrics, evaluation_secs=seconds))
         say("step {}/{}  dev: {}  in {:.1f} s{}".format(step, self._total, format_metrics(metrics), seconds, note))
 
@@ -115,7 +115,7 @@ class TrainingReport:
 
 
 class NoReport:
-    """In place of a TrainingReport, of a worker that writes nothing."""
+    """Stands in for TrainingReport in a worker that writes nothing."""
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -124,18 +124,18 @@ class NoReport:
     waiting = timed
 
     def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
-        """Says nothing."""
+        """Does nothing."""
 
     def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:
-        """Says nothing."""
+        """Does nothing."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing."""
 
 
 def write_trace(folder: str, step: int, step_stats: Any) -> None:
-    """folder/profile/step-N.json: when and where each operation ran, for chrome://tracing or ui.perfetto.dev."""
-    from tensorflow.python.client import timeline  # the same on TF 1.15 … 2.21, in no public module
+    """Writes folder/profile/step-N.json: when and where each operation ran, for chrome://tracing or ui.perfetto.dev."""
+    from tensorflow.python.client import timeline  # works on TF 1.15 to 2.21; no public module has it
 
     profiles = os.path.join(folder, "profile")
     os.makedirs(profiles, exist_ok=True)
@@ -146,7 +146,7 @@ def write_trace(folder: str, step: int, step_stats: Any) -> None:
 
 
 def _drop_after(path: str, step: int) -> None:
-    """Removes the lines of metrics.jsonl beyond `step`, and a last line that a kill cut short."""
+    """Removes the lines of metrics.jsonl later than `step`, and a last line that a kill cut short."""
     if not os.path.exists(path):
         return
     kept = []
@@ -166,7 +166,7 @@ def format_metrics(metrics: Dict[str, float]) -> str:
 
 
 def write_eval_results(folder: str, metrics: Dict[str, float], step: int, details: Dict[str, Any]) -> None:
-    """eval_results.txt in upstream's form (`eval_accuracy = 0.86`) and eval_results.json with `details` besides."""
+    """Writes eval_results.txt in upstream's form (`eval_accuracy = 0.86`) and eval_results.json with `details` too."""
     lines = {"eval_" + name: value for name, value in metrics.items()}
     lines.update(global_step=step, loss=metrics["loss"])
     with files.atomic_write(os.path.join(folder, "eval_results.txt")) as file:
@@ -175,14 +175,14 @@ def write_eval_results(folder: str, metrics: Dict[str, float], step: int, detail
 
 
 def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Tab-separated, with a header."""
+    """Writes a tab-separated file with a header."""
     with files.atomic_write(path) as file:
         for row in [header] + list(rows):
             file.write("\t".join(row) + "\n")
 
 
 def sketch_curve(values: np.ndarray, width: int = 64, height: int = 10) -> str:
-    """A curve from step 0 on, drawn with characters; the top line is its highest value, the bottom one 0."""
+    """Draws a curve from step 0 on with characters. The top line is its highest value, the bottom line 0."""
     at = np.linspace(0, len(values) - 1, min(width, len(values))).round().astype(int)
     top = float(np.max(values)) or 1.0
     filled = np.ceil(values[at] / top * height - 1e-9)
@@ -194,7 +194,7 @@ def sketch_curve(values: np.ndarray, width: int = 64, height: int = 10) -> str:
 
 
 def plot_curves(path: str, curves: Dict[str, np.ndarray]) -> bool:
-    """Writes a figure of learning rates by step (PNG, or what the ending says); False where matplotlib is absent."""
+    """Writes a figure of learning rates by step, PNG or as the ending says; False if matplotlib is not installed."""
     try:
         import matplotlib
     except ImportError:
@@ -217,14 +217,14 @@ def plot_curves(path: str, curves: Dict[str, np.ndarray]) -> bool:
 
 
 def format_confusion_table(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
-    """Rows are true labels, columns predicted ones."""
-    cells = [["true \\ predicted"] + list(labels)]
+    """A table with a row for each gold label and a column for each predicted one."""
+    cells = [["gold \\ predicted"] + list(labels)]
     return format_table(
         cells + [[label] + ["{:,}".format(count) for count in row] for label, row in zip(labels, matrix)]
     )
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """In columns of equal width."""
+    """Rows as text, with aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
