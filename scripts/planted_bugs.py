@@ -126,7 +126,7 @@ BUGS = {
         "steady_bert/training/session_engine.py",
         "    state = read_state(engine)\n",
         "    state = read_state(engine)._replace(examples_consumed=0)\n",
-        "tests/session_engine_test.py -k between_evaluations",
+        "tests/session_engine_test.py -k between_two",
     ),
     "averages are lost on a resume": Bug(
         "steady_bert/training/session_engine.py",

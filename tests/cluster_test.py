@@ -1,4 +1,4 @@
-"""The link between the processes of a job: members are threads here, and real processes where one is killed."""
+"""The link between the processes of a job. Members are threads here, and real processes in tests that kill one."""
 
 import concurrent.futures
 import contextlib
@@ -19,7 +19,7 @@ from steady_bert.training import cluster as cluster_module
 from steady_bert.training.cluster import Alone, Cluster, Link, from_environment
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-LONG_SECS = 60.0  # for what takes no time, on a machine that is busy
+LONG_SECS = 60.0  # a limit for what is quick, on a busy machine
 TWO = {"worker": ["a:1", "b:2"]}
 AGAIN = "This process stops. Launch all again with the same command: the run continues from its newest checkpoint."
 
@@ -29,7 +29,7 @@ def environment_of(cluster, job, index):
 
 
 def clusters(count):
-    """One job as each of its members sees it; nobody listens at the workers' own ports."""
+    """The Cluster of each member of one job; nobody listens at the workers' own ports."""
     while True:
         with socket.socket() as first, socket.socket() as second:
             first.bind(("", 0))
@@ -42,11 +42,11 @@ def clusters(count):
 
 
 class Members:
-    """The members of a job, each joining in a thread of its own."""
+    """The members of a job, each in a thread of its own."""
 
     def __init__(self, count, descriptions=None, on_lost=None, **secs):
         self.job = clusters(count)
-        self.told = [[] for _ in self.job]
+        self.lost = [[] for _ in self.job]
         self.on_lost = on_lost
         self.pool = concurrent.futures.ThreadPoolExecutor(2 * count + 2)
         self.secs = dict(dict(join_secs=20.0, beat_secs=0.1, lost_secs=20.0), **secs)
@@ -54,19 +54,19 @@ class Members:
         self.links = []
 
     def join(self, *tasks):
-        """The futures of the links."""
+        """Starts the members with these numbers (all by default); gives the futures of their links."""
         return [self.pool.submit(self.link, task) for task in tasks or range(len(self.job))]
 
     def link(self, task):
-        told = self.on_lost or (lambda *text_and_status: self.told[task].append(text_and_status))
-        self.links.append(Link(self.job[task], self.descriptions[task], told, **self.secs))
+        on_lost = self.on_lost or (lambda *text_and_status: self.lost[task].append(text_and_status))
+        self.links.append(Link(self.job[task], self.descriptions[task], on_lost, **self.secs))
         return self.links[-1]
 
     def share(self, links, values):
         return results([self.pool.submit(link.share, value) for link, value in zip(links, values)])
 
     def fake(self, task):
-        """A socket that has joined as a member would, and does nothing more."""
+        """A socket that joins as a member and then does nothing."""
         peer = self.connected()
         name, address = self.job[task].members[task]
         addresses = ", ".join("{} {}".format(*member) for member in self.job[task].members)
@@ -88,7 +88,7 @@ class Members:
 
 @pytest.fixture
 def members(monkeypatch):
-    """Makes Members; closes what they opened."""
+    """A function that makes Members, which are closed at the end."""
     monkeypatch.setattr(cluster_module, "RETRY_SECS", 0.05)
     made = []
 
@@ -107,13 +107,13 @@ def results(futures):
 
 
 def refusals(futures, kind=UserError):
-    """The messages of errors of a kind: a member that joined fails the test."""
-    found = []
+    """The messages of the errors that the futures raise; one that raises none fails the test."""
+    messages = []
     for future in futures:
         with pytest.raises(kind) as caught:
             future.result(LONG_SECS)
-        found.append(str(caught.value))
-    return found
+        messages.append(str(caught.value))
+    return messages
 
 
 # TF_CONFIG
@@ -122,7 +122,7 @@ def refusals(futures, kind=UserError):
 @pytest.mark.parametrize(
     "job, task, name, index", [("chief", 0, "chief", 0), ("worker", 0, "worker 0", 1), ("worker", 1, "worker 1", 2)]
 )
-def test_the_chief_is_the_first_member_and_without_a_chief_worker_0_is(job, task, name, index):
+def test_the_chief_is_the_first_member_and_worker_0_is_the_chief_by_default(job, task, name, index):
     cluster = from_environment(environment_of({"worker": ["b:2", "c:3"], "chief": ["a:1"]}, job, task))
     assert cluster.members == [("chief", "a:1"), ("worker 0", "b:2"), ("worker 1", "c:3")]
     assert (cluster.name, cluster.index, cluster.is_chief) == (name, index, index == 0)
@@ -139,7 +139,7 @@ BAD_CONFIGS = {
     'address "a:65536", which': environment_of({"worker": ["a:65536"]}, "worker", 0),
     'address ":1", which is not host:port': environment_of({"worker": [":1"]}, "worker", 0),
     'address "grpc://a:1", which': environment_of({"worker": ["grpc://a:1"]}, "worker", 0),
-    "address a:1 is there twice": environment_of({"chief": ["a:1"], "worker": ["a:1"]}, "worker", 0),
+    "address a:1 occurs twice": environment_of({"chief": ["a:1"], "worker": ["a:1"]}, "worker", 0),
     "address is a:65535, but a free port above": environment_of({"worker": ["a:65535"]}, "worker", 0),
     'job "ps", but the only jobs': environment_of({"worker": ["a:1"], "ps": ["b:1"]}, "worker", 0),
     'address "a..b:1", which': environment_of({"worker": ["a..b:1"]}, "worker", 0),
@@ -155,19 +155,19 @@ BAD_CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("found", sorted(BAD_CONFIGS))
-def test_a_tf_config_that_is_not_usable_is_an_error_that_says_what_was_found_and_gives_an_example(found):
+@pytest.mark.parametrize("problem", sorted(BAD_CONFIGS))
+def test_a_bad_tf_config_is_an_error_that_names_the_problem_and_gives_an_example(problem):
     with pytest.raises(UserError) as caught:
-        from_environment(BAD_CONFIGS[found])
+        from_environment(BAD_CONFIGS[problem])
     message = str(caught.value)
     assert message.startswith("TF_CONFIG: ")
-    assert found in message
+    assert problem in message
     example = re.search(r"TF_CONFIG='(.*)'", message).group(1)
     assert from_environment({"TF_CONFIG": example}).name == "worker 0"
 
 
 @pytest.mark.parametrize("addresses, port", [(["a:10", "b:10"], 11), (["a:10", "b:11", "a:12", "b:14", "a:9"], 13)])
-def test_the_link_has_the_first_port_above_the_chief_s_that_no_member_has(addresses, port):
+def test_the_link_takes_the_first_free_port_above_the_chiefs(addresses, port):
     assert Cluster({"worker": addresses}, "worker", 1).link_address == ("a", port)
     assert Cluster({"worker": addresses[1:], "chief": addresses[:1]}, "worker", 0).link_address == ("a", port)
 
@@ -176,22 +176,22 @@ def test_the_link_has_the_first_port_above_the_chief_s_that_no_member_has(addres
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_all_members_get_the_values_of_all_in_the_order_of_the_members(members, count):
+def test_all_members_get_all_values_in_the_order_of_the_members(members, count):
     group = members(count)
     links = results(group.join())
     assert [(link.index, link.members, link.is_chief) for link in links] == [(i, count, i == 0) for i in range(count)]
     with pytest.raises(TypeError):
-        links[-1].share(b"bytes")  # which JSON cannot hold: this is no round
+        links[-1].share(b"bytes")  # JSON cannot hold bytes; this call does not count
 
     def rounds(link):
         return [link.share((link.index, {number: None})) for number in range(100)]
 
     expected = [[[index, {str(number): None}] for index in range(count)] for number in range(100)]
     assert results([group.pool.submit(rounds, link) for link in links]) == [expected] * count
-    assert group.told == [[]] * count
+    assert group.lost == [[]] * count
 
 
-def test_large_values_arrive_though_their_members_close_at_once(members):
+def test_large_values_arrive_even_if_their_members_close_at_once(members):
     group = members(3)
     large = ["x" * 5000000, "small", "y" * 5000000]
 
@@ -202,11 +202,11 @@ def test_large_values_arrive_though_their_members_close_at_once(members):
 
     futures = [group.pool.submit(share, link, value) for link, value in zip(results(group.join()), large)]
     assert results(futures) == [True] * 3
-    assert group.told == [[], [], []]
+    assert group.lost == [[], [], []]
 
 
-def test_a_member_that_reads_late_hears_the_last_words_of_one_that_has_left(members):
-    """Beats after them would be errors, and the answers to its own beats would discard what it has not read."""
+def test_a_member_that_reads_late_still_gets_the_last_messages_of_one_that_left(members):
+    """A heartbeat after the last message would fail, and discard what the late member has not read."""
     group = members(2)
     futures = group.join(0)
     with group.fake(1) as late:
@@ -217,18 +217,18 @@ def test_a_member_that_reads_late_hears_the_last_words_of_one_that_has_left(memb
         left = 0
         for _ in range(100):
             left += link._leaving
-            if left == 10:  # it would have beaten as often
+            if left == 10:  # time for ten heartbeats
                 break
             time.sleep(0.1)
             late.sendall(b'{"beat": 1}\n')
-        heard = b"".join(iter(lambda: late.recv(1 << 20), b"")).decode().splitlines()
-    assert [json.loads(line) for line in heard if "beat" not in line][-2:] == [
+        received = b"".join(iter(lambda: late.recv(1 << 20), b"")).decode().splitlines()
+    assert [json.loads(line) for line in received if "beat" not in line][-2:] == [
         {"round": 1, "member": "worker 0", "value": large},
         {"bye": 1},
     ]
 
 
-def test_a_run_of_one_process_shares_with_itself():
+def test_a_single_process_shares_with_itself():
     link = Alone()
     assert (link.index, link.members, link.is_chief, link.share(3)) == (0, 1, True, [3])
     link.close()
@@ -237,7 +237,7 @@ def test_a_run_of_one_process_shares_with_itself():
 # Joining
 
 
-def test_a_worker_whose_description_differs_stops_the_job_and_all_hear_every_difference(members):
+def test_a_worker_whose_description_differs_ends_the_job_and_all_members_learn_why(members):
     shared = "c" * 1000
     ours, theirs = dict(code="aaa", flags=shared + "lamb"), dict(code="bbb", flags=shared + "adam", data="d")
     expected = (
@@ -248,7 +248,7 @@ def test_a_worker_whose_description_differs_stops_the_job_and_all_hear_every_dif
     assert [message[: len(expected)] for message in messages] == [expected] * 3
 
 
-def test_another_list_of_workers_stops_the_job_and_a_worker_that_comes_soon_after_hears_of_it(members):
+def test_another_list_of_workers_ends_the_job_and_late_workers_learn_why(members):
     group = members(3)
     group.job[1] = Cluster({"worker": group.job[0].jobs["worker"][:2]}, "worker", 1)
     futures = group.join(0, 1)
@@ -258,7 +258,7 @@ def test_another_list_of_workers_stops_the_job_and_a_worker_that_comes_soon_afte
         assert "worker 1 127.0.0.1:1, the chief's is " in message
 
 
-def test_a_second_process_of_a_member_is_refused_and_the_job_starts_without_it(members):
+def test_a_second_process_with_the_same_index_is_refused_and_the_job_starts(members):
     group = members(3)
     futures = group.join(0)
     first = group.fake(1)
@@ -273,24 +273,24 @@ def test_a_second_process_of_a_member_is_refused_and_the_job_starts_without_it(m
     first.close()
 
 
-def test_a_process_that_comes_after_the_start_is_refused_and_the_job_shares_on(members, capsys):
+def test_a_process_that_comes_after_the_start_is_refused_and_the_job_continues(members, capsys):
     group = members(2)
     links = results(group.join())
     (message,) = refusals(group.join(1))
     assert re.match(r"worker 1 was refused: the job has already started at 20[-0-9]{8} [:0-9]{8}\. Stop it", message)
     assert group.share(links, "ab") == [["a", "b"]] * 2
-    assert group.told == [[], []]
+    assert group.lost == [[], []]
     assert capsys.readouterr().out == message + " It came from 127.0.0.1.\n"
 
 
-def test_all_members_hear_who_is_missing(members, monkeypatch):
+def test_all_members_learn_who_is_missing(members, monkeypatch):
     monkeypatch.setattr(cluster_module, "LINGER_SECS", 0.1)
     expected = "worker 1 (127.0.0.1:1), worker 3 (127.0.0.1:3) did not join within 4 s. Launch every worker"
     for message in refusals(members(4, join_secs=4.0).join(0, 2)):
         assert message.startswith(expected)
 
 
-def test_a_member_that_ends_before_the_start_stops_the_job(members, monkeypatch):
+def test_a_member_that_ends_before_the_start_ends_the_job(members, monkeypatch):
     monkeypatch.setattr(cluster_module, "LINGER_SECS", 0.1)
     group = members(4)
     futures = group.join(0)
@@ -302,14 +302,14 @@ def test_a_member_that_ends_before_the_start_stops_the_job(members, monkeypatch)
     assert refusals(futures, RuntimeError) == [text]
 
 
-def test_a_chief_that_cannot_be_reached_is_named_with_the_port_of_the_link(members):
+def test_an_unreachable_chief_is_named_with_the_port_of_the_link(members):
     group = members(2, join_secs=0.2)
     (message,) = refusals(group.join(1))
     address = "{}:{}".format(*group.job[0].link_address)
     assert message.startswith(group.who(0) + ", the chief, cannot be reached at " + address + " within 0.2 s (")
 
 
-def test_something_else_at_the_port_of_the_link_is_an_error_at_the_worker_and_at_the_chief(members):
+def test_another_program_at_the_port_of_the_link_is_an_error_in_worker_and_chief(members):
     group = members(2, lost_secs=0.3)
     with socket.socket() as other:
         other.bind(group.job[0].link_address)
@@ -323,7 +323,7 @@ def test_something_else_at_the_port_of_the_link_is_an_error_at_the_worker_and_at
 GARBAGE = [b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe\n", b"[1]\n", b'{"name": 1}\n', b"[" * 100000 + b"\n"]
 
 
-def test_connections_that_do_not_say_hello_are_dropped_and_block_nobody(members, monkeypatch):
+def test_connections_without_a_hello_are_dropped_and_block_nobody(members, monkeypatch):
     monkeypatch.setattr(cluster_module, "HELLO_SECS", 1000.0)
     group = members(2)
     futures = group.join(0)
@@ -337,13 +337,13 @@ def test_connections_that_do_not_say_hello_are_dropped_and_block_nobody(members,
     assert group.share(links, "ab") == [["a", "b"]] * 2
     silent.settimeout(0.01)
     with silent, pytest.raises(socket.timeout):
-        silent.recv(1)  # still waited for
+        silent.recv(1)  # the chief still waits for its hello
     monkeypatch.setattr(cluster_module, "HELLO_SECS", 0.2)
     for stranger in strangers + [group.connected()]:
         stranger.settimeout(LONG_SECS)
         with stranger, contextlib.suppress(ConnectionError):
             assert stranger.recv(100) == b""
-    assert group.told == [[], []]
+    assert group.lost == [[], []]
 
 
 # Losing
@@ -355,45 +355,45 @@ def assert_that_sharing_raises(links, text):
             link.share(0)
 
 
-def test_a_member_is_lost_when_no_byte_of_it_has_come_for_lost_secs_and_not_before(members):
+def test_a_member_is_lost_after_lost_secs_without_a_byte_and_not_before(members):
     group = members(3, lost_secs=5.0)
     futures = group.join(0, 2)
     with group.fake(1) as peer:
         links = results(futures)
         shared = [group.pool.submit(link.share, 0) for link in links]
-        for part in [b'{"round": 1, "member": "worker 1", "value": "'] + [b"z"] * 4 + [b'"}\n']:
-            peer.sendall(part)
+        for chunk in [b'{"round": 1, "member": "worker 1", "value": "'] + [b"z"] * 4 + [b'"}\n']:
+            peer.sendall(chunk)
             time.sleep(1.0)
         assert results(shared) == [[0, "zzzz", 0]] * 2
-        assert group.told == [[], [], []]
+        assert group.lost == [[], [], []]
         text = group.who(1) + " has been silent for 5 s. " + AGAIN
         waiting = [group.pool.submit(link.share, 0) for link in links]
         for future in waiting:
             with pytest.raises(RuntimeError, match=re.escape(text)):
                 future.result(LONG_SECS)
-    assert group.told == [[(text, 1)], [], [(text, 1)]]
+    assert group.lost == [[(text, 1)], [], [(text, 1)]]
     assert_that_sharing_raises(links, text)
 
 
 @pytest.mark.parametrize("status", [1, 2])
 @pytest.mark.parametrize("failing", [0, 1])
-def test_an_error_of_a_member_is_told_to_all_others_with_its_status_and_not_to_itself(members, failing, status):
+def test_an_error_in_a_member_reaches_all_others_with_its_status(members, failing, status):
     group = members(3)
     links = results(group.join())
     links[failing].fail("train.tsv:7: no label", status)
     text = group.who(failing) + " stopped: train.tsv:7: no label"
     assert_that_sharing_raises([link for link in links if link.index != failing], text)
-    assert group.told == [[] if index == failing else [(text, status)] for index in range(3)]
+    assert group.lost == [[] if index == failing else [(text, status)] for index in range(3)]
 
 
-def test_an_error_that_follows_a_loss_waits_for_its_message_which_may_close_the_link(members):
+def test_an_error_after_a_loss_waits_for_on_lost_which_may_close_the_link(members):
     order, lost = [], threading.Event()
 
     def on_lost(text, status):
         lost.set()
         time.sleep(0.2)
         group.links[0].close()
-        order.append("told")
+        order.append("on_lost returned")
 
     group = members(2, on_lost=on_lost)
     futures = group.join(0)
@@ -402,27 +402,27 @@ def test_an_error_that_follows_a_loss_waits_for_its_message_which_may_close_the_
     assert lost.wait(LONG_SECS)
     link.fail("collective operation failed", 1)
     order.append("failed")
-    assert order == ["told", "failed"]
+    assert order == ["on_lost returned", "failed"]
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
-def test_closing_is_no_loss_in_whatever_order_and_frees_the_port(members, order):
+def test_closing_in_any_order_is_no_loss_and_frees_the_port(members, order):
     group = members(3, lost_secs=3600.0)
     links = results(group.join())
-    for index in order:  # if it waited until the others leave, who do so after it, it would be for an hour
+    for index in order:  # waiting for the others, which leave later, would take an hour
         links[index].close()
         links[index].close()
         time.sleep(0.05)
-    assert group.told == [[], [], []]
+    assert group.lost == [[], [], []]
     assert_that_sharing_raises(links[:1], "the link was closed")
     results(group.join())
 
 
 @pytest.mark.parametrize("leaving, waiting", [(2, 0), (0, 1)])
-def test_a_value_of_a_member_that_has_left_is_not_waited_for(members, leaving, waiting):
+def test_nobody_waits_for_the_value_of_a_member_that_left(members, leaving, waiting):
     group = members(3)
     links = results(group.join())
-    if leaving == 0:  # its own value is there, but it can pass on no other
+    if leaving == 0:  # its own value is known, but it forwards no other
         group.pool.submit(links[0].share, 0)
         while not links[1]._given:
             time.sleep(0.01)
@@ -436,7 +436,7 @@ MEMBER = """
 import os, signal, sys
 sys.path.insert(0, {root!r})
 from steady_bert.training.cluster import Link, from_environment
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell start with SIGINT ignored
 link = Link(from_environment(os.environ), {{"code": "one"}}, join_secs=60, beat_secs=0.1, lost_secs=6.0)
 print(link.share(link.index), flush=True)
 link.share(0) if link.index else signal.pause()
@@ -444,7 +444,7 @@ link.share(0) if link.index else signal.pause()
 
 
 @pytest.mark.parametrize("stopped, how", [(0, "SIGKILL"), (2, "SIGSTOP"), (1, "SIGINT")])
-def test_when_a_process_is_stopped_the_others_exit_with_1_and_name_it(stopped, how):
+def test_if_a_process_is_stopped_the_others_exit_with_1_and_name_it(stopped, how):
     job = clusters(3)
     command = [sys.executable, "-c", MEMBER.format(root=ROOT)]
     processes = []
@@ -456,7 +456,7 @@ def test_when_a_process_is_stopped_the_others_exit_with_1_and_name_it(stopped, h
         for process in processes:
             assert process.stdout.readline().strip() == "[0, 1, 2]"
         processes[stopped].send_signal(getattr(signal, how))
-        if how == "SIGINT":  # reaches a main thread that waits for a value
+        if how == "SIGINT":  # must interrupt a main thread that waits for a value
             assert "KeyboardInterrupt" in processes[stopped].communicate(timeout=LONG_SECS)[1]
         why = "has been silent for 6 s." if how == "SIGSTOP" else "is gone: its connection was closed."
         for index in {0, 1, 2} - {stopped}:

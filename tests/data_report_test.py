@@ -1,4 +1,4 @@
-"""The data report against counts made the slow way."""
+"""The data report, compared with counts by plain Python loops."""
 
 import collections
 import math
@@ -54,9 +54,9 @@ DRAWS = st.lists(
 
 
 @hypothesis.given(draws=DRAWS)
-def test_a_split_is_counted_as_the_slow_way_counts(draws):
+def test_the_counts_of_a_split_are_those_of_plain_loops(draws):
     facts = facts_of(draws)
-    found = data_report.report(Task, "train", Records(facts))
+    report = data_report.report(Task, "train", Records(facts))
     first, duplicates, conflicts = {}, [], []
     for fact in facts:
         if fact.text not in first:
@@ -65,30 +65,30 @@ def test_a_split_is_counted_as_the_slow_way_counts(draws):
         other = first[fact.text]
         labelled = NO_LABEL not in (fact.label, other.label)
         (conflicts if labelled and fact.label != other.label else duplicates).append((fact.line, other.line))
-    assert found.duplicates == (len(duplicates), duplicates[:5])
-    assert found.conflicts == (len(conflicts), conflicts[:5])
+    assert report.duplicates == (len(duplicates), duplicates[:5])
+    assert report.conflicts == (len(conflicts), conflicts[:5])
     cut = [fact.line for fact in facts if fact.tokens > 10]
-    assert found.truncated == (len(cut), cut[:5])
-    assert found.empty == (sum(f.tokens == 2 for f in facts), [f.line for f in facts if f.tokens == 2][:5])
+    assert report.truncated == (len(cut), cut[:5])
+    assert report.empty == (sum(f.tokens == 2 for f in facts), [f.line for f in facts if f.tokens == 2][:5])
     counts = collections.Counter(fact.label for fact in facts)
-    assert found.label_counts == ({"a": counts[0], "b": counts[1]} if counts[0] + counts[1] else {})
-    assert found.unknown_pieces == sum(fact.tokens % 3 for fact in facts)
-    assert found.pieces == sum(fact.tokens - 2 for fact in facts)
+    assert report.label_counts == ({"a": counts[0], "b": counts[1]} if counts[0] + counts[1] else {})
+    assert report.unknown_pieces == sum(fact.tokens % 3 for fact in facts)
+    assert report.pieces == sum(fact.tokens - 2 for fact in facts)
     lengths = sorted(fact.tokens for fact in facts)
-    assert found.tokens["median"] == lengths[(len(facts) - 1) // 2] and found.tokens["longest"] == lengths[-1]
-    assert found.tokens["95 %"] == lengths[math.ceil(0.95 * len(facts)) - 1]
+    assert report.tokens["median"] == lengths[(len(facts) - 1) // 2] and report.tokens["longest"] == lengths[-1]
+    assert report.tokens["95 %"] == lengths[math.ceil(0.95 * len(facts)) - 1]
     low = 0
-    for edge, count in found.histogram:
+    for edge, count in report.histogram:
         assert count == sum(low < fact.tokens <= edge for fact in facts)
         low = edge
-    assert sum(count for _, count in found.histogram) == len(facts)
-    text = "\n".join(data_report.problems(found))
+    assert sum(count for _, count in report.histogram) == len(facts)
+    text = "\n".join(data_report.problems(report))
     assert ("cut to --max_seq_length=10: {} of {}".format(len(cut), len(facts)) in text) == bool(cut)
     assert all("train.tsv:{} = train.tsv:{}".format(*pair) in text for pair in (duplicates[:5] + conflicts[:5]))
 
 
 @hypothesis.given(train=DRAWS, dev=DRAWS)
-def test_what_two_splits_share_is_counted_as_the_slow_way_counts(train, dev):
+def test_the_overlap_of_two_splits_is_that_of_plain_loops(train, dev):
     train, dev = facts_of(train), facts_of(dev)
     first = {}
     for fact in train:
@@ -98,6 +98,6 @@ def test_what_two_splits_share_is_counted_as_the_slow_way_counts(train, dev):
         if fact.text in first:
             differs = fact.label not in (NO_LABEL, first[fact.text].label)
             (other if differs else same).append((fact.line, first[fact.text].line))
-    found = data_report.overlap("dev", Records(dev), Records(train))
-    assert found.same_label == (len(same), same[:5])
-    assert found.other_label == (len(other), other[:5])
+    overlap = data_report.overlap("dev", Records(dev), Records(train))
+    assert overlap.same_label == (len(same), same[:5])
+    assert overlap.other_label == (len(other), other[:5])

@@ -1,4 +1,4 @@
-"""Estimator and TPUEstimator train as the session engine does, and any of them continues what another began."""
+"""Estimator and TPUEstimator train as the session engine does, and each continues what another one began."""
 
 import dataclasses
 import json
@@ -43,7 +43,7 @@ def flags(tiny, output_dir, **changed):
         output_dir=str(output_dir),
         do_train="true",
         num_train_steps=20,
-        num_warmup_steps=2,  # else a proportion of the steps, which some tests change
+        num_warmup_steps=2,  # the default is a proportion of the steps, which some tests change
         lr_schedule="constant",
         log_every_steps=1,
         save_checkpoints_steps=6,
@@ -53,13 +53,13 @@ def flags(tiny, output_dir, **changed):
 
 
 def in_own_process(function, *arguments):
-    """What a function of this file returns: TensorFlow 2 fixes its logical devices once a process."""
+    """Calls a function of this file in a new process: TensorFlow 2 fixes its logical devices once in a process."""
     code = (
-        "import json, sys; sys.path[:0] = {!r}; import {} as tests; found = tests.{}(*json.loads(sys.argv[1]))".format(
+        "import json, sys; sys.path[:0] = {!r}; import {} as tests; result = tests.{}(*json.loads(sys.argv[1]))".format(
             [ROOT, os.path.join(ROOT, "tests")], __name__, function.__name__
         )
     )
-    code += "; print(json.dumps(found))"
+    code += "; print(json.dumps(result))"
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     process = subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], cwd=ROOT, **pipes)
     assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-3000:]
@@ -67,30 +67,30 @@ def in_own_process(function, *arguments):
 
 
 def run_each(commands):
-    """The exit codes of the commands, run one after the other."""
+    """Runs the commands one after the other; gives their exit codes."""
     return [run_main(arguments) for arguments in commands]
 
 
 def numbers(folder):
-    """{split: {step: what metrics.jsonl says}} of a run."""
-    found = {}
+    """Split → step → the line of metrics.jsonl of a run."""
+    by_split = {}
     for split in ("train", "dev"):
         lines = metrics_lines(str(folder), split)
-        found[split] = {line["step"]: line for line in lines}
-        assert len(found[split]) == len(lines)
-    return found
+        by_split[split] = {line["step"]: line for line in lines}
+        assert len(by_split[split]) == len(lines)
+    return by_split
 
 
 def assert_same_updates(folder, expected):
-    found, wanted = numbers(folder)["train"], numbers(expected)["train"]
-    assert sorted(found) == sorted(wanted) == list(range(1, 21))
-    for step, line in wanted.items():
+    actual, expected_lines = numbers(folder)["train"], numbers(expected)["train"]
+    assert sorted(actual) == sorted(expected_lines) == list(range(1, 21))
+    for step, line in expected_lines.items():
         for name in ("loss", "learning_rate", "grad_norm"):
-            assert found[step][name] == pytest.approx(line[name], rel=1e-5, abs=1e-12), (folder, step, name)
+            assert actual[step][name] == pytest.approx(line[name], rel=1e-5, abs=1e-12), (folder, step, name)
 
 
 def test_engines_and_numbers_of_replicas_learn_the_same(tiny, tmp_path):
-    """With slow and averaged weights, and a batch in parts."""
+    """With Lookahead, averaged weights and gradient accumulation."""
     ways = {name: extra for name, extra in WAYS.items() if HAS_ESTIMATOR or "Estimator" not in name}
     settings = dict(gradient_accumulation_steps=2, lookahead_steps=3, ema_decay=0.9)
     commands = [flags(tiny, tmp_path / name, **settings) + extra for name, extra in ways.items()]
@@ -110,19 +110,19 @@ def test_evaluations_on_estimator_reduce_the_rate_and_keep_the_best_as_in_a_sess
     ]
     assert in_own_process(run_each, commands) == [0, 0]
     assert_same_updates(tmp_path / "moved", tmp_path / "session")
-    found, wanted = numbers(tmp_path / "moved"), numbers(tmp_path / "session")
-    assert found["train"][20]["learning_rate"] < found["train"][10]["learning_rate"], "plateau was not tested"
-    assert sorted(found["dev"]) == sorted(wanted["dev"]) == [8, 16, 20]
-    for step, line in wanted["dev"].items():
+    actual, expected = numbers(tmp_path / "moved"), numbers(tmp_path / "session")
+    assert actual["train"][20]["learning_rate"] < actual["train"][10]["learning_rate"], "plateau was not tested"
+    assert sorted(actual["dev"]) == sorted(expected["dev"]) == [8, 16, 20]
+    for step, line in expected["dev"].items():
         for name in ("loss", "accuracy"):
-            assert found["dev"][step][name] == pytest.approx(line[name], abs=1e-6), (step, name)
+            assert actual["dev"][step][name] == pytest.approx(line[name], abs=1e-6), (step, name)
     best = [checkpoint.steps_in(str(tmp_path / name / "best")) for name in ("moved", "session")]
     assert best[0] == best[1] and len(best[0]) == 1
 
 
 @needs_estimator
-def test_a_run_moved_between_engines_and_replicas_goes_on_with_the_same_examples(tiny, tmp_path):
-    """What it learns shows the order; then any engine scores and predicts with it alike."""
+def test_a_run_moved_between_engines_and_replicas_continues_with_the_same_examples(tiny, tmp_path):
+    """The losses show the order of examples; then both engines evaluate and predict alike."""
     moves = [(7, ON_ESTIMATOR), (11, TWO), (15, ON_ESTIMATOR + TWO), (20, [])]
     commands = [flags(tiny, tmp_path / "whole") + TWO]
     commands += [flags(tiny, tmp_path / "moved", num_train_steps=until) + extra for until, extra in moves]
@@ -150,15 +150,15 @@ def test_records_and_checkpoints_go_through_the_bucket_and_back(tiny, tmp_path):
     assert in_own_process(run_each, commands) == [0, 0]
     assert_same_updates(tmp_path / "through", tmp_path / "session")
     assert checkpoint.steps_in(str(tmp_path / "through")) == [20, 16]
-    (folder,) = bucket.glob("checkpoints-*")  # the run's; what was predicted with is gone
-    names = ["model.ckpt-16" + ending for ending in checkpoint.ENDINGS]  # of 20 the evaluation is noted in
+    (folder,) = bucket.glob("checkpoints-*")  # the run's; that of prediction is removed
+    names = ["model.ckpt-16" + ending for ending in checkpoint.ENDINGS]  # 20 is rewritten after its evaluation
     for name in names:
         assert (tmp_path / "through" / name).read_bytes() == (folder / name).read_bytes()
     assert sorted(path.name.split("-")[0] for path in bucket.glob("*.tfrecord")) == ["dev", "test"]
     assert checkpoint.steps_in(str(bucket)) == []
 
 
-def test_no_more_checkpoints_are_brought_back_than_are_kept(tmp_path):
+def test_checkpoints_copied_back_from_the_bucket_are_limited_too(tmp_path):
     remote, folder = tmp_path / "bucket", tmp_path / "run"
     remote.mkdir()
     folder.mkdir()
@@ -171,7 +171,7 @@ def test_no_more_checkpoints_are_brought_back_than_are_kept(tmp_path):
 
 
 def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
-    """Every example once an epoch, in an order of its own, from any position; each core knows its number."""
+    """Every example once an epoch, each epoch in another order, from any position; each core knows its number."""
     task = session_engine_test.task_of(
         tiny.without_dropout,
         files={"train": os.path.join(tiny.data_dir, "train.tsv")},
@@ -203,14 +203,14 @@ def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
             assert "PyFunc" not in str(graph.as_graph_def())
             return [session.run(batch) for _ in range(count)]
 
-    def rows(found):
-        return [tuple(row) for batch in found for row in batch["input_ids"].tolist()]
+    def rows(batches):
+        return [tuple(row) for batch in batches for row in batch["input_ids"].tolist()]
 
-    found = batches(0, 60)  # three epochs of 200
-    epochs = [rows(found[start : start + 20]) for start in (0, 20, 40)]
+    read = batches(0, 60)  # three epochs of 200
+    epochs = [rows(read[start : start + 20]) for start in (0, 20, 40)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2]) and len(set(map(tuple, epochs))) == 3
-    assert [set(batch["replica"]) for batch in found[:5]] == [{0}, {1}, {2}, {3}, {0}]
-    assert rows(batches(280, 3)) == rows(found[28:31])
+    assert [set(batch["replica"]) for batch in read[:5]] == [{0}, {1}, {2}, {3}, {0}]
+    assert rows(batches(280, 3)) == rows(read[28:31])
     other = dataclasses.replace(plan, seed=plan.seed + 1)
     assert rows(batches(0, 20, other)) not in epochs
 
@@ -231,9 +231,9 @@ def test_a_signal_saves_and_the_same_command_continues(tiny, tmp_path):
     commands = [flags(tiny, tmp_path / "run", num_train_steps=step + 3) + ON_ESTIMATOR]
     commands += [flags(tiny, tmp_path / "whole", num_train_steps=step + 3)]
     assert in_own_process(run_each, commands) == [0, 0]
-    found, wanted = numbers(tmp_path / "run")["train"], numbers(tmp_path / "whole")["train"]
-    assert sorted(found) == sorted(wanted)
-    assert found[step + 3]["loss"] == pytest.approx(wanted[step + 3]["loss"], rel=1e-3)
+    actual, expected = numbers(tmp_path / "run")["train"], numbers(tmp_path / "whole")["train"]
+    assert sorted(actual) == sorted(expected)
+    assert actual[step + 3]["loss"] == pytest.approx(expected[step + 3]["loss"], rel=1e-3)
 
 
 @needs_estimator
@@ -249,7 +249,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(t
 
 
 @pytest.mark.parametrize(
-    "error, said",
+    "error, expected",
     [
         (
             tf.errors.NotFoundError(None, None, "No session factory registered for the given session options"),
@@ -265,16 +265,16 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_good_checkpoint(t
         (ValueError("Shapes (2,) and (3,) are incompatible"), None),
     ],
 )
-def test_what_a_tpu_that_is_not_there_says_is_a_mistake_and_what_a_program_says_is_not(error, said):
+def test_the_errors_of_an_absent_tpu_are_user_errors_and_others_are_not(error, expected):
     config = EngineConfig("estimator", tpu=TpuConfig(use_tpu=True, master="grpc://there", num_tpu_cores=4))
-    with pytest.raises(type(error) if said is None else UserError, match=said), estimator_engine._reaching_the_tpu(
-        config
-    ):
+    with pytest.raises(
+        type(error) if expected is None else UserError, match=expected
+    ), estimator_engine._reaching_the_tpu(config):
         raise error
 
 
 @needs_estimator
-def test_a_damaged_newest_checkpoint_is_passed_over_and_the_good_ones_stay(tiny, tmp_path):
+def test_a_damaged_newest_checkpoint_is_skipped_and_the_good_ones_stay(tiny, tmp_path):
     folder = tmp_path / "run"
     first = [flags(tiny, folder, num_train_steps=12, keep_checkpoint_max=2)]
     assert in_own_process(run_each, first) == [0]
@@ -287,13 +287,13 @@ def test_a_damaged_newest_checkpoint_is_passed_over_and_the_good_ones_stay(tiny,
 
 
 @needs_estimator
-def test_estimator_does_not_look_for_the_workers_of_tf_config(tiny, tmp_path, capsys, monkeypatch):
+def test_estimator_refuses_tf_config(tiny, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["127.0.0.1:2222"]}}))
     assert "TF_CONFIG is set, and --engine=estimator" in mistake(flags(tiny, tmp_path / "run") + ON_ESTIMATOR, capsys)
 
 
 @pytest.mark.skipif(HAS_ESTIMATOR, reason="this TensorFlow has Estimator")
-def test_without_estimator_the_message_says_what_to_use(tiny, tmp_path, capsys):
+def test_without_estimator_the_message_says_what_to_use_instead(tiny, tmp_path, capsys):
     for extra in (ON_ESTIMATOR, ["--use_tpu", "--tpu_name=local"]):
         message = mistake(flags(tiny, tmp_path / "run") + extra, capsys)
         assert "has no Estimator; 2.15 was the last. Leave the flag out (the session engine" in message

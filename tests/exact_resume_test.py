@@ -1,7 +1,7 @@
-"""Stopped anywhere, by any signal, then the same command: the bits of the uninterrupted run. See scripts/test_slow.sh.
+"""A run that any signal stops anywhere, and that the same command continues, ends in the bits of the uninterrupted run.
 
-Everything that has a state is on: dropout, parts of a batch, RAdam inside Lookahead, averaged weights, plateau, early
-stopping, best checkpoint.
+Everything with a state is on: dropout, gradient accumulation, RAdam inside Lookahead, averaged weights, plateau, early
+stopping, best checkpoint. See scripts/test_slow.sh.
 """
 
 import hashlib
@@ -45,14 +45,14 @@ EVERYTHING = dict(
 
 
 def contents(prefix):
-    """Name → sha256 of its bytes, of every variable of a checkpoint."""
+    """Name → sha256 of the value, for every variable of a checkpoint."""
     reader = tf.train.load_checkpoint(prefix)
     names = reader.get_variable_to_shape_map()
     return {name: hashlib.sha256(reader.get_tensor(name).tobytes()).hexdigest() for name in names}
 
 
 def outcome(folder):
-    """What a finished run leaves: its state, the best weights, the scores."""
+    """The results of a finished run: its state, the best weights, the scores."""
     (best,) = [name[: -len(".index")] for name in os.listdir(os.path.join(folder, "best")) if name.endswith(".index")]
     with open(os.path.join(folder, "eval_results.json")) as file:
         scores = file.read()
@@ -62,7 +62,7 @@ def outcome(folder):
 
 @pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory):
-    """The folder of a run that nothing stopped, with a checkpoint of every step."""
+    """The folder of an uninterrupted run, with a checkpoint of every step."""
     folder = str(tmp_path_factory.mktemp("whole") / "run")
     assert run_main(tiny.flags(output_dir=folder, keep_checkpoint_max=0, **EVERYTHING)) == 0
     state = outcome(folder)[0]
@@ -74,10 +74,10 @@ def whole(tiny, tmp_path_factory):
 
 @pytest.mark.parametrize("step", range(RESUME_EVERY, STEPS, RESUME_EVERY))
 def test_every_step_can_be_resumed_bitwise(whole, tiny, tmp_path, step):
-    """A fresh graph each; every eighth is a process of its own."""
+    """In a fresh graph each time; every eighth in a process of its own."""
     folder = str(tmp_path / "run")
     copy_as_stopped(whole, step, folder)
-    shutil.copytree(os.path.join(whole, "best"), os.path.join(folder, "best"))  # of a later step: as after a kill
+    shutil.copytree(os.path.join(whole, "best"), os.path.join(folder, "best"))  # later than the step, as after a kill
     arguments = tiny.flags(
         output_dir=folder, keep_checkpoint_max=1, cache_dir=os.path.join(whole, "cache"), **EVERYTHING
     )
@@ -95,7 +95,7 @@ SIGNALS = {signal.SIGKILL: (-9,), signal.SIGTERM: (143,), signal.SIGINT: (130,)}
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(4))
 def test_signals_at_random_moments_lose_nothing(whole, tiny, tmp_path, seed):
-    """SIGKILLs, with SIGTERMs and SIGINTs between them, in as many runs as they last for; none fails to restart."""
+    """Sends SIGKILLs, SIGTERMs and SIGINTs, over as many runs as needed; every restart works."""
     rng = random.Random(seed)
     sent = dict.fromkeys(SIGNALS, 0)
     finished = 0
@@ -133,7 +133,7 @@ def test_signals_at_random_moments_lose_nothing(whole, tiny, tmp_path, seed):
 
 
 def test_a_run_that_stops_early_stops_there_from_every_third_step(tiny, tmp_path, capsys):
-    """The count of evaluations without improvement is state: lost, a resumed run would go on for longer."""
+    """The count of evaluations without improvement is state: without it a resumed run would train longer."""
     flags = dict(EVERYTHING, early_stopping_patience=3, learning_rate=1e-5, num_warmup_steps=0)
     whole = str(tmp_path / "whole")
     printed = succeed(tiny.flags(output_dir=whole, keep_checkpoint_max=0, **flags), capsys)
@@ -173,6 +173,6 @@ def test_every_optimizer_with_every_option_resumes_bitwise(tiny, tmp_path, capsy
     assert "from step 4 of 8" in succeed(tiny.flags(output_dir=resumed, **flags), capsys)
     first, last = (contents(os.path.join(whole, "model.ckpt-{}".format(step))) for step in (4, 8))
     assert contents(os.path.join(resumed, "model.ckpt-8")) == last
-    moved = {name for name in first if first[name] != last[name]}
-    assert {"output_weights", "output_weights/slow", "output_weights/ema"} <= moved
-    assert not any("position_embeddings" in name for name in moved)
+    changed = {name for name in first if first[name] != last[name]}
+    assert {"output_weights", "output_weights/slow", "output_weights/ema"} <= changed
+    assert not any("position_embeddings" in name for name in changed)

@@ -1,4 +1,4 @@
-"""Records: random access, the fixed order on disk, and a fingerprint of whatever changes their bytes."""
+"""Records: random access, the fixed order on disk, and a fingerprint of everything that changes their bytes."""
 
 import os
 
@@ -54,16 +54,16 @@ def sequentially(records):
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
-def test_any_record_is_one_read_away_in_the_order_of_the_file(tmp_path, split):
+def test_any_record_is_read_by_its_number_in_the_file(tmp_path, split):
     records = feature_cache.open_or_build(task_of(), split, str(tmp_path))
     assert len(records) == 300
     numbers = np.array([299, 0, 7, 7, 150])
-    found = [parsed(record) for record in records.read(numbers)]
-    assert found == [([n] * (1 + n % 7), int(n >= 150)) for n in numbers]
+    chosen = [parsed(record) for record in records.read(numbers)]
+    assert chosen == [([n] * (1 + n % 7), int(n >= 150)) for n in numbers]
     assert records.index["tokens"][numbers].tolist() == [1 + n % 7 for n in numbers]
 
 
-def test_sequential_readers_get_a_sorted_training_file_mixed_and_a_dev_file_in_order(tmp_path):
+def test_sequential_readers_get_a_sorted_training_file_shuffled_and_a_dev_file_in_order(tmp_path):
     on_disk = sequentially(feature_cache.open_or_build(task_of(), "train", str(tmp_path)))
     assert sorted(ids[0] for ids, _ in on_disk) == list(range(300))
     labels = np.array([label for _, label in on_disk])[:288].reshape(-1, 32)
@@ -78,7 +78,7 @@ def test_the_order_on_disk_does_not_depend_on_the_seed(tmp_path):
     assert one == other
 
 
-def test_the_second_opening_featurizes_nothing(tmp_path):
+def test_opening_again_featurizes_nothing(tmp_path):
     calls = []
     task = task_of(calls=calls)
     first = feature_cache.open_or_build(task, "train", str(tmp_path))
@@ -87,7 +87,7 @@ def test_the_second_opening_featurizes_nothing(tmp_path):
     assert calls == ["train"] and second.path == first.path and os.stat(second.path).st_mtime_ns == before
 
 
-def test_each_thing_that_changes_the_bytes_changes_the_name(tmp_path):
+def test_everything_that_changes_the_bytes_changes_the_name(tmp_path):
     columns = {"input_ids": Column("int64", per_token=True, padding=1), "label_ids": Column("int64")}
     variants = [
         dict(task=task_of()),
@@ -137,10 +137,10 @@ def test_an_empty_split_and_a_feature_that_does_not_fit_are_errors(tmp_path):
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".building")]
 
 
-def test_the_shuffle_goes_on_over_parts_of_the_order(tmp_path, monkeypatch):
+def test_shuffling_in_chunks_changes_nothing(tmp_path, monkeypatch):
     whole = feature_cache.open_or_build(task_of(), "train", str(tmp_path / "a"))
     monkeypatch.setattr(feature_cache, "_ORDER_CHUNK", 64)
-    parts = feature_cache.open_or_build(task_of(), "train", str(tmp_path / "b"))
-    assert sequentially(parts) == sequentially(whole)
-    assert parts.read(np.arange(300)) == whole.read(np.arange(300))
-    assert sorted(parts.index["offset"]) == sorted(whole.index["offset"])
+    chunked = feature_cache.open_or_build(task_of(), "train", str(tmp_path / "b"))
+    assert sequentially(chunked) == sequentially(whole)
+    assert chunked.read(np.arange(300)) == whole.read(np.arange(300))
+    assert sorted(chunked.index["offset"]) == sorted(whole.index["offset"])

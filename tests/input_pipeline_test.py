@@ -23,7 +23,7 @@ def test_a_permutation_is_a_bijection(n, key):
     assert sorted(Permutation(n, key)(np.arange(n))) == list(range(n))
 
 
-def test_a_position_does_not_depend_on_what_else_is_asked():
+def test_an_image_does_not_depend_on_the_other_positions_of_the_call():
     whole = epoch_permutation(1000003, 7, 2)
     positions = np.array([0, 5, 999999, 1000002])
     assert [int(whole(np.array([p]))[0]) for p in positions] == whole(positions).tolist()
@@ -57,11 +57,11 @@ def test_seeds_and_epochs_share_no_order():
 def test_batches_are_slices_of_one_stream_whatever_their_sizes(n, position, sizes):
     order = input_pipeline.TrainingOrder(n, seed=11)
     whole = input_pipeline.TrainingOrder(n, seed=11).numbers(position, sum(sizes))
-    at, parts = position, []
+    start, batches = position, []
     for size in sizes:
-        parts.append(order.numbers(at, size))
-        at += size
-    assert np.concatenate(parts).tolist() == whole.tolist()
+        batches.append(order.numbers(start, size))
+        start += size
+    assert np.concatenate(batches).tolist() == whole.tolist()
 
 
 @pytest.mark.parametrize("n", [1, 2, 31, 257, 5000])
@@ -96,7 +96,7 @@ def test_the_next_item_is_made_while_the_caller_works_on_this_one():
     assert threading.active_count() == threads
 
 
-def test_an_error_comes_in_its_place_and_closing_ends_the_thread():
+def test_an_error_is_raised_in_its_place_and_closing_ends_the_thread():
     def items():
         yield 1
         yield 2
@@ -127,7 +127,7 @@ def test_batches_follow_the_order_from_any_position():
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
-def test_batches_of_evaluation_hold_each_example_once_the_longest_first_equals_in_file_order(batch_size):
+def test_evaluation_batches_hold_each_example_once_by_length_then_in_file_order(batch_size):
     lengths = np.random.RandomState(1).randint(1, 9, 300)
     batches = list(input_pipeline.length_sorted_batches(with_lengths(lengths), batch_size))
     assert [len(batch) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
@@ -135,7 +135,7 @@ def test_batches_of_evaluation_hold_each_example_once_the_longest_first_equals_i
     assert numbers.tolist() == sorted(range(300), key=lambda number: (-lengths[number], number))
 
 
-def test_batches_of_evaluation_take_an_array_for_millions_of_rows():
+def test_evaluation_batches_of_millions_of_rows_take_little_memory():
     rows = 2000000
     records = with_lengths(np.random.RandomState(1).randint(1, 129, rows))
     tracemalloc.start()
@@ -143,7 +143,7 @@ def test_batches_of_evaluation_take_an_array_for_millions_of_rows():
     next(batches)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 40 * rows  # a list of integers alone has 36 bytes a row
+    assert peak < 40 * rows  # a list of integers would take 36 bytes a row
 
 
 def with_lengths(lengths):
@@ -190,7 +190,7 @@ def test_records_become_padded_tensors(lengths, fixed):
 @hypothesis.given(lengths=st.lists(st.integers(1, 29), min_size=1, max_size=5), round_below=st.integers(1, 40))
 @hypothesis.settings(max_examples=100)
 def test_lengths_are_rounded_up_to_a_multiple_of_8_or_to_the_limit(lengths, round_below):
-    """And to no more than was asked for; what is in the batch stays."""
+    """The content of the batch stays the same."""
     longest = max(lengths)
     with tf.Graph().as_default(), tf.Session() as session:
         tokens = [
@@ -202,10 +202,10 @@ def test_lengths_are_rounded_up_to_a_multiple_of_8_or_to_the_limit(lengths, roun
         plain, plain_mask = session.run(input_pipeline.parse_batch(records, COLUMNS))
         batch, mask = session.run(input_pipeline.parse_batch(records, COLUMNS, round_below=round_below))
     size = mask.shape[1]
-    if round_below >= longest:  # as the engine gives it
+    if round_below >= longest:  # always so in the engines
         assert size == min(-(-longest // 8) * 8, round_below)
     else:
-        assert size == longest  # nothing is cut off
+        assert size == longest  # nothing is truncated
     for name, column in COLUMNS.items():
         if column.per_token:
             assert batch[name].shape == (len(lengths), size)

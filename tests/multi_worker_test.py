@@ -1,7 +1,7 @@
-"""Several processes that train one model, joined by TF_CONFIG: what one learns, two learn; none waits for the dead.
+"""Several processes train one model, joined by TF_CONFIG: two learn what one learns, and none waits for a dead one.
 
-STEADY_BERT_KILLS counts exact_resume_test.py's kills of a run of one process. A job of two takes longer to start again,
-so it is killed two times for five of those, and at least twice.
+STEADY_BERT_KILLS is the number of kills in exact_resume_test.py, of runs of one process. A job of two takes longer to
+restart, so here it is killed two fifths as often, at least twice.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ from steady_bert.training.cluster import Cluster
 slow = pytest.mark.slow
 
 KILLS = max(2, 2 * exact_resume_test.KILLS // 5)
-SURVIVOR_SECS = 30.0  # within which a job stops that has lost a worker
-LONG_SECS = 300.0  # for all else, on a machine that is busy
+SURVIVOR_SECS = 30.0  # a job stops within this time after it lost a worker
+LONG_SECS = 300.0  # a limit for everything else, on a busy machine
 
 STEPS = 20
 LEARNED = dict(
@@ -46,26 +46,26 @@ LEARNED = dict(
     log_every_steps=1,
 )
 STATEFUL = dict(LEARNED, lookahead_steps=3, ema_decay=0.9, save_checkpoints_steps=1, checkpoint="last")
-STATEFUL["num_train_steps"] = 16 * KILLS  # so many that no job comes to its end before it is killed
+STATEFUL["num_train_steps"] = 16 * KILLS  # enough that no job ends before it is killed
 
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
 def free_addresses():
-    """Of two workers on this machine; the port of the link between them is free too."""
+    """Addresses for two workers on this machine; the port of the link between them is free too."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(3)]
         for each in sockets[:2]:
             each.bind(("127.0.0.1", 0))
         addresses = ["127.0.0.1:{}".format(each.getsockname()[1]) for each in sockets[:2]]
-        with contextlib.suppress(OSError, OverflowError):  # taken; beyond the last port
+        with contextlib.suppress(OSError, OverflowError):  # the link's port is taken, or beyond the last port
             sockets[2].bind(("", Cluster({"worker": addresses}, "worker", 0).link_address[1]))
             return addresses
     return free_addresses()
 
 
 class Worker:
-    """A process with its TF_CONFIG. What it prints goes to a file."""
+    """A process with its TF_CONFIG. Its output goes to a file."""
 
     def __init__(self, line, addresses, index, log):
         self.addresses = addresses
@@ -81,22 +81,22 @@ class Worker:
             return file.read()
 
     def ended(self, code):
-        """What it has printed when it has exited, with `code`."""
+        """Waits until it exits with `code`; gives its output."""
         assert self.process.wait(timeout=LONG_SECS) == code, self.printed()
         return self.printed()
 
     def await_updates(self, count):
-        """Returns when it has told of so many updates since its start; of none, when all workers have joined."""
+        """Waits until it has printed that many updates since its start; for 0, until all workers have joined."""
         deadline = time.monotonic() + LONG_SECS
-        told = r"^step \d+/\d+  loss " if count else "^All workers have joined"
-        while len(re.findall(told, self.printed(), re.M)) < max(count, 1):
+        pattern = r"^step \d+/\d+  loss " if count else "^All workers have joined"
+        while len(re.findall(pattern, self.printed(), re.M)) < max(count, 1):
             assert self.process.poll() is None and time.monotonic() < deadline, self.printed()
             time.sleep(0.01)
 
 
 @contextlib.contextmanager
 def job(logs, line, other=None):
-    """[chief, worker 1] of a command line, the latter perhaps of another; neither outlives the block."""
+    """Starts [chief, worker 1] with a command line, the worker perhaps with another one; ends both after the block."""
     addresses = free_addresses()
     workers = []
     try:
@@ -110,22 +110,22 @@ def job(logs, line, other=None):
 
 
 def run_job(logs, line):
-    """What the two workers print, to the end of their command."""
+    """Runs two workers to the end of their command; gives the output of each."""
     with job(logs, line) as workers:
         return [worker.ended(0) for worker in workers]
 
 
-def of_workers(arguments, script="run_classifier"):
+def worker_command(arguments, script="run_classifier"):
     return command(arguments + ["--distribution=multi_worker"], script)
 
 
-# --- what a run leaves ------------------------------------------------------------------------------------------------
+# --- results of a run ------------------------------------------------------------------------------------------------
 
 CLOCK = {"examples_per_sec", "input_wait_proportion", "evaluation_secs"}
 
 
 def metrics(folder, split):
-    """The lines of metrics.jsonl, without what a clock says."""
+    """The lines of metrics.jsonl, without measured times."""
     return [{name: line[name] for name in line if name not in CLOCK} for line in metrics_lines(folder, split)]
 
 
@@ -134,7 +134,7 @@ def column(folder, split, name):
 
 
 def prefixes(folder):
-    """Of the last checkpoint and the best one."""
+    """The prefixes of the last checkpoint and of the best one."""
     folders = (folder, checkpoint.best_folder(folder))
     return [checkpoint.prefix_of(each, max(checkpoint.steps_in(each))) for each in folders]
 
@@ -147,23 +147,23 @@ def outcome(folder):
 
 
 def require_alike(folder, other):
-    """Two runs that differ by rounding alone. Measured: 1e-6 of a loss or norm, 9e-6 of a tensor's largest number."""
+    """Asserts that two runs differ by rounding alone. Measured: 1e-6 of a loss or norm, 9e-6 of a tensor's maximum."""
     assert list(column(folder, "train", "step")) == list(range(1, STEPS + 1))  # one process wrote, once
     compared = [("train", "learning_rate", 0.0, 0.0), ("train", "loss", 1e-5, 0.0), ("train", "grad_norm", 1e-5, 0.0)]
     compared += [("dev", name, 0.0, 1e-6) for name in metrics(other, "dev")[0] if name != "split"]
     for split, name, rtol, atol in compared:
-        found, expected = column(folder, split, name), column(other, split, name)
-        np.testing.assert_allclose(found, expected, rtol, atol, err_msg="{} {}".format(split, name))
+        actual, expected = column(folder, split, name), column(other, split, name)
+        np.testing.assert_allclose(actual, expected, rtol, atol, err_msg="{} {}".format(split, name))
     for prefix, expected_prefix in zip(prefixes(folder), prefixes(other)):
-        assert os.path.basename(prefix) == os.path.basename(expected_prefix)  # of the same step
-        found, expected = tf.train.load_checkpoint(prefix), tf.train.load_checkpoint(expected_prefix)
-        assert found.get_variable_to_shape_map() == expected.get_variable_to_shape_map()
+        assert os.path.basename(prefix) == os.path.basename(expected_prefix)  # the same step
+        actual, expected = tf.train.load_checkpoint(prefix), tf.train.load_checkpoint(expected_prefix)
+        assert actual.get_variable_to_shape_map() == expected.get_variable_to_shape_map()
         for name in expected.get_variable_to_shape_map():
             value = expected.get_tensor(name)
-            # The softmax cancels what a key's bias adds: its gradient is rounding, and Adam makes a step of it.
+            # The softmax cancels a key's bias: its gradient is a rounding error, which Adam scales up to a step.
             largest = 1.0 if "key/bias" in name else np.max(np.abs(value))
             atol = 3e-5 * largest if np.isfinite(largest) else 0.0
-            np.testing.assert_allclose(found.get_tensor(name), value, rtol=0.0, atol=atol, err_msg=name)
+            np.testing.assert_allclose(actual.get_tensor(name), value, rtol=0.0, atol=atol, err_msg=name)
 
 
 # --- tests ------------------------------------------------------------------------------------------------------------
@@ -177,10 +177,10 @@ def test_without_tf_config_the_command_says_what_is_missing(tiny, tmp_path, caps
 
 
 def require_same_learned(arguments, tmp_path, script="run_classifier"):
-    """By one process and by two workers; gives the latter's folder."""
+    """Asserts that one process and two workers learn the same; gives the workers' folder."""
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     assert run_main(arguments + ["--output_dir=" + one], script) == 0
-    chief, other = run_job(tmp_path, of_workers(arguments + ["--output_dir=" + two], script))
+    chief, other = run_job(tmp_path, worker_command(arguments + ["--output_dir=" + two], script))
     require_alike(two, one)
     assert "  loss " in chief and "  loss " not in other
     assert sum(name.startswith("events.") for name in os.listdir(two)) == 1
@@ -198,7 +198,7 @@ CASES = {
 
 @slow
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_two_workers_learn_what_one_process_does(tiny, tmp_path, case):
+def test_two_workers_learn_what_one_process_learns(tiny, tmp_path, case):
     flags = dict(LEARNED, bert_config_file=tiny.without_dropout)
     folder = require_same_learned(tiny.flags(**dict(flags, **CASES[case])), tmp_path)
     if case == "plateau":
@@ -219,7 +219,7 @@ def test_a_run_moves_between_one_and_two_workers(tiny, tmp_path):
     one, moved = str(tmp_path / "one"), str(tmp_path / "moved")
     assert run_main(tiny.flags(output_dir=one, **flags)) == 0
     assert run_main(tiny.flags(output_dir=moved, **dict(flags, num_train_steps=8))) == 0
-    for printed in run_job(tmp_path, of_workers(tiny.flags(output_dir=moved, **dict(flags, num_train_steps=14)))):
+    for printed in run_job(tmp_path, worker_command(tiny.flags(output_dir=moved, **dict(flags, num_train_steps=14)))):
         assert "Resume: continue (from step 8 of 14" in printed
     assert run_main(tiny.flags(output_dir=moved, **flags)) == 0
     require_alike(moved, one)
@@ -227,9 +227,9 @@ def test_a_run_moves_between_one_and_two_workers(tiny, tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tiny, tmp_path_factory):
-    """What a job leaves that nothing stopped."""
+    """The outcome of an uninterrupted job."""
     folder = tmp_path_factory.mktemp("whole")
-    run_job(folder, of_workers(tiny.flags(output_dir=str(folder / "run"), **STATEFUL)))
+    run_job(folder, worker_command(tiny.flags(output_dir=str(folder / "run"), **STATEFUL)))
     return outcome(str(folder / "run"))
 
 
@@ -237,7 +237,7 @@ def whole(tiny, tmp_path_factory):
 @pytest.mark.timeout(3600)
 def test_a_signal_to_one_worker_stops_all_at_the_same_step(whole, tiny, tmp_path):
     folder = str(tmp_path / "run")
-    line = of_workers(tiny.flags(output_dir=folder, **STATEFUL))
+    line = worker_command(tiny.flags(output_dir=folder, **STATEFUL))
     for victim in (0, 1):
         with job(tmp_path, line) as workers:
             workers[0].await_updates(5 + victim)
@@ -263,17 +263,17 @@ DIFFERENCES = {
 @pytest.mark.parametrize("what", sorted(DIFFERENCES))
 def test_a_worker_with_another_command_is_refused_by_name(tiny, tmp_path, what):
     flags, copy = dict(LEARNED, output_dir=str(tmp_path / "run")), str(tmp_path / "copy")
-    line = of_workers(tiny.flags(**flags))
+    line = worker_command(tiny.flags(**flags))
     if what == "folder":
         assert run_main(tiny.flags(**dict(flags, output_dir=copy))) == 0
-        other = of_workers(tiny.flags(**dict(flags, output_dir=copy)))
+        other = worker_command(tiny.flags(**dict(flags, output_dir=copy)))
     elif "=" in what:
         other = line + ["--" + what]
     elif what == "data":
         shutil.copytree(tiny.data_dir, copy)
         with open(os.path.join(copy, "train.tsv"), "a") as file:
             file.write("r200\tgood alpha\tpraise\n")
-        other = of_workers(tiny.flags(data_dir=copy, **flags))
+        other = worker_command(tiny.flags(data_dir=copy, **flags))
     else:
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "tests", "quickstart"))
         with open(os.path.join(copy, "steady_bert", "schedules.py"), "a") as file:
@@ -292,22 +292,22 @@ def test_a_mistake_in_the_files_of_one_worker_ends_all_with_2(tiny, tmp_path):
     shutil.copytree(tiny.data_dir, str(copy))
     with open(str(copy / "train.tsv"), "a") as file:
         file.write("r200\n")
-    line, other = (
-        of_workers(tiny.flags(data_dir=folder, output_dir=str(tmp_path / "run"), **LEARNED))
+    line, other_line = (
+        worker_command(tiny.flags(data_dir=folder, output_dir=str(tmp_path / "run"), **LEARNED))
         for folder in (tiny.data_dir, str(copy))
     )
-    with job(tmp_path, line, other) as workers:
-        of_chief, own = [worker.ended(2) for worker in workers]
-    assert "run_classifier: error: " in own and "train.tsv:202: " in own and "Traceback" not in own, own
-    assert "error: {} stopped: ".format(workers[1].name) in of_chief and "train.tsv:202: " in of_chief, of_chief
+    with job(tmp_path, line, other_line) as workers:
+        chief, other = [worker.ended(2) for worker in workers]
+    assert "run_classifier: error: " in other and "train.tsv:202: " in other and "Traceback" not in other, other
+    assert "error: {} stopped: ".format(workers[1].name) in chief and "train.tsv:202: " in chief, chief
 
 
 @slow
 def test_a_late_worker_is_refused(tiny, tmp_path):
-    """A signal ends the job: it has to last until the process has come, however long that takes."""
+    """Only a signal ends the job, so that it lasts until the late process has come, however long that takes."""
     folder = str(tmp_path / "run")
     flags = dict(do_train="true", num_train_steps=10**5, log_every_steps=1, precision="bfloat16")
-    line = of_workers(tiny.flags(output_dir=folder, **flags))
+    line = worker_command(tiny.flags(output_dir=folder, **flags))
     with job(tmp_path, line) as workers:
         chief = workers[0]
         chief.await_updates(1)
@@ -322,13 +322,13 @@ def test_a_late_worker_is_refused(tiny, tmp_path):
 
 
 @slow
-def test_the_launcher_runs_all_passes_signals_on_and_exits_as_they_do(tiny, tmp_path):
+def test_the_launcher_passes_signals_on_and_exits_with_the_workers_status(tiny, tmp_path):
     folder = str(tmp_path / "run")
     line = [os.path.join(ROOT, "scripts", "launch_local_cluster.sh"), "2"]
     line += command(tiny.flags(output_dir=folder, **dict(LEARNED, num_train_steps=10**5, lr_schedule="constant")))[1:]
     environment = dict(os.environ, PYTHON=sys.executable, LOGS=str(tmp_path / "logs"))
     pipes = dict(env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
-    pipes.update(start_new_session=True)  # to end all of it
+    pipes.update(start_new_session=True)  # so that its whole process group can be ended
     printed, launchers = [], [subprocess.Popen(line, **pipes)]
     try:
         for text in launchers[0].stdout:
@@ -348,9 +348,9 @@ def test_the_launcher_runs_all_passes_signals_on_and_exits_as_they_do(tiny, tmp_
 
 @slow
 @pytest.mark.timeout(3600)
-def test_a_killed_worker_stops_the_others_and_the_job_goes_on(whole, tiny, tmp_path):
+def test_a_killed_worker_stops_the_others_and_the_job_can_continue(whole, tiny, tmp_path):
     folder, rng = str(tmp_path / "run"), random.Random(1)
-    line = of_workers(tiny.flags(output_dir=folder, **STATEFUL))
+    line = worker_command(tiny.flags(output_dir=folder, **STATEFUL))
     victims = [number % 2 for number in range(KILLS)]
     rng.shuffle(victims)
     for victim in victims:

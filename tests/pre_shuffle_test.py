@@ -1,4 +1,4 @@
-"""A training file sorted by label gives mixed batches on every reader; file order, the control, does not."""
+"""A training file sorted by label gives mixed batches with every reader; in file order, the control, it does not."""
 
 import numpy as np
 import pytest
@@ -11,12 +11,12 @@ from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.training import feature_cache
 from steady_bert.training.input_pipeline import TrainingOrder
 
-EXAMPLES, BATCH, BATCHES = 25000, 32, 60  # of each label more than the buffer of upstream's reader holds
+EXAMPLES, BATCH, BATCHES = 25000, 32, 60  # more of each label than fit the buffer of upstream's reader
 
 
 @pytest.fixture(scope="module")
 def records(tiny, tmp_path_factory):
-    """split → records of one file sorted by label: of train permuted on disk, of dev in file order."""
+    """split → records of one file sorted by label; train is permuted on disk, dev is in file order."""
     folder = tmp_path_factory.mktemp("sorted")
     rows = ["good alpha\ta" if number < EXAMPLES / 2 else "bad beta\tb" for number in range(EXAMPLES)]
     (folder / "train.tsv").write_text("\n".join(["text\tlabel"] + rows) + "\n")
@@ -45,8 +45,8 @@ def random_access(records, shuffle):
 
 
 def sequential(records):
-    found = tf.python_io.tf_record_iterator(records.path)
-    return [label_of(next(found)) for _ in range(BATCH * BATCHES)]
+    serialized = tf.python_io.tf_record_iterator(records.path)
+    return [label_of(next(serialized)) for _ in range(BATCH * BATCHES)]
 
 
 def upstreams_reader(records):
@@ -56,22 +56,24 @@ def upstreams_reader(records):
         return np.concatenate([session.run(batch["label_ids"]) for _ in range(BATCHES)])
 
 
-def one_class(labels):
+def batches_of_one_class(labels):
     batches = np.reshape(labels, [BATCHES, BATCH])
     return sum(len(set(batch)) == 1 for batch in batches.tolist())
 
 
-def test_every_reader_mixes_a_sorted_training_file(records):
+def test_every_reader_mixes_a_training_file_sorted_by_label(records):
     for labels in (
         random_access(records["train"], True),
         sequential(records["train"]),
         upstreams_reader(records["train"]),
     ):
-        assert one_class(labels) == 0
+        assert batches_of_one_class(labels) == 0
         assert abs(np.mean(labels) - 0.5) < 0.06  # 5 standard deviations
 
 
-def test_file_order_is_the_control_that_does_not_mix(records):
-    assert one_class(random_access(records["train"], False)) == BATCHES
-    assert one_class(sequential(records["dev"])) == BATCHES
-    assert one_class(upstreams_reader(records["dev"])) == BATCHES  # a buffer of 10,000 over 12,500 of a kind
+def test_file_order_does_not_mix(records):
+    assert batches_of_one_class(random_access(records["train"], False)) == BATCHES
+    assert batches_of_one_class(sequential(records["dev"])) == BATCHES
+    assert (
+        batches_of_one_class(upstreams_reader(records["dev"])) == BATCHES
+    )  # its buffer holds 10,000, and each label has 12,500

@@ -1,4 +1,4 @@
-"""One graph, one session: nothing is rebuilt, any point can be resumed, damage and bad numbers are caught."""
+"""One graph, one session: nothing is rebuilt, a run resumes from any step, damage and bad numbers are caught."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def built(task, plan=None, optimizer=None, **config):
 
 
 def run(task, records, folder, plan, resume=None, **settings):
-    """Trains in a fresh graph; the tensors of the last checkpoint."""
+    """Trains in a fresh graph; gives the tensors of the last checkpoint."""
     engine = built(task, plan, **settings)
     if resume is not None:
         session_engine.load_run(engine, resume, plan.train_batch_size)
@@ -92,8 +92,8 @@ def assert_equal(first, second):
     assert not [name for name in first if not np.array_equal(first[name], second[name])]
 
 
-def test_a_run_resumed_between_evaluations_and_at_one_is_the_whole_run_bitwise(task, records, tmp_path):
-    """Dropout, evaluation and early stopping on. From every step, with all that has a state: exact_resume_test.py."""
+def test_a_run_resumed_at_an_evaluation_or_between_two_ends_in_the_same_bits(task, records, tmp_path):
+    """With dropout, evaluation and early stopping. exact_resume_test.py resumes every step with every kind of state."""
     every_step = plan_of(records, save_checkpoints_steps=1)
     whole = run(task, records, tmp_path / "whole", every_step)
     assert whole["training_state/examples_consumed"] == 12 * 16
@@ -104,8 +104,8 @@ def test_a_run_resumed_between_evaluations_and_at_one_is_the_whole_run_bitwise(t
         assert_equal(whole, resumed)
 
 
-def test_an_evaluation_cut_short_by_a_signal_is_made_up_for(task, records, tmp_path, monkeypatch):
-    """At each evaluation in turn, the last one included."""
+def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path, monkeypatch):
+    """Each evaluation in turn, including the last one."""
     plan = plan_of(records)
     whole = run(task, records, tmp_path / "whole", plan)
     for cut in range(3):
@@ -129,8 +129,8 @@ def test_an_evaluation_cut_short_by_a_signal_is_made_up_for(task, records, tmp_p
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_the_step_that_is_running(task, records, tmp_path, monkeypatch, number, code):
-    """Not the step after it; a second signal during the save changes nothing."""
+def test_a_signal_saves_after_the_current_step(task, records, tmp_path, monkeypatch, number, code):
+    """A second signal during the save changes nothing."""
     plan = plan_of(records)
     threads = threading.active_count()
     read_ahead, save = input_pipeline.read_ahead, checkpoint.save
@@ -164,8 +164,8 @@ def test_reading_ahead_changes_nothing_that_is_learned(task, records, tmp_path, 
     assert_equal(ahead, run(task, records, tmp_path / "one-by-one", plan))
 
 
-def test_the_report_tells_what_a_step_takes_and_how_much_of_it_is_waiting(task, records, tmp_path, monkeypatch):
-    """By a clock that only reading, updating and evaluating move; an evaluation is not training time."""
+def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, records, tmp_path, monkeypatch):
+    """With a clock that only reading, updating and evaluating advance; an evaluation is not training time."""
     now = [0.0]
 
     def taking(seconds, call):
@@ -192,12 +192,12 @@ def test_the_report_tells_what_a_step_takes_and_how_much_of_it_is_waiting(task, 
     run(task, records, tmp_path, plan_of(records, num_train_steps=6, eval_every_steps=2), log_every_steps=3)
     with open(str(tmp_path / "metrics.jsonl")) as file:
         lines = [json.loads(line) for line in file]
-    told = [(line["examples_per_sec"], line["input_wait_proportion"]) for line in lines if line["split"] == "train"]
-    assert told == [(16 / 4.0, 3.0 / 4.0)] * 2
+    speeds = [(line["examples_per_sec"], line["input_wait_proportion"]) for line in lines if line["split"] == "train"]
+    assert speeds == [(16 / 4.0, 3.0 / 4.0)] * 2
     assert [line["evaluation_secs"] for line in lines if line["split"] == "dev"] == [50.0] * 3
 
 
-def test_an_error_of_the_reader_ends_the_run_and_its_thread(task, records, tmp_path, monkeypatch):
+def test_an_error_in_reading_ends_the_run_and_the_reading_thread(task, records, tmp_path, monkeypatch):
     read = feature_cache.RecordFile.read
 
     def broken(self, numbers, calls=[]):  # noqa: B006  (counts the calls)
@@ -216,7 +216,7 @@ def test_an_error_of_the_reader_ends_the_run_and_its_thread(task, records, tmp_p
     assert threading.active_count() == threads
 
 
-def test_the_steps_asked_for_are_traced_and_learn_the_same(task, records, tmp_path):
+def test_profile_steps_are_traced_and_learn_the_same(task, records, tmp_path):
     plan = plan_of(records)
     plain = run(task, records, tmp_path / "plain", plan)
     assert not (tmp_path / "plain" / "profile").exists()
@@ -237,9 +237,9 @@ def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkey
     original = session_engine._predict
 
     def counted(*args):
-        found = original(*args)
+        outputs = original(*args)
         counts.append(len(engine.session.graph.get_operations()))
-        return found
+        return outputs
 
     monkeypatch.setattr(session_engine, "_predict", counted)
     before = len(engine.session.graph.get_operations())
@@ -252,7 +252,7 @@ def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkey
 
 
 def test_predictions_do_not_depend_on_batch_size_or_padding(task, records):
-    found = []
+    probabilities = []
     for config in (
         dict(predict_batch_size=7),
         dict(predict_batch_size=30),
@@ -260,11 +260,11 @@ def test_predictions_do_not_depend_on_batch_size_or_padding(task, records):
         dict(predict_batch_size=7, padding="fixed"),
     ):
         engine = built(task, **config)
-        found.append(np.array(session_engine.predict(engine, records["test"])["probabilities"]))
+        probabilities.append(np.array(session_engine.predict(engine, records["test"])["probabilities"]))
         session_engine.close(engine)
-    assert found[0].shape == (30, 2)
-    for other in found[1:]:
-        np.testing.assert_allclose(found[0], other, atol=1e-5)
+    assert probabilities[0].shape == (30, 2)
+    for other in probabilities[1:]:
+        np.testing.assert_allclose(probabilities[0], other, atol=1e-5)
 
 
 def tokens_of(record):
@@ -272,8 +272,8 @@ def tokens_of(record):
 
 
 @pytest.mark.parametrize("padding", ["none", "longest", "fixed"])
-def test_predictions_are_in_file_order_and_the_loss_has_no_order(task, records, padding):
-    """A prediction a token and a loss that say which example they are of."""
+def test_predictions_are_in_file_order_and_the_loss_does_not_depend_on_batches(task, records, padding):
+    """With predictions and a loss that identify their example."""
 
     def build(batch, compute):
         outputs = task.build(batch, compute)
@@ -284,14 +284,14 @@ def test_predictions_are_in_file_order_and_the_loss_has_no_order(task, records, 
     test = records["test"]
     expected = [tokens_of(record) for record in test.read(np.arange(len(test)))]
     assert [len(ids) for ids in expected] != sorted((len(ids) for ids in expected), reverse=True)
-    telling = task._replace(build=build, per_token_predictions=("ids",), score=lambda split, predictions: {})
+    identifying = task._replace(build=build, per_token_predictions=("ids",), score=lambda split, predictions: {})
     loss = np.mean([np.float32(sum(ids)) * np.float32(0.1) for ids in expected], dtype=np.float64)
     for batch_size in (1, 7, 64):
-        engine = built(telling, padding=padding, eval_batch_size=batch_size)
-        found = session_engine.evaluate(engine, "test", test)
+        engine = built(identifying, padding=padding, eval_batch_size=batch_size)
+        evaluation = session_engine.evaluate(engine, "test", test)
         session_engine.close(engine)
-        assert [ids.tolist() for ids in found.predictions["ids"]] == expected
-        assert found.metrics["loss"] == loss
+        assert [ids.tolist() for ids in evaluation.predictions["ids"]] == expected
+        assert evaluation.metrics["loss"] == loss
 
 
 def test_fixed_padding_is_a_static_shape(task, records):
@@ -304,8 +304,8 @@ def test_fixed_padding_is_a_static_shape(task, records):
     assert shapes == [[None, 16], [None, None]]
 
 
-def test_the_best_checkpoint_holds_weights_alone_and_early_stopping_ends_the_run(task, records, tmp_path):
-    """A metric that falls after the first evaluation."""
+def test_the_best_checkpoint_holds_only_weights_and_early_stopping_ends_the_run(task, records, tmp_path):
+    """With a metric that falls after the first evaluation."""
     scores = iter([0.5, 0.4, 0.3, 0.2, 0.1])
     falling = task._replace(score=lambda split, predictions: {"accuracy": next(scores)})
     plan = plan_of(records, num_train_steps=40, early_stopping_patience=2)
@@ -348,7 +348,7 @@ def trained(task, records, tmp_path_factory):
 
 @pytest.mark.parametrize("ending", [".data-00000-of-00001", ".index"])
 @pytest.mark.parametrize("how", ["flip", "cut", "empty", "delete"])
-def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, ending, how):
+def test_a_damaged_checkpoint_is_skipped(trained, tmp_path, ending, how):
     folder = str(tmp_path / "copy")
     shutil.copytree(str(trained), folder)
     assert checkpoint.newest_whole(folder) == (checkpoint.prefix_of(folder, 12), [])
@@ -360,12 +360,12 @@ def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, ending, how):
     if how != "delete":
         with open(path, "wb") as file:
             file.write({"flip": content, "cut": content[: len(content) // 2], "empty": b""}[how])
-    prefix, passed_over = checkpoint.newest_whole(folder)
+    prefix, skipped = checkpoint.newest_whole(folder)
     assert prefix == checkpoint.prefix_of(folder, 8)
-    assert passed_over or (how == "delete" and ending == ".index")
+    assert skipped or (how == "delete" and ending == ".index")
 
 
-def test_when_all_are_damaged_nothing_starts_silently_at_step_0(trained, tmp_path):
+def test_if_all_checkpoints_are_damaged_nothing_starts_at_step_0(trained, tmp_path):
     folder = str(tmp_path / "copy")
     shutil.copytree(str(trained), folder)
     for step in checkpoint.steps_in(folder):
@@ -375,7 +375,7 @@ def test_when_all_are_damaged_nothing_starts_silently_at_step_0(trained, tmp_pat
         checkpoint.newest_whole(folder)
 
 
-def test_only_the_newest_are_kept_and_the_pointer_names_the_last(task, records, tmp_path):
+def test_only_the_newest_checkpoints_are_kept_and_the_state_file_names_the_last(task, records, tmp_path):
     plan = plan_of(records, save_checkpoints_steps=2, eval_every_steps=0)
     engine = built(task, plan, keep_checkpoint_max=2)
     session_engine.train(engine, plan, records["train"], None, str(tmp_path))
@@ -413,17 +413,17 @@ def test_a_model_without_a_trained_head_predicts_nothing(task, records, tmp_path
     session_engine.close(engine)
 
 
-def test_a_batch_in_parts_is_the_whole_batch(tiny, task, records):
-    """Without dropout, with class weights, so that parts weigh differently."""
-    weighed = task_of(tiny.without_dropout, class_weights=[1.0, 5.0])
+def test_a_batch_in_parts_equals_the_whole_batch(tiny, task, records):
+    """Without dropout; class weights give the parts different weights."""
+    weighted = task_of(tiny.without_dropout, class_weights=[1.0, 5.0])
     plan = plan_of(records)
-    found = {
-        parts: losses_and_norms(weighed, plan, records, 10, gradient_accumulation_steps=parts) for parts in (1, 2, 8)
+    by_parts = {
+        parts: losses_and_norms(weighted, plan, records, 10, gradient_accumulation_steps=parts) for parts in (1, 2, 8)
     }
-    np.testing.assert_allclose(found[2], found[1], rtol=1e-5)
-    np.testing.assert_allclose(found[8], found[1], rtol=1e-5)
+    np.testing.assert_allclose(by_parts[2], by_parts[1], rtol=1e-5)
+    np.testing.assert_allclose(by_parts[8], by_parts[1], rtol=1e-5)
     with pytest.raises(UserError, match="16 does not divide by 1 replicas × 3 parts"):
-        built(weighed, plan_of(records), gradient_accumulation_steps=3)
+        built(weighted, plan_of(records), gradient_accumulation_steps=3)
 
 
 def test_a_resume_with_parts_lookahead_averages_and_plateau_is_exact(task, records, tmp_path):
@@ -440,7 +440,7 @@ def test_a_resume_with_parts_lookahead_averages_and_plateau_is_exact(task, recor
 
 
 def test_averaged_weights_are_evaluated_and_exported(task, records, tmp_path):
-    """Against the average of the checkpoints' weights in float64."""
+    """Compared with the average of the checkpoints' weights in float64."""
     plan = plan_of(records, save_checkpoints_steps=1, eval_every_steps=12)
     optimizer = OptimizerConfig(ema_decay=0.8, freeze=("embeddings",))
     engine = built(task, plan, optimizer)
@@ -457,38 +457,38 @@ def test_averaged_weights_are_evaluated_and_exported(task, records, tmp_path):
         frozen = "embeddings" in name
         assert steps[-1].has_tensor(name + "/ema") != frozen
         assert np.array_equal(exported.get_tensor(name), steps[-1].get_tensor(name)) == frozen
-    # The best, the last in the graph that trained and the last in another one are the same model.
+    # The best checkpoint, the last one in the graph that trained, and the last one in a new graph are the same model.
     last = checkpoint.resolve(str(tmp_path), "last")
-    found = []
+    losses = []
     for prefix in (best, last):
         session_engine.load_trained(engine, prefix)
-        found.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
+        losses.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
     session_engine.close(engine)
     engine = built(task)
     session_engine.load_trained(engine, last)
-    found.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
+    losses.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
     session_engine.load_weights(engine, last)
-    found.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
+    losses.append(session_engine.evaluate(engine, "dev", records["dev"]).metrics["loss"])
     session_engine.close(engine)
-    assert found == pytest.approx([found[0]] * 4, rel=1e-5)
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
     with open(os.path.join(str(tmp_path), "metrics.jsonl")) as file:
-        assert json.loads(file.readlines()[-1])["loss"] == pytest.approx(found[0], rel=1e-5)
+        assert json.loads(file.readlines()[-1])["loss"] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_padding_changes_nothing_that_is_learned(tiny, task, records):
-    """Without dropout, with a layer of all tokens and one of [CLS] alone. The batches differ in their padding."""
+    """Without dropout, with a layer over all tokens and one for [CLS] alone. The batches differ in their padding."""
     plan, still = plan_of(records, num_warmup_steps=0), task_of(tiny.two_layers)
-    found = {
+    by_padding = {
         padding: losses_and_norms(still, plan, records, 5, padding=padding) for padding in ("none", "longest", "fixed")
     }
-    losses = found["none"][:, 0]
+    losses = by_padding["none"][:, 0]
     assert len(set(losses)) == 5 and np.ptp(losses) > 0.01  # it learns
-    np.testing.assert_allclose(found["longest"], found["none"], rtol=1e-5)
-    np.testing.assert_allclose(found["fixed"], found["none"], rtol=1e-5)
+    np.testing.assert_allclose(by_padding["longest"], by_padding["none"], rtol=1e-5)
+    np.testing.assert_allclose(by_padding["fixed"], by_padding["none"], rtol=1e-5)
 
 
-def test_the_parts_of_a_batch_have_masks_of_their_own(task, records):
-    """Two parts of the same examples: with one mask for both, each would have the loss of both."""
+def test_each_part_of_a_batch_has_its_own_dropout_masks(task, records):
+    """Two parts with the same examples: with the same masks, the loss would be that of one part."""
     engine = built(task, plan_of(records), gradient_accumulation_steps=2)
     half = records["train"].read(np.arange(8))
     both = engine.session.run(engine.training, {engine.records: half + half})

@@ -1,4 +1,4 @@
-"""The whole train step, as a TPU would compile it: forward, backward, sum, clip and update under XLA, static shapes."""
+"""The whole training step as a TPU compiles it: forward, backward, sum, clip and update under XLA, static shapes."""
 
 import pytest
 import tagging_test
@@ -17,7 +17,7 @@ from steady_bert.training.plan import PlanConfig, make_plan
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not rule_optimizer.has_xla(), reason="XLA compiles nothing on TensorFlow 1.15"),
+    pytest.mark.skipif(not rule_optimizer.has_xla(), reason="XLA does not work on TensorFlow 1.15"),
 ]
 EXAMPLES, LENGTH, STEPS = 8, 16, 5
 
@@ -56,7 +56,7 @@ def tagger():
 
 
 def batch_of(task, examples):
-    """Every column of the examples as an array of a static shape."""
+    """Column name → array of a static shape, for the examples."""
     features = [feature for feature, _ in task.featurize(examples)]
     per_token = next(name for name, column in task.columns.items() if column.per_token)
     records = [feature_cache.serialize(feature, task.columns, len(feature[per_token])) for feature in features]
@@ -95,19 +95,19 @@ def losses(task, batch, precision="float32", compiled=True, through_python=False
         loss, norm = tf.xla.experimental.compile(step, columns) if compiled else step(*columns)
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
-            found = []
+            values = []
             for _ in range(STEPS):
-                of_step, of_gradient = session.run([loss, norm], {feeds[name]: batch[name] for name in names})
-                assert of_gradient > 0
-                found.append(float(of_step))
+                loss_value, norm_value = session.run([loss, norm], {feeds[name]: batch[name] for name in names})
+                assert norm_value > 0
+                values.append(float(loss_value))
             assert session.run(global_step) == STEPS
-    return found
+    return values
 
 
 @pytest.mark.parametrize("optimizer", [{}, {"optimizer": "radam", "lookahead_steps": 2}], ids=["adamw", "lookahead"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("make", [classifier, tagger])
-def test_the_whole_step_compiles_and_learns_what_the_plain_one_does(make, precision, optimizer):
+def test_the_whole_step_compiles_and_learns_what_the_plain_one_learns(make, precision, optimizer):
     task, examples = make()
     batch = batch_of(task, examples)
     compiled = losses(task, batch, precision, **optimizer)
@@ -121,4 +121,4 @@ def test_a_step_that_calls_python_is_refused():
     batch = batch_of(task, examples)
     with pytest.raises((ValueError, tf.errors.OpError), match="(?i)pyfunc"):
         losses(task, batch, through_python=True)
-    assert losses(task, batch, through_python=True, compiled=False), "the step itself is right"
+    assert losses(task, batch, through_python=True, compiled=False), "the step fails without XLA too"

@@ -1,11 +1,11 @@
 """The processes of a job on several machines: who they are (TF_CONFIG), and a link that notices when one is gone.
 
-When a worker of MultiWorkerMirroredStrategy dies, the others wait in a collective operation for ever. So beside
-TensorFlow's own connections every worker keeps one TCP connection to the chief, on a port of its own (link_address).
-Over it go JSON lines: a hello, which the chief refuses by name where code, data or flags differ; beats; small values
-that all members need to know; and the news that a member is lost.
+If a worker of MultiWorkerMirroredStrategy dies, the others wait in a collective operation for ever. So every worker
+also keeps a TCP connection of its own to the chief, on a separate port (link_address). It carries JSON lines: a hello,
+which the chief refuses if code, data or flags differ; heartbeats; small values that all members need; and the news that
+a member is lost.
 
-Like TensorFlow's own ports the link has no password: the job belongs in a network that its user trusts.
+Like TensorFlow's own ports, the link has no password: run a job only in a network that you trust.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, NoReturn, Opt
 
 from ..base.errors import UserError
 
-JOIN_SECS = 600.0  # how long members wait for each other to join: machines of a queue may start minutes apart
+JOIN_SECS = 600.0  # how long members wait for each other: a queue may start machines minutes apart
 BEAT_SECS = 2.0
-LOST_SECS = 15.0  # silent for so long: lost
-HELLO_SECS = 10.0  # a connection that has not said hello by then is dropped
-LINGER_SECS = 10.0  # how long the chief of a job that cannot start listens on, to tell those that are about to come
+LOST_SECS = 15.0  # a member that is silent for so long is lost
+HELLO_SECS = 10.0  # a connection without a hello after so long is dropped
+LINGER_SECS = 10.0  # how long the chief of a job that cannot start keeps listening, to tell late members why
 RETRY_SECS = 0.2  # between two attempts to reach the chief
 HELLO_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 18
@@ -38,11 +38,11 @@ AGAIN = "This process stops. Launch all again with the same command: the run con
 
 
 class RefusedError(UserError):
-    """Every member has this error, and knows that the others have it."""
+    """An error that every member raises, so that none needs to tell the others."""
 
 
 class Cluster(NamedTuple):
-    """The processes of a job, as TF_CONFIG says them; the chief is member 0."""
+    """The processes of a job, as TF_CONFIG lists them; the chief is member 0."""
 
     jobs: Dict[str, List[str]]  # {"worker": ["host:port", ...]}, perhaps with "chief": ["host:port"]
     job: str  # this process's task type
@@ -50,13 +50,13 @@ class Cluster(NamedTuple):
 
     @property
     def members(self) -> List[Tuple[str, str]]:
-        """(name, "host:port") of every process, the chief's first. Without a job "chief", worker 0 is the chief."""
+        """(name, "host:port") of every process, the chief first. Without a job "chief", worker 0 is the chief."""
         workers = enumerate(self.jobs.get("worker", []))
         chief = [("chief", address) for address in self.jobs.get("chief", [])]
         return chief + [("worker {}".format(task), address) for task, address in workers]
 
     @property
-    def index(self) -> int:  # type: ignore[override]  # the place in `members`; a tuple's index() has no use here
+    def index(self) -> int:  # type: ignore[override]  # the position in `members`; hides tuple.index()
         return self.task + (len(self.jobs.get("chief", [])) if self.job == "worker" else 0)
 
     @property
@@ -69,25 +69,25 @@ class Cluster(NamedTuple):
 
     @property
     def link_address(self) -> Tuple[str, int]:
-        """The chief's host, and the first port above its own that no member has: on one machine they often follow."""
+        """The chief's host, and the first port above its own that no member uses: ports on one machine often follow."""
         ports = [int(address.rpartition(":")[2]) for _, address in self.members]
         port = next(port for port in range(ports[0] + 1, 1 << 17) if port not in ports)
         return self.members[0][1].rpartition(":")[0], port
 
 
-def mistake(found: str, *values: Any) -> UserError:
-    return UserError("TF_CONFIG: {}. {}".format(found.format(*values), EXAMPLE))
+def mistake(problem: str, *values: Any) -> UserError:
+    return UserError("TF_CONFIG: {}. {}".format(problem.format(*values), EXAMPLE))
 
 
 def checked_jobs(jobs: Any) -> Dict[str, List[str]]:
-    """The "cluster" of a TF_CONFIG. Raises UserError where it names no usable cluster."""
+    """The "cluster" of a TF_CONFIG. Raises UserError if it is not usable."""
     if not isinstance(jobs, dict) or not any(jobs.values()):
         raise mistake('it has no "cluster" of jobs and their addresses')
     seen: Set[str] = set()
     for job, addresses in jobs.items():
         if job not in ("chief", "worker"):
             raise mistake('it has a job "{}", but the only jobs are "worker" and "chief"', job)
-        if not isinstance(addresses, list) or not addresses:  # an empty chief would be one for TensorFlow
+        if not isinstance(addresses, list) or not addresses:  # TensorFlow would take an empty list for a chief
             raise mistake('job "{}" has {}, not a list of addresses', job, json.dumps(addresses))
         if job == "chief" and len(addresses) > 1:
             raise mistake("it has {} chiefs, but a job has one", len(addresses))
@@ -95,7 +95,7 @@ def checked_jobs(jobs: Any) -> Dict[str, List[str]]:
             if not isinstance(address, str) or not _is_address(address):
                 raise mistake('job "{}" has the address {}, which is not host:port', job, json.dumps(address))
             if address in seen:
-                raise mistake("the address {} is there twice, but every process needs its own", address)
+                raise mistake("the address {} occurs twice, but every process needs its own", address)
             seen.add(address)
     return jobs
 
@@ -105,14 +105,14 @@ def _is_address(text: str) -> bool:
     if match is None or not 1 <= int(match.group(2)) <= 65535:
         return False
     try:
-        match.group(1).encode("idna")  # what looking it up begins with
+        match.group(1).encode("idna")  # as the look-up of a host name does
     except UnicodeError:
         return False
     return True
 
 
 def from_environment(environment: Mapping[str, str]) -> Cluster:
-    """Reads TF_CONFIG. Raises UserError that says what was found and gives an example, where it is not usable."""
+    """Reads TF_CONFIG. If it is not usable, raises a UserError that says what is wrong and gives an example."""
     text = environment.get("TF_CONFIG", "")
     if not text.strip():
         raise mistake("it is not set, so this process does not know the other workers")
@@ -144,15 +144,15 @@ def stop_now(message: str, status: int) -> NoReturn:
 
 
 def differences(theirs: Dict[str, str], ours: Dict[str, str]) -> str:
-    """What a description has that the chief's has not, key by key, cut to where they differ; "" where it is equal."""
-    found = []
+    """How a description differs from the chief's, key by key, shortened to the differences; "" if they are equal."""
+    lines = []
     for key in sorted(set(theirs) | set(ours)):
         pair = [str(description.get(key, "absent")) for description in (theirs, ours)]
         if pair[0] != pair[1]:
             start = max(0, len(os.path.commonprefix(pair)) - 50)
             cut = [("..." if start else "") + value[start : start + 200] for value in pair]
-            found.append("its {} is {}, the chief's is {}".format(key, *cut))
-    return "; ".join(found)
+            lines.append("its {} is {}, the chief's is {}".format(key, *cut))
+    return "; ".join(lines)
 
 
 def in_thread(function: Callable[..., None], *arguments: Any) -> None:
@@ -160,40 +160,40 @@ def in_thread(function: Callable[..., None], *arguments: Any) -> None:
 
 
 class Connection:
-    """JSON lines over a socket. One thread reads, any thread sends; what goes wrong in sending ends the reading."""
+    """JSON lines over a socket. One thread reads, any thread sends; an error in sending also ends the reading."""
 
     def __init__(self, raw: socket.socket, silent_secs: float):
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a beat must not wait for more bytes
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send a heartbeat at once
         raw.settimeout(silent_secs)
         self.socket = raw
         self.member = ("", "")  # name and address of the other end
-        self.left = False  # its end is no loss
+        self.left = False  # whether the other end said good-bye, so that its end is no loss
         self.trouble = "is gone: its connection was closed."
         self.ended = threading.Event()
         self._file = raw.makefile("rb")
         self._sending = threading.Lock()
-        self._said_last = False
+        self._last_sent = False
 
     def receive(self, limit_bytes: int = -1) -> Optional[Dict[str, Any]]:
-        """The next message. None at the end; `trouble` then says why. Every byte counts as a sign of life."""
+        """The next message; None at the end, and then `trouble` says why. Every byte counts as a sign of life."""
         try:
             message = json.loads(self._file.readline(limit_bytes).decode("utf-8"))
             return message if isinstance(message, dict) else None
         except socket.timeout:
             self.trouble = "has been silent for {:g} s.".format(self.socket.gettimeout() or 0)
-        except (OSError, ValueError, RecursionError):  # the end is an empty line, which is no JSON
+        except (OSError, ValueError, RecursionError):  # the end is an empty line, which is not JSON
             pass
         return None
 
     def send(self, message: Dict[str, Any], last: bool = False) -> None:
-        """After the `last` the other end hangs up: closing here at once could discard what is still on its way."""
+        """Sends a message. After the `last` one the other end closes: closing here could discard bytes on their way."""
         data = memoryview(json.dumps(message).encode("utf-8") + b"\n")
         with self._sending:
-            if self._said_last:  # a beat now would be an error, and shut what the other end has still to read
+            if self._last_sent:  # a heartbeat now would fail, and discard what the other end has not read yet
                 return
-            self._said_last = last
+            self._last_sent = last
             try:
-                for start in range(0, len(data), BLOCK_BYTES):  # the timeout is for a block, not for all
+                for start in range(0, len(data), BLOCK_BYTES):  # the timeout holds for one block
                     self.socket.sendall(data[start : start + BLOCK_BYTES])
                 if last:
                     self.socket.shutdown(socket.SHUT_WR)
@@ -206,7 +206,7 @@ class Connection:
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """For the reader, when it is done."""
+        """Releases the socket; the reading thread calls it at the end."""
         self.shut()
         with self._sending:
             self._file.close()
@@ -217,14 +217,14 @@ class Connection:
 class Link:
     """This process's connection to the chief, or the chief's to all the others.
 
-    The constructor returns when all members have joined. `description` is what has to be the same on all, such as
-    {"code": ..., "data": ...}. It raises UserError where a member is missing after `join_secs` or was refused, and
-    RuntimeError where one is lost before the start. Where one is lost after it, `on_lost` gets a message and the exit
-    status that all members have in common, once, from a thread: 1, or 2 for a mistake of the user's. When it has
-    returned (stop_now does not) share() raises RuntimeError.
+    The constructor returns when all members have joined. `description` must be the same in all members, such as
+    {"code": ..., "data": ...}. The constructor raises UserError if a member is missing after `join_secs` or was
+    refused, and RuntimeError if one is lost before the start. If one is lost later, a thread calls `on_lost` once, with
+    a message and the exit status that all members share: 1, or 2 for a user's mistake. After on_lost has returned
+    (stop_now does not), share() raises RuntimeError.
 
     Messages: a worker's hello; {"start": when}; {"beat": 1}; {"round": 1, "member": name, "value": ...}, which the
-    chief passes on; {"over": why the job ends, "status": exit status}; {"bye": 1}.
+    chief forwards; {"over": why the job ends, "status": exit status}; {"bye": 1}.
     """
 
     def __init__(
@@ -238,20 +238,20 @@ class Link:
     ):
         self.cluster = cluster
         self.index, self.members, self.is_chief = cluster.index, len(cluster.members), cluster.is_chief
-        # the cluster is compared like the rest: with another list of workers the ranks of all would be wrong
+        # the cluster is compared too: with another list of workers all ranks would be wrong
         addresses = ", ".join("{} {}".format(*member) for member in cluster.members)
         self._description = dict(description, **{"cluster in TF_CONFIG": addresses})
         self._on_lost = on_lost
         self._join_secs, self._beat_secs, self._lost_secs = join_secs, beat_secs, lost_secs
-        # guards all below; reentrant, since a signal handler may call fail() in a thread that holds it
+        # guards everything below; reentrant, since a signal handler may call fail() in a thread that holds it
         self._changed = threading.Condition()
         self._peers: List[Connection] = []  # to the members that joined; at a worker: to the chief
         self._joined = {cluster.name: cluster.link_address[0]}  # at the chief: member -> host
         self._started = ""  # when, in words
-        self._over = ""  # why the job does not start, or ends
+        self._over = ""  # why the job ends or cannot start
         self._status = 2  # the exit status that goes with it
         self._losing: Optional[threading.Thread] = None  # the thread that calls on_lost
-        self._told = False  # on_lost has returned
+        self._on_lost_returned = False
         self._leaving = False
         self._round = 0  # calls of share()
         self._given: Dict[int, Dict[str, Any]] = {}  # round -> member -> value
@@ -269,11 +269,11 @@ class Link:
             try:
                 raw, address = self._listener.accept()
                 in_thread(self._serve, Connection(raw, HELLO_SECS), address[0])
-            except OSError:  # this process is leaving, the other one gave up already, or no descriptor is free
+            except OSError:  # this process is leaving, the other one gave up, or no file descriptor is free
                 time.sleep(RETRY_SECS)
 
     def _serve(self, connection: Connection, host: str) -> None:
-        """Reads one connection to the chief, from its hello to its end. Anybody can connect and say anything."""
+        """Reads one connection to the chief, from its hello to its end. Anybody may connect and send anything."""
         hello = connection.receive(HELLO_BYTES) or {}
         name, address, description = (hello.get(key) for key in ("name", "address", "description"))
         if not (isinstance(name, str) and isinstance(address, str) and isinstance(description, dict)):
@@ -293,12 +293,13 @@ class Link:
             return
         print("{} It came from {}.".format(refusal, host), flush=True)
         connection.send({"over": refusal, "status": 2}, last=True)
-        while connection.receive() is not None:  # until it hangs up; what it says is of no interest
+        while connection.receive() is not None:  # until it closes; its messages are ignored
             pass
         connection.close()
 
     def _refusal(self, name: str, address: str, description: Dict[str, str]) -> str:
-        """Why this process alone is refused, or "". One that differs is not: it ends the job, and all hear why."""
+        """Why only this process is refused, or "". A process whose description differs joins, ends the job, and all
+        members hear why."""
         if self._started:
             text = "{} was refused: the job has already started at {}. Stop it and launch all workers again."
             return text.format(name, self._started)
@@ -314,10 +315,10 @@ class Link:
         return ["{} ({})".format(*member) for member in self.cluster.members if member[0] not in self._joined]
 
     def _gather(self) -> None:
-        """At the chief: waits for all members, then starts the job. Where that cannot be `_over` says why."""
+        """In the chief: waits for all members, then starts the job. If it cannot, `_over` says why."""
         port = self.cluster.link_address[1]
         try:
-            # the port of a run that has just ended is not free for a minute otherwise
+            # otherwise the port of a run that has just ended is blocked for a minute
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._listener.bind(("", port))
             self._listener.listen(128)
@@ -338,13 +339,13 @@ class Link:
             peer.send({"start": self._started})
 
     def _join(self) -> None:
-        """At a worker: reaches the chief and waits for its word. Its deadline or its silence ends the wait too."""
+        """In a worker: connects to the chief and waits until it starts or refuses the job, or a deadline passes."""
         host, port = self.cluster.link_address
         deadline = time.monotonic() + self._join_secs
         while True:
             try:
                 raw = socket.create_connection((host, port), timeout=5)
-                # TCP connects a port to itself where nobody listens and the kernel happens to choose it for this end
+                # TCP connects a port to itself if nobody listens there and the kernel chooses it for this end too
                 if raw.getsockname() != raw.getpeername():
                     break
                 raw.close()
@@ -377,7 +378,7 @@ class Link:
             over, status = message.get("over", ""), message.get("status", 1)
             if over:
                 break
-            if "round" in message:  # passed on before it is taken: when the chief has all values, all others will
+            if "round" in message:  # forward, then store: once the chief has all values, all others get them
                 for peer in self._peers:
                     if peer is not connection:
                         peer.send(message)
@@ -392,7 +393,7 @@ class Link:
             self._lose(over or "{} ({}) {} {}".format(*connection.member, connection.trouble, AGAIN), status)
 
     def _lose(self, text: str, status: int) -> None:
-        """Ends the job, once: the chief tells the others, then on_lost is called. Before the start Link() raises."""
+        """Ends the job, once: the chief tells the others, then on_lost is called; before the start Link() raises."""
         with self._changed:
             if self._over or self._leaving:
                 return
@@ -404,11 +405,11 @@ class Link:
         self._tell({"over": text, "status": status})
         self._on_lost(text, status)
         with self._changed:
-            self._told = True
+            self._on_lost_returned = True
             self._changed.notify_all()
 
     def _tell(self, message: Dict[str, Any]) -> None:
-        """Last words to all, each in a thread lest one that is stuck delays the others; waits until they hang up."""
+        """Sends a last message to all and waits until they close. By threads: a slow peer must not delay the others."""
         peers = list(self._peers)
         for peer in peers:
             in_thread(peer.send, message, True)
@@ -418,10 +419,10 @@ class Link:
             peer.shut()
 
     def share(self, value: Any) -> List[Any]:
-        """The JSON-able values of all members, in members' order, the same on all: a tuple comes back as a list.
+        """The values of all members, in members' order. A value must be JSON-able; a tuple comes back as a list.
 
-        Every member calls it the same number of times; it returns when all have. Raises RuntimeError when a member is
-        lost and on_lost has returned, or after close(), also of a member whose value is waited for.
+        Every member calls it the same number of times, and it returns when all have. Raises RuntimeError if a member is
+        lost and on_lost has returned, and after close(), here or in a member whose value is missing.
         """
         name, value = self.cluster.name, json.loads(json.dumps(value))
         with self._changed:
@@ -432,36 +433,36 @@ class Link:
         for peer in self._peers:
             peer.send({"round": number, "member": name, "value": value})
         with self._changed:
-            while len(given) < self.members:  # at a worker all values come from the chief
+            while len(given) < self.members:  # in a worker all values come from the chief
                 left = any(peer.left and not (self.is_chief and peer.member[0] in given) for peer in self._peers)
-                if left or self._told or self._leaving:
+                if left or self._on_lost_returned or self._leaving:
                     raise RuntimeError(self._over or "share() waits for a value, but the link was closed")
                 self._changed.wait()
             del self._given[number]
         return [given[name] for name, _ in self.cluster.members]
 
     def agree(self, description: Dict[str, str]) -> None:
-        """Raises RefusedError, on all members, where the description of one differs from the chief's."""
-        found = self.share(description)
-        for (name, address), theirs in zip(self.cluster.members, found):
-            different = differences(theirs, found[0])
+        """Raises RefusedError in all members if the description of one differs from the chief's."""
+        descriptions = self.share(description)
+        for (name, address), theirs in zip(self.cluster.members, descriptions):
+            different = differences(theirs, descriptions[0])
             if different:
                 raise RefusedError(REFUSAL.format(name, address, different))
 
     def fail(self, message: str, status: int) -> None:
-        """Tells the others that this member stops, with an exit status, because of an error of its own."""
+        """Tells the others that this member stops because of an error of its own, and the exit status."""
         stopped = "{} ({}) stopped: {}".format(*self.cluster.members[self.index], message)
         text, status = (self._over, self._status) if self._over else (stopped, status)
         self._leave({"over": text, "status": status})
 
     def close(self) -> None:
-        """Says good-bye: the end of this process is no loss. Idempotent."""
+        """Says good-bye, so that the end of this process is no loss. May be called again."""
         self._leave({"bye": 1})
 
     def _leave(self, farewell: Dict[str, Any]) -> None:
         with self._changed:
-            # when a member is lost TensorFlow may raise as well: on_lost has the better message, and is let to end
-            while self._losing not in (None, threading.current_thread()) and not self._told:
+            # if a member is lost TensorFlow may raise too: on_lost has the better message, so it may finish first
+            while self._losing not in (None, threading.current_thread()) and not self._on_lost_returned:
                 self._changed.wait()
             if self._leaving:
                 return
@@ -474,7 +475,7 @@ class Link:
 
 
 class Alone:
-    """The link of a run of one process."""
+    """Stands in for Link in a run of one process."""
 
     index, members, is_chief = 0, 1, True
 

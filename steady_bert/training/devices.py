@@ -29,12 +29,12 @@ def make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
     """
     if config.distribution == "multi_worker":
         return tf.distribute.experimental.MultiWorkerMirroredStrategy()
-    found_gpus = gpus()
+    present_gpus = gpus()
     for name in config.devices:
-        if name.startswith("gpu:") and name not in found_gpus:
-            present = ", ".join(found_gpus) or "no GPU"
+        if name.startswith("gpu:") and name not in present_gpus:
+            present = ", ".join(present_gpus) or "no GPU"
             raise UserError("--devices: TensorFlow finds no {} here (it finds: {}).".format(name, present))
-    devices = list(config.devices) or found_gpus
+    devices = list(config.devices) or present_gpus
     cpus = _cpu_count(devices)
     # TF 2 fixes the logical devices once in a process; TF 1 takes them from the session's device_count.
     if cpus > 1 and hasattr(tf.config, "set_logical_device_configuration"):
