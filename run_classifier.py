@@ -1,23 +1,33 @@
 """Fine-tune BERT to classify sentences or sentence pairs, or to score them: one run, from flags to artefacts."""
 
-import dataclasses
-import os
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from steady_bert.base import tensorflow_setup
 
 if __name__ == "__main__":
-    tensorflow_setup.exit_on_signals()
-    with tensorflow_setup.without_keras():
-        import tensorflow.compat.v1  # noqa: F401
+    tensorflow_setup.start_program()
 
 import flags
-from steady_bert.base.errors import UserError
-from steady_bert.command_line import configuration
-from steady_bert.command_line.configuration import ClassifierConfig, ClassifierDataConfig
-from steady_bert.tasks import model_files
-from steady_bert.tasks.classification import assembly as classification
+from steady_bert.command_line import configuration, relations
+
+
+def main(_: Any = None) -> None:
+    """Does what the flags say. A script that imports this one may call it, as tf.app.run does."""
+    given = flags.Values("run_classifier")
+    config = configuration.classifier_config(given)
+    tensorflow_setup.import_tensorflow()
+    from steady_bert.tasks.classification import job
+
+    job.start(config, given.given_flags(), relations.notes(given))
+
+
+if __name__ == "__main__":
+    flags.run("run_classifier", main, sys.argv, __doc__)  # exits; what follows is for scripts that import this one
+
+import modeling
+import optimization
+import tokenization
 from steady_bert.tasks.classification.features import (
     convert_examples_to_features,
     convert_single_example,
@@ -29,22 +39,15 @@ from steady_bert.tasks.classification.processor import (
     InputExample,
     InputFeatures,
     PaddingInputExample,
-    is_number,
 )
-from steady_bert.tasks.classification.registry import PROCESSORS
 from steady_bert.tasks.classification.upstream import (
     create_model,
     file_based_input_fn_builder,
     input_fn_builder,
     model_fn_builder,
 )
-from steady_bert.tasks.reading import text_files
-from steady_bert.tasks.task import BadLines, Predictions, Task
-from steady_bert.training import feature_cache, reports, run
-from steady_bert.training.job import Job
-from steady_bert.training.reports import say
 
-# What scripts written for google-research/bert import from here.
+# The names that scripts written for google-research/bert import from here.
 __all__ = [
     "ColaProcessor",
     "DataProcessor",
@@ -60,182 +63,14 @@ __all__ = [
     "create_model",
     "file_based_convert_examples_to_features",
     "file_based_input_fn_builder",
+    "flags",
     "input_fn_builder",
+    "main",
     "model_fn_builder",
+    "modeling",
+    "optimization",
+    "tokenization",
 ]
 
 FLAGS = flags.FLAGS
-flags.register("run_classifier")
-
-
-def main() -> None:
-    config = configuration.classifier_config()
-    if config.data.predict_file != "-":
-        start(config)
-        return
-    with run.standard_input(lambda path: text_files.ending_for(path, config.data.text_columns)) as path:
-        start(dataclasses.replace(config, data=dataclasses.replace(config.data, predict_file=path)))
-
-
-def start(config: ClassifierConfig) -> None:
-    run.start(config.run, lambda model_dir: make_job(config, model_dir))
-
-
-# --- the job ----------------------------------------------------------------------------------------------------------
-
-
-def make_job(config: ClassifierConfig, model_dir: Optional[str]) -> Job:
-    """The task with its labels: those saved in model_dir where there is one, else the data's own."""
-    data = config.data
-    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
-    bert_config = None
-    if not config.run.check_data:
-        bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=2)
-    assert data.task_name is not None
-    processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
-    paths = split_files(data, processor)
-    labels = choose_labels(data, processor, paths, model_dir, config.run.check_data)
-    if labels is not None:
-        processor = processor.with_labels(labels)
-    weights = class_weights(data, processor, paths) if data.class_weights else None
-    task = classification.classification_task(
-        classification.TaskInputs(
-            processor=processor,
-            files=paths,
-            labels=labels or [],
-            tokenizer=tokenizer,
-            vocab_fingerprint=vocab_fingerprint,
-            bert_config=bert_config,
-            max_seq_length=config.model.max_seq_length,
-            class_weights=weights,
-            skip_bad_lines=data.skip_bad_lines,
-        )
-    )
-
-    def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
-        confusion = classification.confusion(processor.label_type, task.labels, predictions)
-        shown = reports.format_confusion_table(confusion, task.labels) if confusion else ""
-        return {"confusion_matrix": confusion}, shown
-
-    def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
-        write(config, task, processor, split, predictions, path, folder)
-
-    return Job(
-        task=task,
-        metrics=processor.metrics,
-        identity={
-            "task": data.task_name,
-            "bert_config": bert_config and bert_config.to_dict(),
-            "class_weights": weights,
-        },
-        files=model_files.given_files(config.model),
-        documents={
-            model_files.LABELS_FILE: {"label_type": processor.label_type, "labels": list(task.labels)},
-            "config.json": dataclasses.asdict(config),
-        },
-        flags=flags.given_flags("run_classifier"),
-        predictions_file="predictions.tsv",
-        describe_evaluation=describe_evaluation,
-        write_predictions=write_predictions,
-        notes={},
-    )
-
-
-def choose_labels(
-    data: ClassifierDataConfig,
-    processor: DataProcessor,
-    paths: Dict[str, str],
-    model_dir: Optional[str],
-    check_only: bool,
-) -> Optional[List[str]]:
-    """The labels in id order; None where the data is only checked and nothing says them.
-
-    A trained model's are those that it was trained with.
-    """
-    found = model_files.saved_labels(model_dir, "label_type")
-    saved = found and found[0]
-    given = processor.known_labels()
-    if saved is not None:
-        if given is not None and given != saved:
-            raise UserError(
-                "{}: the model tells apart {}; the command, {}. Name the task and labels of its training.".format(
-                    model_dir, ", ".join(saved) or "numbers", ", ".join(given) or "numbers"
-                )
-            )
-        return saved
-    if given is not None:
-        return given
-    if model_dir:
-        raise UserError(
-            "{}: lacks {}. Pass --labels, in the order of its training.".format(model_dir, model_files.LABELS_FILE)
-        )
-    for split in ("train", "dev") if check_only else ("train",):
-        if split in paths and (os.path.exists(paths[split]) or not check_only):
-            return processor.find_labels(paths[split], BadLines(data.skip_bad_lines))
-    return None
-
-
-def class_weights(data: ClassifierDataConfig, processor: DataProcessor, paths: Dict[str, str]) -> List[float]:
-    """In label order."""
-    labels = processor.get_labels()
-    if data.class_weights == ("balanced",):
-        counts, examples = processor.count_labels(paths["train"], BadLines(data.skip_bad_lines))
-        for label in labels:
-            if counts[label] in (0, examples):
-                which = "every" if counts[label] else "no"
-                raise UserError("--class_weights=balanced: {} training example is {}.".format(which, label))
-        return classification.balanced_weights(processor.label_type, labels, counts, examples)
-    weights = {}
-    for part in data.class_weights:
-        label, equals, weight = part.rpartition("=")
-        if not equals or label not in labels or label in weights or not (is_number(weight) and float(weight) > 0):
-            raise UserError(
-                "--class_weights: {!r} is not label=weight with a positive weight and a label, once, of {}. "
-                "Or write balanced.".format(part, ", ".join(labels))
-            )
-        weights[label] = float(weight)
-    return [weights.get(label, 1.0) for label in labels]
-
-
-def split_files(data: ClassifierDataConfig, processor: DataProcessor) -> Dict[str, str]:
-    """split → path, for the splits that the flags say something of."""
-    paths = {}
-    if data.data_dir is not None:
-        if not os.path.isdir(data.data_dir):
-            raise UserError("--data_dir={}: no such folder. Check the path.".format(data.data_dir))
-        paths = {split: processor.file_path(data.data_dir, split) for split in processor.splits}
-    if data.predict_file is not None:
-        paths = {split: path for split, path in paths.items() if not split.startswith("test")}
-        paths["test"] = data.predict_file
-    return paths
-
-
-def write(
-    config: ClassifierConfig,
-    task: Task,
-    processor: DataProcessor,
-    split: str,
-    predictions: Predictions,
-    path: str,
-    folder: str,
-) -> None:
-    """Writes the predictions of a split, upstream's file of their numbers beside it, and GLUE's file of its tests."""
-    ids = feature_cache.example_ids(task, split)
-    labels = task.labels
-    header, rows = classification.prediction_table(processor.label_type, labels, predictions, ids)
-    reports.write_table(path, header, rows)
-    # Upstream's file: the numbers alone, one line an example, here with a header.
-    numbers = slice(2, None) if labels else slice(1, None)
-    results = os.path.join(os.path.dirname(path) or os.curdir, run.with_suffix("test_results.tsv", split))
-    reports.write_table(results, header[numbers], [row[numbers] for row in rows])
-    say("Wrote {:,} predictions to {}".format(len(rows), path))
-    official = processor.submission.get(split)
-    if official and config.data.predict_file is None:
-        upload = os.path.join(folder, "submission", official + ".tsv")
-        answers = classification.submission(processor.label_type, labels, predictions)
-        reports.write_table(upload, ["index", "prediction"], list(zip(ids, answers)))
-        say("Wrote GLUE's file {}".format(upload))
-
-
-if __name__ == "__main__":
-    flags.run("run_classifier", main, sys.argv, __doc__)
+flags.register_for_import("run_classifier")

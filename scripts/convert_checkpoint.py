@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from steady_bert.base import tensorflow_setup
 
 if __name__ == "__main__":
-    tensorflow_setup.exit_on_signals()
+    tensorflow_setup.start_program()
 
 import numpy as np
 import safetensors.numpy

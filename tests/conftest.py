@@ -182,7 +182,8 @@ def run_main(arguments: List[str], script: str = "run_classifier") -> int:
     """The command line within this process, which is much faster than another; gives the exit code."""
     import flags
 
-    module = importlib.import_module(script)  # registers flags, which restoring would take away
+    module = importlib.import_module(script)
+    flags.register(script)  # before, for restoring would take them away
     saved = flagsaver.save_flag_values()
     try:
         with pytest.raises(SystemExit) as exit:

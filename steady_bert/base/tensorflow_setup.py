@@ -1,15 +1,18 @@
-"""What must happen before TensorFlow is imported, which takes seconds. Entry scripts import this module first."""
+"""What happens before, while and after TensorFlow is imported, which takes seconds: signals, and what it prints.
+
+Entry scripts import this module first.
+"""
 
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
+import warnings
 from typing import Any, Iterator, Set
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes; its errors still show
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _temporary_folders: Set[str] = set()
@@ -21,25 +24,57 @@ def _exit(number: int, frame: Any) -> None:
     message = "Stopped by {}; nothing was being trained.\n".format(signal.Signals(number).name)
     with contextlib.suppress(RuntimeError, OSError, ValueError):  # the signal may have come within a print
         sys.stdout.flush()
-    with contextlib.suppress(OSError):
-        os.write(2, message.encode())
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.write(sys.stderr.fileno(), message.encode())
     for folder in _temporary_folders:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(128 + number)
 
 
+def start_program() -> None:
+    """The first thing that an entry script run as a program does."""
+    exit_on_signals()
+    drop_notes()
+
+
 def exit_on_signals() -> None:
-    """SIGINT and SIGTERM end the process with 130 and 143, without a traceback. For entry scripts run as programs."""
+    """SIGINT and SIGTERM end the process with 130 and 143, without a traceback."""
     for number in SIGNALS:
         signal.signal(number, _exit)
     atexit.register(_ignore_signals)
 
 
+def _ignore_signals() -> None:
+    # Everything is written. While Python takes itself down it gives its handlers up, and a signal would end the
+    # process with -15, as if it had not finished.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+# --- TensorFlow -------------------------------------------------------------------------------------------------------
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow in two thirds of the time, and without warnings that only its own authors can act on."""
+    first = "tensorflow" not in sys.modules
+    with without_keras(), warnings.catch_warnings():
+        if _is_quiet():
+            warnings.simplefilter("ignore")
+        import tensorflow.compat.v1 as tf
+    if first and _is_quiet():
+        tf.logging.set_verbosity(tf.logging.ERROR)
+
+
+def _is_quiet() -> bool:
+    """Whether TensorFlow's notes are dropped; TF_CPP_MIN_LOG_LEVEL=0 (or 1) in the environment shows them."""
+    return os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") > "1"
+
+
 @contextlib.contextmanager
 def without_keras() -> Iterator[None]:
-    """Within it, TensorFlow is imported in two thirds of the time. For entry scripts run as programs.
+    """Within it, TensorFlow is imported in two thirds of the time.
 
-    From 2.6 on TensorFlow ends its import with that of Keras, for what Keras registers, and goes on where it fails. No
+    From 2.6 on TensorFlow ends its import with that of Keras, for what Keras registers, and continues if it fails. No
     code here uses that; `tf.keras` is still loaded when it is first used.
     """
     eager = [name for name in ("keras.src.optimizers", "tf_keras.src.optimizers") if name not in sys.modules]
@@ -51,11 +86,45 @@ def without_keras() -> Iterator[None]:
             del sys.modules[name]
 
 
-def _ignore_signals() -> None:
-    # Everything is written. While Python takes itself down it gives its handlers up, and a signal would end the
-    # process with -15, as if it had not finished.
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+# A line of C++ logging in either of its formats, of any severity but fatal.
+_NOTE = re.compile(
+    rb"[IWE]\d{4} [\d:.]+ +\d+ \S+\] |\d{4}-\d\d-\d\d [\d:.]+: [IWE] \S+\] |WARNING: All log messages before absl::"
+)
+
+
+def drop_notes() -> None:
+    """From now on, notes of C++ libraries are dropped; all else that is written to standard error is shown.
+
+    From TensorFlow 2.17 on no setting silences all of them; its errors reach the user as exceptions. A child process
+    reads what C++ writes, so that the last words of a process that crashes are shown too. Python writes directly.
+    """
+    if not hasattr(os, "fork") or sys.stderr is None or not _is_quiet():
+        return
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        _filter_notes(reading, terminal)
+    os.close(reading)
+    os.dup2(writing, 2)
+    os.close(writing)
+    sys.stderr = os.fdopen(terminal, "w", 1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
+
+
+def _filter_notes(reading: int, terminal: int) -> None:
+    """The child process: copies lines until every process that can write them has ended."""
+    try:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        os.dup2(reading, 0)
+        os.dup2(terminal, 1)
+        os.closerange(2, 1024)  # locks and pipes that others wait for
+        with os.fdopen(0, "rb") as lines:
+            for line in lines:
+                if not _NOTE.match(line):
+                    os.write(1, line)
+    finally:
+        os._exit(0)
 
 
 @contextlib.contextmanager

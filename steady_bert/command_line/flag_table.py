@@ -1,0 +1,239 @@
+"""Every flag of the entry scripts: a row of a table with its name, kind, default, meaning and bounds. Pure."""
+
+from typing import Dict, List
+
+from ..tasks.classification.own_text import LABEL_TYPES
+from ..tasks.classification.registry import PROCESSORS
+from ..tasks.tagging import data as tagging_data
+from ..tasks.tagging.heads import CELLS, HEADS
+from .training_flags import TRAINING, Flag
+
+_CLASSIFICATION = [
+    Flag(
+        "task_name",
+        tuple(sorted(PROCESSORS)),
+        None,
+        "What to learn, and how its files are laid out; text: files of your own.",
+    ),
+    Flag("data_dir", "string", None, "Folder with the task's train, dev and test files."),
+    Flag(
+        "text_columns",
+        "list",
+        "",
+        "With --task_name=text: the one or two columns that hold the text. By name where the file has a "
+        "header, else by number from 0; text, or text_a,text_b, if not given.",
+    ),
+    Flag(
+        "label_column",
+        "string",
+        None,
+        "With --task_name=text: the column that holds the label. By name or number, as in text_columns; label "
+        "if not given.",
+    ),
+    Flag(
+        "label_type",
+        LABEL_TYPES,
+        "single",
+        "With --task_name=text: what a label is. single: one of several classes; multi: any number of them, "
+        "separated by commas or as a JSON list; regression: a number.",
+    ),
+    Flag(
+        "labels",
+        "list",
+        "",
+        "With --task_name=text: the classes, in the order of their ids. If not given, those in the training file.",
+    ),
+    Flag(
+        "class_weights",
+        "list",
+        "",
+        "Weight of each class in the training loss: name=weight,… or balanced. A class that is not named has weight 1.",
+    ),
+    Flag("language", "string", "zh", "With --task_name=xnli: language code in the names of its files."),
+]
+_TAGGING = [
+    Flag("train_file", "string", None, "Tagged sentences to train on."),
+    Flag("dev_file", "string", None, "Tagged sentences to evaluate on."),
+    Flag("test_file", "string", None, "Sentences to predict. If they have tags, they are scored too."),
+    Flag(
+        "format",
+        tagging_data.FORMATS,
+        "auto",
+        "Layout of the data files. columns: one word a line with its tag; json: entities as character spans; "
+        "cluener: CLUENER's JSON; text: one untagged text a line. auto: JSON where the file's name says so, "
+        "else columns; text for standard input.",
+    ),
+    Flag(
+        "tag_column",
+        "string",
+        "last",
+        "With --format=columns: which column holds the tag. A number from 1, last, or none; column 0 holds the word.",
+    ),
+    Flag(
+        "tag_scheme",
+        tagging_data.SCHEMES,
+        "auto",
+        "How tags mark entities. plain: they mark none, as in part-of-speech tagging; auto: the scheme that "
+        "the tags of the file fit.",
+    ),
+    Flag(
+        "tags_file",
+        "string",
+        None,
+        "File with one tag a line, in the order of their ids. If not given, the tags in train_file.",
+    ),
+    Flag(
+        "mend_tags",
+        "boolean",
+        False,
+        "Accept impossible tags: read them as conlleval does, and keep the longer of two overlapping "
+        "entities. Each case is reported.",
+    ),
+    Flag(
+        "text_units",
+        tagging_data.UNITS,
+        "auto",
+        "What gets a tag in json, cluener and text files. auto: characters if the words of the training file "
+        "are single characters, else words.",
+    ),
+    Flag("head", tuple(sorted(HEADS)), "softmax", "Layers between BERT's output and the tags."),
+    Flag("lstm_size", "integer", 128, "With a bilstm head: units in each direction.", 1),
+    Flag("lstm_layers", "integer", 1, "With a bilstm head: number of stacked layers.", 1),
+    Flag("lstm_cell", tuple(sorted(CELLS)), "lstm", "With a bilstm head: kind of recurrent cell."),
+    Flag(
+        "constrained_decoding",
+        "boolean",
+        False,
+        "Never predict a tag that cannot follow the one before it, such as I-PER after O.",
+    ),
+    Flag(
+        "doc_stride",
+        "integer",
+        None,
+        "Sentences longer than max_seq_length are read in windows: pieces from the start of one to the start "
+        "of the next. If not given, half of what a window holds.",
+        1,
+    ),
+]
+_INPUT = [
+    Flag("bert_config_file", "string", None, "JSON file with the model's sizes, published with the checkpoint."),
+    Flag("vocab_file", "string", None, "WordPiece vocabulary, published with the checkpoint."),
+    Flag("spm_model_file", "string", None, "SentencePiece model, instead of vocab_file, for a BERT trained with one."),
+    Flag("do_lower_case", "boolean", True, "Lower-case the text: true for uncased models, false for cased ones."),
+    Flag(
+        "max_seq_length",
+        "integer",
+        128,
+        "Longest input in tokens, including [CLS] and [SEP]. Longer texts are cut; longer tagged sentences "
+        "are read in windows.",
+        3,
+    ),
+    Flag("max_train_examples", "integer", None, "Train on this many examples, drawn by seed. If not given, on all.", 1),
+    Flag(
+        "max_eval_examples", "integer", None, "Evaluate on this many examples, drawn by seed. If not given, on all.", 1
+    ),
+    Flag(
+        "cache_dir",
+        "string",
+        None,
+        "Folder for the converted data, shared between runs; output_dir/cache if not given. With "
+        "engine=estimator it may be in a bucket, where a TPU's machine then reads records and writes "
+        "checkpoints.",
+    ),
+    Flag(
+        "skip_bad_lines",
+        "integer",
+        0,
+        "Number of unreadable lines that a file may have; they are left out and counted. 0: any is an error.",
+        0,
+    ),
+    Flag(
+        "predict_file", "string", None, "File to predict, or - for standard input. If not given, the task's test file."
+    ),
+    Flag(
+        "predict_output",
+        "string",
+        None,
+        "File to write predictions to. If not given, predictions.tsv in output_dir (run_ner: "
+        "predictions.conll, with predictions.jsonl beside it).",
+    ),
+]
+_PHASES = [
+    Flag("do_train", "boolean", False, "Train, or continue the run in output_dir."),
+    Flag(
+        "do_eval",
+        "boolean",
+        False,
+        "Evaluate on the dev set. With --do_train: during training, and the chosen checkpoint at the end.",
+    ),
+    Flag("do_predict", "boolean", False, "Predict predict_file, or the test set."),
+    Flag("dry_run", "boolean", False, "Print the plan, draw the learning rate, and stop."),
+    Flag(
+        "check_data",
+        "boolean",
+        False,
+        "Describe the data and stop; needs no model. Labels or entity types, lengths, texts that are cut, "
+        "unknown pieces, duplicates and contradictions.",
+    ),
+]
+# script → title of a group → its flags.
+GROUPS: Dict[str, Dict[str, List[Flag]]] = {
+    "run_classifier": {
+        "What to do": _PHASES,
+        "Task": _CLASSIFICATION,
+        "Data and model": _INPUT,
+        **TRAINING,
+    },
+    "run_ner": {
+        "What to do": _PHASES,
+        "Tagging": _TAGGING,
+        "Data and model": _INPUT,
+        **TRAINING,
+    },
+}
+# google-research/bert's flags; scripts that import an entry script expect them.
+UPSTREAM = frozenset(
+    {"data_dir", "bert_config_file", "task_name", "vocab_file", "output_dir", "init_checkpoint", "do_lower_case"}
+    | {"max_seq_length", "do_train", "do_eval", "do_predict", "train_batch_size", "eval_batch_size"}
+    | {"predict_batch_size", "learning_rate", "num_train_epochs", "warmup_proportion", "save_checkpoints_steps"}
+    | {"iterations_per_loop", "use_tpu", "tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores"}
+)
+# What an entry script registers where another script imports it. run_ner does nothing without its files.
+REGISTERED_BY_IMPORT = {
+    "run_classifier": UPSTREAM,
+    "run_ner": UPSTREAM | {"train_file", "dev_file", "test_file"},
+}
+_COMMON_PHASES = ["do_train", "do_eval", "do_predict", "dry_run", "check_data"]
+_COMMON_SETTINGS = [
+    "init_checkpoint",
+    "bert_config_file",
+    "vocab_file",
+    "do_lower_case",
+    "max_seq_length",
+    "output_dir",
+    "model_dir",
+    "num_train_epochs",
+    "num_train_steps",
+    "train_batch_size",
+    "learning_rate",
+    "warmup_proportion",
+    "optimizer",
+    "eval_every_epochs",
+    "early_stopping_patience",
+    "predict_file",
+    "seed",
+]
+# What --help shows.
+COMMON = {
+    "run_classifier": [
+        *_COMMON_PHASES,
+        *("task_name", "data_dir", "text_columns", "label_column", "labels"),
+        *_COMMON_SETTINGS,
+    ],
+    "run_ner": [*_COMMON_PHASES, *("train_file", "dev_file", "test_file", "format", "head"), *_COMMON_SETTINGS],
+}
+
+
+def flags_of(script: str) -> List[Flag]:
+    """All flags of an entry script, in the order of --helpfull."""
+    return [flag for group in GROUPS[script].values() for flag in group]

@@ -1,0 +1,63 @@
+"""What --help and --helpfull print: one screen of what most people need, or every flag by group. Pure."""
+
+import textwrap
+from typing import Any
+
+from .flag_table import COMMON, GROUPS
+from .training_flags import Flag
+
+_WIDTH = 110
+_EXAMPLES = {
+    "run_classifier": (
+        "--do_train --do_eval --task_name=text --data_dir=DATA --init_checkpoint=BERT/bert_model.ckpt "
+        "--bert_config_file=BERT/bert_config.json --vocab_file=BERT/vocab.txt --output_dir=RUN",
+        "--do_predict --model_dir=RUN --predict_file=FILE --predict_output=PREDICTIONS",
+    ),
+    "run_ner": (
+        "--do_train --do_eval --train_file=TRAIN --dev_file=DEV --init_checkpoint=BERT/bert_model.ckpt "
+        "--bert_config_file=BERT/bert_config.json --vocab_file=BERT/vocab.txt --output_dir=RUN",
+        "--do_predict --model_dir=RUN --predict_file=FILE --predict_output=PREDICTIONS",
+    ),
+}
+
+
+def text_of(value: Any) -> str:
+    """A value as the command line writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def short_help(script: str, description: str) -> str:
+    """At most 40 lines of 110 characters."""
+    lines = [description, "", "Train, then predict:"]
+    for example in _EXAMPLES[script]:
+        command = "python {}.py {}".format(script, example)
+        lines += textwrap.wrap(command, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+    lines.append("")
+    flags = {flag.name: flag for group in GROUPS[script].values() for flag in group}
+    for name in COMMON[script]:
+        lines.append("  --{:<24} {}".format(name, _first_sentence(flags[name])))
+    lines += ["", "--helpfull shows all {} flags of {}.py, by group.".format(len(flags), script)]
+    return "\n".join(lines)
+
+
+def full_help(script: str, description: str) -> str:
+    """Every flag of the script once, by group."""
+    lines = [description, "", "usage: python {}.py --flag=value …".format(script)]
+    for title, group in GROUPS[script].items():
+        lines += ["", title]
+        for flag in group:
+            lines.append("  --{:<27} {}".format(flag.name, _values(flag)))
+            lines += textwrap.wrap(
+                flag.meaning, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6, break_on_hyphens=False
+            )
+    return "\n".join(lines)
+
+
+def _first_sentence(flag: Flag) -> str:
+    sentence = flag.meaning.split(". ")[0].rstrip(".")
+    return sentence if flag.default in (None, "", False) else "{} [{}]".format(sentence, text_of(flag.default))
+
+
+def _values(flag: Flag) -> str:
+    values = " | ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind
+    return values if flag.default in (None, "") else "{}; default: {}".format(values, text_of(flag.default))

@@ -1,0 +1,98 @@
+"""The parts of flags that hold several values: numbers, patterns, devices. Raises UserError for what cannot be read."""
+
+import re
+from typing import Any, Callable, Tuple
+
+from ..base.errors import UserError
+
+# flags.Values: an attribute for each flag, and given(name).
+Values = Any
+
+
+def require(condition: Any, message: str) -> None:
+    """Raises UserError with the message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
+def parts(f: Values, name: str) -> Tuple[str, ...]:
+    """The parts of a list flag, without the spaces around them."""
+    return tuple(part.strip() for part in list(getattr(f, name) or ()))
+
+
+def numbers(f: Values, name: str, kind: Callable[[str], Any]) -> Tuple[Any, ...]:
+    """The numbers in a list flag: finite and not negative."""
+    try:
+        values = tuple(kind(part) for part in parts(f, name))
+    except ValueError:
+        raise UserError("--{}={}: not a list of numbers.".format(name, ",".join(parts(f, name)))) from None
+    require(
+        all(0 <= number < float("inf") for number in values), "--{}: a number is below 0 or not finite.".format(name)
+    )
+    return values
+
+
+def patterns(f: Values, name: str) -> Tuple[str, ...]:
+    """The regular expressions in a list flag."""
+    for part in parts(f, name):
+        _require_pattern(name, part)
+    return parts(f, name)
+
+
+def _require_pattern(name: str, pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError("--{}: {!r} is not a regular expression ({}).".format(name, pattern, error)) from None
+
+
+def multipliers(f: Values) -> Tuple[Tuple[str, float], ...]:
+    """The (pattern, factor) pairs in --lr_multipliers."""
+    pairs = []
+    for part in parts(f, "lr_multipliers"):
+        pattern, _, factor = part.rpartition("=")
+        try:
+            number = float(factor)
+        except ValueError:
+            number = -1.0
+        require(
+            pattern and 0 < number < float("inf"),
+            "--lr_multipliers: {!r} is not pattern=factor with a factor above 0. To leave variables as they are, name "
+            "them in --freeze.".format(part),
+        )
+        _require_pattern("lr_multipliers", pattern)
+        pairs.append((pattern, number))
+    return tuple(pairs)
+
+
+def devices(f: Values) -> Tuple[str, ...]:
+    """The devices in --devices, as cpu:0."""
+    names = tuple(name.lower().lstrip("/") for name in parts(f, "devices") if name)
+    for name in names:
+        kind, _, number = name.partition(":")
+        require(
+            kind in ("cpu", "gpu") and number.isdigit(),
+            "--devices: {!r} is not a device. Write cpu:0 or gpu:0, separated by commas.".format(name),
+        )
+    require(
+        len(names) <= 1 or f.distribution != "one_device",
+        "--devices names {} devices: pass --distribution=mirrored, or name one.".format(len(names)),
+    )
+    require(len(set(names)) == len(names), "--devices names a device twice. Name each once.")
+    return names
+
+
+def profile_steps(f: Values) -> Tuple[int, ...]:
+    """The first and last update in --profile_steps; empty if it was not given."""
+    given = parts(f, "profile_steps")
+    if not given:
+        return ()
+    require(f.do_train, "--profile_steps traces updates: give it with --do_train.")
+    steps = tuple(int(part) for part in given if part.isdecimal())
+    require(
+        len(steps) == len(given) == 2 and 1 <= steps[0] <= steps[1],
+        "--profile_steps={}: not a first and a last update, counted from 1. Write for example 10,12.".format(
+            ",".join(given)
+        ),
+    )
+    return steps

@@ -1,0 +1,255 @@
+"""What must hold between flags, checked before anything is read or written.
+
+Each check raises UserError for the first relation that does not hold. f: flags.Values.
+"""
+
+import dataclasses
+import difflib
+import math
+from typing import Dict, Optional, Sequence
+
+from ..tasks.classification.config import ClassifierDataConfig
+from ..tasks.classification.registry import PROCESSORS
+from ..tasks.tagging.data import TAG_COLUMNS
+from .parts import Values, require
+
+TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
+
+
+def check_common(f: Values) -> None:
+    """The relations that hold whatever is learned."""
+    for flag in (flag for flag in f.flags.values() if flag.kind == "float"):
+        value = getattr(f, flag.name)
+        require(
+            value is None or math.isfinite(value), "--{}={}: not a finite number. Give one.".format(flag.name, value)
+        )
+    check_phases(f)
+    check_engine(f)
+    check_buckets(f)
+    check_update(f)
+    require(
+        not (f.vocab_file and f.spm_model_file), "--vocab_file and --spm_model_file were both given. Give the model's."
+    )
+
+
+def check_phases(f: Values) -> None:
+    """What the command does."""
+    require(
+        f.do_train or f.do_eval or f.do_predict or f.dry_run or f.check_data,
+        "Nothing to do: pass at least one of --do_train, --do_eval, --do_predict, --dry_run, --check_data.",
+    )
+    require(not (f.dry_run and f.check_data), "--dry_run and --check_data were both given. Give one.")
+    require(
+        f.predict_file != "-" or f.do_predict and not f.do_train,
+        "--predict_file=-: standard input is predicted by a command of its own: --do_predict and --model_dir.",
+    )
+
+
+def check_update(f: Values) -> None:
+    """The numbers of the update and of the learning rate."""
+    for name in ("adam_beta1", "adam_beta2", "momentum"):
+        require(getattr(f, name) != 1, "--{}=1: an average that takes in nothing new. Give less.".format(name))
+    require(
+        f.lr_schedule != "piecewise" or not f.given("learning_rate"),
+        "--lr_schedule=piecewise takes its rates from --lr_values: leave --learning_rate out.",
+    )
+    require(f.learning_rate > 0, "--learning_rate=0: nothing would be learned. Give a positive rate.")
+    require(
+        not f.given("lookahead_alpha") or f.lookahead_steps or f.optimizer == "ranger",
+        "--lookahead_alpha is read with --lookahead_steps, or ranger. Leave it out.",
+    )
+    for name in ("lookahead_alpha", "layerwise_lr_decay", "plateau_factor", "adam_epsilon"):
+        require(getattr(f, name) != 0, "--{}=0: it would stop training, or divide by 0. Give more.".format(name))
+    require(f.plateau_factor != 1, "--plateau_factor=1: the rate would never be reduced. Give less.")
+    require(
+        not (f.do_train or f.dry_run) or f.train_batch_size % f.gradient_accumulation_steps == 0,
+        "--train_batch_size={} does not divide by {} parts (--gradient_accumulation_steps). Give a multiple.".format(
+            f.train_batch_size, f.gradient_accumulation_steps
+        ),
+    )
+    require(f.ema_decay < 1.0, "--ema_decay=1: the average would never move. Give for example 0.99.")
+
+
+def check_engine(f: Values) -> None:
+    """Which engine runs on which devices."""
+    on_estimator, given_as = engine(f) == "estimator", _engine_flag(f)
+    require(
+        not f.use_tpu or on_estimator,
+        "--use_tpu: --engine=session does not run on a TPU. Leave --engine out, or give --engine=estimator.",
+    )
+    require(
+        not f.use_tpu or f.distribution == "one_device",
+        "--use_tpu: a TPU's cores are its replicas. Leave --distribution out.",
+    )
+    require(
+        not f.use_tpu or bool(f.tpu_name) != bool(f.master),
+        "--use_tpu: give --tpu_name (local on a TPU VM) or --master, not both.",
+    )
+    require(
+        not on_estimator or f.distribution != "multi_worker",
+        "--distribution=multi_worker: Estimator runs in one process here. Leave {} out.".format(given_as),
+    )
+    require(
+        not on_estimator or not f.devices or f.distribution == "mirrored",
+        "--devices is read with --distribution=mirrored here. Leave it out, or {}.".format(given_as),
+    )
+    require(not (on_estimator and f.xla), "--xla is the session engine's. Leave it or {} out.".format(given_as))
+    require(
+        not (on_estimator and f.profile_steps),
+        "--profile_steps traces the session engine. Leave it or {} out.".format(given_as),
+    )
+    require(
+        not f.use_tpu or f.optimizer != "lazyadam",
+        "--optimizer=lazyadam: gradients are dense on a TPU, so that no row rests. Use adam.",
+    )
+    check_workers(f)
+    for fixed, why in (
+        (f.xla, "--xla: every other shape would be compiled anew"),
+        (on_estimator, given_as + ": Estimator's shapes are static here, as a TPU wants them"),
+    ):
+        require(
+            not fixed or not f.given("padding") or f.padding == "fixed",
+            why + ". Give --padding=fixed, or leave --padding out.",
+        )
+
+
+def check_workers(f: Values) -> None:
+    """What several workers can do."""
+    several = f.distribution == "multi_worker"
+    require(
+        not several or f.do_train or f.dry_run,
+        "--distribution=multi_worker: several workers train. Evaluate and predict with one process, without the flag.",
+    )
+    require(
+        not several or not f.xla,
+        "--xla: TensorFlow's clustering fails in a worker, which has the CPU twice. Leave it or "
+        "--distribution=multi_worker out.",
+    )
+    require(
+        not several or not f.devices,
+        "--devices: each of several workers uses its own GPUs (CUDA_VISIBLE_DEVICES says which). Leave it out.",
+    )
+
+
+def check_buckets(f: Values) -> None:
+    """Only the record cache may be in a bucket."""
+    require(
+        not is_bucket(f.cache_dir) or engine(f) == "estimator",
+        "--cache_dir={}: buckets are for --engine=estimator. Name a local folder.".format(f.cache_dir),
+    )
+    for name in ("output_dir", "model_dir", "data_dir", "init_checkpoint"):
+        require(
+            not is_bucket(getattr(f, name, None)),
+            "--{}: name a local path. What a TPU's machine reads and writes goes through --cache_dir, which may be a "
+            "bucket's.".format(name),
+        )
+
+
+def check_training(f: Values, needed: Sequence[str]) -> None:
+    """What a command that trains, or plans to, needs. needed: the task's own flags."""
+    for name in tuple(needed) + ("bert_config_file", "output_dir"):
+        require(getattr(f, name) is not None, "--{} is needed to train.".format(name))
+    require(f.model_dir is None, "--model_dir is for evaluation and prediction; a run that trains uses --output_dir.")
+    require(
+        not (f.from_scratch and f.init_checkpoint), "--from_scratch and --init_checkpoint were both given. Give one."
+    )
+    require(
+        f.resume_mode != "weights" or f.init_checkpoint,
+        "--resume_mode=weights needs --init_checkpoint: the run, or checkpoint, whose weights it starts from.",
+    )
+
+
+def check_using(f: Values) -> None:
+    """What a command needs that uses a trained model."""
+    require(f.model_dir or f.output_dir, "Pass --model_dir (or --output_dir): the folder of a trained run.")
+
+
+def check_classifier_files(f: Values) -> None:
+    """The data that a command which does not train needs."""
+    if f.check_data:
+        require(f.data_dir or f.predict_file, "--data_dir (or --predict_file) is needed to check data.")
+        return
+    require(not f.given("class_weights"), "--class_weights weighs what is learned: give it with --do_train.")
+    check_using(f)
+    require(not f.do_eval or f.data_dir is not None, "--data_dir is needed to evaluate.")
+    require(not f.do_predict or f.data_dir or f.predict_file, "--predict_file (or --data_dir) is needed to predict.")
+
+
+def check_task_name(task_name: Optional[str]) -> None:
+    if task_name is None or task_name in PROCESSORS:
+        return
+    near = difflib.get_close_matches(task_name, PROCESSORS, 1)
+    hint = "Did you mean {}?".format(near[0]) if near else "Files of your own: text."
+    require(False, "--task_name={}: not one of {}. {}".format(task_name, ", ".join(sorted(PROCESSORS)), hint))
+
+
+def check_task(f: Values, data: ClassifierDataConfig) -> None:
+    """The flags that say what the data is."""
+    folder = f.model_dir or f.output_dir
+    require(data.task_name is not None, "--task_name is needed: {} has no config.json that says it.".format(folder))
+    check_task_name(data.task_name)
+    for task, processor in PROCESSORS.items():
+        for name in processor.options:
+            require(
+                task == data.task_name or not f.given(name),
+                "--{} is of --task_name={}, not of {}. Leave it out.".format(name, task, data.task_name),
+            )
+    require(
+        data.task_name != "ax" or not (f.do_train or f.dry_run),
+        "--task_name=ax has no training data: train mnli, then predict ax with --model_dir.",
+    )
+    require(
+        len(data.text_columns) <= 2 and len(set(data.text_columns)) == len(data.text_columns),
+        "--text_columns={}: name one column, or two different ones.".format(",".join(data.text_columns)),
+    )
+    require(
+        len(set(data.labels)) == len(data.labels) != 1,
+        "--labels={}: name two or more different classes.".format(",".join(data.labels)),
+    )
+    label_type = PROCESSORS[data.task_name or ""].from_options(dataclasses.asdict(data)).label_type
+    for name in ("labels", "class_weights"):
+        require(
+            not getattr(data, name) or label_type != "regression",
+            "--{}: a number is learned, which has no classes. Leave it out.".format(name),
+        )
+
+
+def check_tagging(f: Values, head: str) -> None:
+    """The flags that say what is tagged, and with what. head: --head, or that of the trained model."""
+    if f.check_data:
+        files = (f.train_file, f.dev_file, f.test_file, f.predict_file)
+        require(any(files), "--train_file, --dev_file, --test_file or --predict_file is needed to check data.")
+    require(f.check_data or not f.do_eval or f.dev_file is not None, "--dev_file is needed to evaluate.")
+    require(not f.do_predict or f.test_file or f.predict_file, "--predict_file (or --test_file) is needed to predict.")
+    require(
+        f.tag_column in TAG_COLUMNS or f.tag_column.isdecimal() and int(f.tag_column) > 0,
+        "--tag_column={}: not last, none, or a number from 1 (0 is the word's). Give one.".format(f.tag_column),
+    )
+    require(
+        f.format != "text" or not (f.do_train or f.do_eval),
+        "--format=text has no tags. Give the format of files that have.",
+    )
+    for name in ("lstm_size", "lstm_layers", "lstm_cell"):
+        require(
+            not f.given(name) or "lstm" in head, "--{} is of --head=bilstm and bilstm_crf. Leave it out.".format(name)
+        )
+
+
+def engine(f: Values) -> str:
+    """--use_tpu selects Estimator."""
+    return "estimator" if f.use_tpu and not f.given("engine") else str(f.engine)
+
+
+def _engine_flag(f: Values) -> str:
+    """The flag that selects Estimator, as the user gave it."""
+    return "--use_tpu" if f.use_tpu else "--engine=estimator"
+
+
+def is_bucket(path: Optional[str]) -> bool:
+    return path is not None and "://" in path
+
+
+def notes(f: Values) -> Dict[str, str]:
+    """Lines of the plan on flags that were given and are not read."""
+    unread = [] if f.use_tpu else [name for name in TPU_FLAGS if f.given(name)]
+    return {"not read": "--{}: without --use_tpu".format(", --".join(unread))} if unread else {}

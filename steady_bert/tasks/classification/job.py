@@ -1,0 +1,180 @@
+"""The job of run_classifier: the task with its labels and files, and what is written of its predictions."""
+
+import dataclasses
+import os
+from typing import Any, Dict, List, Optional, Tuple
+
+from ...base.errors import UserError
+from ...training import feature_cache, reports, run
+from ...training.job import Job
+from ...training.reports import say
+from .. import model_files
+from ..reading import text_files
+from ..task import BadLines, Predictions, Task
+from . import assembly as classification
+from .config import ClassifierConfig, ClassifierDataConfig
+from .processor import DataProcessor, is_number
+from .registry import PROCESSORS
+
+
+def start(config: ClassifierConfig, given_flags: List[str], notes: Dict[str, str]) -> None:
+    """Does what the command says. given_flags: lines of flags.txt. notes: further lines of the plan."""
+    if config.data.predict_file != "-":
+        run.start(config.run, lambda model_dir: make_job(config, model_dir, given_flags, notes))
+        return
+    with run.standard_input(lambda path: text_files.ending_for(path, config.data.text_columns)) as path:
+        data = dataclasses.replace(config.data, predict_file=path)
+        start(dataclasses.replace(config, data=data), given_flags, notes)
+
+
+def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: List[str], notes: Dict[str, str]) -> Job:
+    """The task with its labels: those saved in model_dir if it is given, else those of the data."""
+    data = config.data
+    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
+    bert_config = None
+    if not config.run.check_data:
+        bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=2)
+    assert data.task_name is not None
+    processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
+    paths = split_files(data, processor)
+    labels = choose_labels(data, processor, paths, model_dir, config.run.check_data)
+    if labels is not None:
+        processor = processor.with_labels(labels)
+    weights = class_weights(data, processor, paths) if data.class_weights else None
+    task = classification.classification_task(
+        classification.TaskInputs(
+            processor=processor,
+            files=paths,
+            labels=labels or [],
+            tokenizer=tokenizer,
+            vocab_fingerprint=vocab_fingerprint,
+            bert_config=bert_config,
+            max_seq_length=config.model.max_seq_length,
+            class_weights=weights,
+            skip_bad_lines=data.skip_bad_lines,
+        )
+    )
+
+    def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
+        confusion = classification.confusion(processor.label_type, task.labels, predictions)
+        shown = reports.format_confusion_table(confusion, task.labels) if confusion else ""
+        return {"confusion_matrix": confusion}, shown
+
+    def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
+        write(config, task, processor, split, predictions, path, folder)
+
+    return Job(
+        task=task,
+        metrics=processor.metrics,
+        identity={
+            "task": data.task_name,
+            "bert_config": bert_config and bert_config.to_dict(),
+            "class_weights": weights,
+        },
+        files=model_files.given_files(config.model),
+        documents={
+            model_files.LABELS_FILE: {"label_type": processor.label_type, "labels": list(task.labels)},
+            "config.json": dataclasses.asdict(config),
+        },
+        flags=given_flags,
+        predictions_file="predictions.tsv",
+        describe_evaluation=describe_evaluation,
+        write_predictions=write_predictions,
+        notes=notes,
+    )
+
+
+def choose_labels(
+    data: ClassifierDataConfig,
+    processor: DataProcessor,
+    paths: Dict[str, str],
+    model_dir: Optional[str],
+    check_only: bool,
+) -> Optional[List[str]]:
+    """The labels in id order; None where the data is only checked and nothing says them.
+
+    A trained model's are those that it was trained with.
+    """
+    found = model_files.saved_labels(model_dir, "label_type")
+    saved = found and found[0]
+    given = processor.known_labels()
+    if saved is not None:
+        if given is not None and given != saved:
+            raise UserError(
+                "{}: the model tells apart {}; the command, {}. Name the task and labels of its training.".format(
+                    model_dir, ", ".join(saved) or "numbers", ", ".join(given) or "numbers"
+                )
+            )
+        return saved
+    if given is not None:
+        return given
+    if model_dir:
+        raise UserError(
+            "{}: lacks {}. Pass --labels, in the order of its training.".format(model_dir, model_files.LABELS_FILE)
+        )
+    for split in ("train", "dev") if check_only else ("train",):
+        if split in paths and (os.path.exists(paths[split]) or not check_only):
+            return processor.find_labels(paths[split], BadLines(data.skip_bad_lines))
+    return None
+
+
+def class_weights(data: ClassifierDataConfig, processor: DataProcessor, paths: Dict[str, str]) -> List[float]:
+    """In label order."""
+    labels = processor.get_labels()
+    if data.class_weights == ("balanced",):
+        counts, examples = processor.count_labels(paths["train"], BadLines(data.skip_bad_lines))
+        for label in labels:
+            if counts[label] in (0, examples):
+                which = "every" if counts[label] else "no"
+                raise UserError("--class_weights=balanced: {} training example is {}.".format(which, label))
+        return classification.balanced_weights(processor.label_type, labels, counts, examples)
+    weights = {}
+    for part in data.class_weights:
+        label, equals, weight = part.rpartition("=")
+        if not equals or label not in labels or label in weights or not (is_number(weight) and float(weight) > 0):
+            raise UserError(
+                "--class_weights: {!r} is not label=weight with a positive weight and a label, once, of {}. "
+                "Or write balanced.".format(part, ", ".join(labels))
+            )
+        weights[label] = float(weight)
+    return [weights.get(label, 1.0) for label in labels]
+
+
+def split_files(data: ClassifierDataConfig, processor: DataProcessor) -> Dict[str, str]:
+    """split → path, for the splits that the flags say something of."""
+    paths = {}
+    if data.data_dir is not None:
+        if not os.path.isdir(data.data_dir):
+            raise UserError("--data_dir={}: no such folder. Check the path.".format(data.data_dir))
+        paths = {split: processor.file_path(data.data_dir, split) for split in processor.splits}
+    if data.predict_file is not None:
+        paths = {split: path for split, path in paths.items() if not split.startswith("test")}
+        paths["test"] = data.predict_file
+    return paths
+
+
+def write(
+    config: ClassifierConfig,
+    task: Task,
+    processor: DataProcessor,
+    split: str,
+    predictions: Predictions,
+    path: str,
+    folder: str,
+) -> None:
+    """Writes the predictions of a split, upstream's file of their numbers beside it, and GLUE's file of its tests."""
+    ids = feature_cache.example_ids(task, split)
+    labels = task.labels
+    header, rows = classification.prediction_table(processor.label_type, labels, predictions, ids)
+    reports.write_table(path, header, rows)
+    # Upstream's file: the numbers alone, one line an example, here with a header.
+    numbers = slice(2, None) if labels else slice(1, None)
+    results = os.path.join(os.path.dirname(path) or os.curdir, run.with_suffix("test_results.tsv", split))
+    reports.write_table(results, header[numbers], [row[numbers] for row in rows])
+    say("Wrote {:,} predictions to {}".format(len(rows), path))
+    official = processor.submission.get(split)
+    if official and config.data.predict_file is None:
+        upload = os.path.join(folder, "submission", official + ".tsv")
+        answers = classification.submission(processor.label_type, labels, predictions)
+        reports.write_table(upload, ["index", "prediction"], list(zip(ids, answers)))
+        say("Wrote GLUE's file {}".format(upload))

@@ -1,0 +1,181 @@
+"""The job of run_ner: the task with its tags and files, and what is written of its predictions."""
+
+import dataclasses
+import os
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ...base.errors import UserError
+from ...training import run
+from ...training.job import Job
+from .. import model_files
+from ..reading import text_files
+from ..task import BadLines, Predictions
+from . import assembly as tagging
+from . import data as tagging_data
+from . import outputs
+from . import schemes as tag_schemes
+from .assembly import TaggingInputs
+from .config import TaggingConfig, TaggingDataConfig
+from .data import Layout
+from .heads import HEADS, TaggingHead
+
+PREDICTIONS_FILE = "predictions.conll"
+
+
+def start(config: TaggingConfig, given_flags: List[str], notes: Dict[str, str]) -> None:
+    """Does what the command says. given_flags: lines of flags.txt. notes: further lines of the plan."""
+    if config.data.predict_file != "-":
+        run.start(config.run, lambda model_dir: make_job(config, model_dir, given_flags, notes))
+        return
+    with run.standard_input(lambda path: ".jsonl" if text_files.is_json_lines(path) else ".txt") as path:
+        data = dataclasses.replace(config.data, predict_file=path)
+        if data.format == "auto" and path.endswith(".txt"):
+            data = dataclasses.replace(data, format="text")
+        start(dataclasses.replace(config, data=data), given_flags, notes)
+
+
+def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[str], notes: Dict[str, str]) -> Job:
+    """The task with its tags: those saved in model_dir if it is given, else those of the data."""
+    config = with_units(config)
+    data = config.data
+    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
+    bert_config = None
+    if not config.run.check_data:
+        bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=1)
+    paths = split_files(data)
+    layout = layout_of(data)
+    require_other_files(config, paths)
+    tags, scheme = choose_tags(data, layout, paths, model_dir)
+    plain = scheme == "plain"
+    if plain:
+        layout = layout._replace(tag_scheme="plain")
+        if data.constrained_decoding:
+            raise UserError("--constrained_decoding: these tags mark no entities. Leave it out.")
+    inputs = TaggingInputs(
+        files=paths,
+        layout=layout,
+        tags=tags,
+        plain=plain,
+        tokenizer=tokenizer,
+        vocab_fingerprint=vocab_fingerprint,
+        bert_config=bert_config,
+        max_seq_length=config.model.max_seq_length,
+        doc_stride=data.doc_stride,
+        head=head_of(data),
+        constrained_decoding=data.constrained_decoding,
+        skip_bad_lines=data.skip_bad_lines,
+    )
+    reader = tagging.Reader(inputs)
+    task = tagging.tagging_task(inputs, reader)
+
+    def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
+        return outputs.describe(inputs, tagging.tagged(inputs, reader, split, predictions))
+
+    def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
+        sentences = tagging.tagged(inputs, reader, split, predictions)
+        outputs.write(inputs, sentences, path)
+        outputs.write_scores(step, inputs, split, sentences, folder)
+
+    return Job(
+        task=task,
+        metrics=tagging.metric_names(inputs),
+        identity={
+            "task": "tagging",
+            "bert_config": bert_config and bert_config.to_dict(),
+            "head": list(inputs.head),
+        },
+        files=model_files.given_files(config.model),
+        documents={
+            model_files.LABELS_FILE: {"tag_scheme": scheme, "labels": list(tags)},
+            "config.json": dataclasses.asdict(config),
+        },
+        flags=given_flags,
+        predictions_file=PREDICTIONS_FILE,
+        notes=dict(notes, **notes_on_rates(inputs.head, config.run.optimizer.lr_multipliers)),
+        describe_evaluation=describe_evaluation,
+        write_predictions=write_predictions,
+    )
+
+
+def with_units(config: TaggingConfig) -> TaggingConfig:
+    """What gets a tag each, settled: a training file says it, and the model's folder remembers it."""
+    data = config.data
+    if data.text_units != "auto":
+        return config
+    known = [path for path in (data.train_file, data.dev_file, data.test_file, data.predict_file) if path is not None]
+    units = tagging_data.units_of(known[0], layout_of(data))
+    return dataclasses.replace(config, data=dataclasses.replace(data, text_units=units))
+
+
+def layout_of(data: TaggingDataConfig) -> Layout:
+    return Layout(**{name: getattr(data, name) for name in Layout._fields})
+
+
+def head_of(data: TaggingDataConfig) -> TaggingHead:
+    kind = HEADS[data.head]
+    return TaggingHead(
+        crf=kind.crf,
+        lstm_layers=data.lstm_layers if kind.recurrent else 0,
+        lstm_size=data.lstm_size,
+        lstm_cell=data.lstm_cell,
+    )
+
+
+def notes_on_rates(head: TaggingHead, lr_multipliers: Sequence[Tuple[str, float]]) -> Dict[str, str]:
+    """What the plan says of a head that the encoder's rate is too low for."""
+    if not head.lstm_layers or lr_multipliers:
+        return {}
+    advice = (
+        "a BiLSTM learns little at an encoder's rate; give --lr_multipliers=bilstm/=10,output_=10 (docs/tagging.md)"
+    )
+    return {"head": advice}
+
+
+def split_files(data: TaggingDataConfig) -> Dict[str, str]:
+    """split → path, for the splits that the flags name. Raises UserError for a file that is not there."""
+    test = "predict_file" if data.predict_file else "test_file"
+    paths = {}
+    for split, flag in (("train", "train_file"), ("dev", "dev_file"), ("test", test)):
+        path = getattr(data, flag)
+        if path is not None and not os.path.isfile(path):
+            raise UserError("--{}={}: no such file. Check the path.".format(flag, path))
+        if path is not None:
+            paths[split] = path
+    return paths
+
+
+def require_other_files(config: TaggingConfig, paths: Dict[str, str]) -> None:
+    """Raises UserError where predictions would be written over what is read, or over each other."""
+    if not config.run.do_predict:
+        return
+    columns = config.run.predict_output
+    if columns is None:
+        columns = os.path.join(config.run.weights.output_dir or os.curdir, PREDICTIONS_FILE)
+    objects = outputs.objects_beside(columns)
+    taken = [os.path.abspath(path) for path in paths.values()] + [os.path.abspath(columns)]
+    if os.path.abspath(objects) in taken or os.path.abspath(columns) in taken[:-1]:
+        message = "Predictions go to {} as columns and to {} as JSON, where a file that is read, or the other, is. "
+        raise UserError((message + "Give another --predict_output.").format(columns, objects))
+
+
+def choose_tags(
+    data: TaggingDataConfig, layout: Layout, paths: Dict[str, str], model_dir: Optional[str]
+) -> Tuple[List[str], str]:
+    """(the tags in id order, bio or plain). A trained model's are those that it was trained with."""
+    saved = model_files.saved_labels(model_dir, "tag_scheme")
+    given = tagging_data.read_tags_file(data.tags_file, layout.tag_scheme) if data.tags_file else None
+    if saved is not None:
+        if given is not None and given != saved[0]:
+            known = ", ".join(saved[0])
+            raise UserError("--tags_file: the model in {} knows {}. Leave the flag out.".format(model_dir, known))
+        return saved[0], saved[1] or scheme_told_by(saved[0])
+    if model_dir and given is None:
+        raise UserError("{}: lacks {}. Pass --tags_file.".format(model_dir, model_files.LABELS_FILE))
+    if given is None:
+        source = next(paths[split] for split in ("train", "dev", "test") if split in paths)
+        given = tagging_data.find_tags(source, layout, BadLines(data.skip_bad_lines))
+    return given, "plain" if layout.tag_scheme == "plain" else scheme_told_by(given)
+
+
+def scheme_told_by(tags: Sequence[str]) -> str:
+    return "bio" if all(map(tag_schemes.is_tag, tags)) else "plain"

@@ -1,0 +1,81 @@
+"""What is shown and written of predicted tags: tables of scores, columns and JSON, the scores of a predicted file."""
+
+import json
+import os
+from typing import Any, Dict, List, Tuple
+
+from ...base import files
+from ...training import reports
+from ...training.reports import say
+from . import assembly as tagging
+from . import data as tagging_data
+from . import entity_scores
+from .assembly import TaggingInputs
+
+_CONFUSIONS_SHOWN = 10
+
+
+def objects_beside(columns: str) -> str:
+    """The path of the JSON lines that go with a file of columns."""
+    return os.path.splitext(columns)[0] + ".jsonl"
+
+
+def describe(inputs: TaggingInputs, sentences: List[tagging.Tagged]) -> Tuple[Dict[str, Any], str]:
+    """(details for eval_results.json, two tables: scores by type, and the most frequent confusions)."""
+    words = sum(len(each.tags) for each in sentences)
+    if inputs.plain:
+        return {"examples": len(sentences), "words": words}, ""
+    by_type = tagging.counts_by_type(sentences)
+    rows = [["type", "precision", "recall", "f1", "correct", "predicted", "gold"]]
+    for kind, counts in list(by_type.items()) + [("all", entity_scores.total(by_type))]:
+        shares = ["{:.4f}".format(share) for share in (counts.precision, counts.recall, counts.f1)]
+        rows.append([kind] + shares + ["{:,}".format(count) for count in counts])
+    shown = reports.format_table(rows)
+    confused = tagging.confusions(sentences)
+    if confused:
+        rows = [["times", "gold", "predicted"]]
+        rows += [["{:,}".format(times), gold, predicted] for gold, predicted, times in confused[:_CONFUSIONS_SHOWN]]
+        shown += "\nMost frequent confusions:\n" + reports.format_table(rows)
+    details = {
+        "examples": len(sentences),  # sentences; a record is a window of one
+        "words": words,
+        "by_type": {
+            kind: dict(counts._asdict(), precision=counts.precision, recall=counts.recall, f1=counts.f1)
+            for kind, counts in by_type.items()
+        },
+        "confusions": [{"gold": gold, "predicted": predicted, "times": times} for gold, predicted, times in confused],
+    }
+    return details, shown
+
+
+def write(inputs: TaggingInputs, sentences: List[tagging.Tagged], path: str) -> None:
+    """Writes columns to `path`, and beside it a file with a JSON object for each sentence."""
+    with files.atomic_write(path) as file:
+        for sentence, tags, _ in sentences:
+            file.write("\n".join(tagging_data.column_rows(sentence, tags)) + "\n\n")
+    objects = objects_beside(path)
+    to_object = tagging_data.json_tags if inputs.plain else tagging_data.json_object
+    with files.atomic_write(objects) as file:
+        for each in sentences:
+            file.write(
+                json.dumps(to_object(each.sentence, each.tags, each.probabilities.tolist()), ensure_ascii=False) + "\n"
+            )
+    words = sum(len(each.tags) for each in sentences)
+    say("Wrote {:,} words of {:,} sentences to {} and {}".format(words, len(sentences), path, objects))
+
+
+def write_scores(step: int, inputs: TaggingInputs, split: str, sentences: List[tagging.Tagged], folder: str) -> None:
+    """Writes the scores of a predicted file that has tags; those of dev are in another file."""
+    untagged = sum(each.sentence.tags is None for each in sentences)
+    if untagged:
+        if untagged < len(sentences):
+            say("Not scored: {:,} of {:,} sentences have no tags.".format(untagged, len(sentences)))
+        return
+    path = os.path.join(folder, "test_results.json")
+    metrics = tagging.scores(inputs, split, sentences)
+    details, shown = describe(inputs, sentences)
+    say("Scores of step {} on {}: {}".format(step, inputs.files[split], reports.format_metrics(metrics)))
+    if shown:
+        say(shown)
+    files.write_json(path, dict(metrics, step=step, file=inputs.files[split], **details))
+    say("Wrote {}".format(path))
