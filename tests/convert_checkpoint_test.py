@@ -14,7 +14,7 @@ import modeling
 import optimization
 from steady_bert import optimizers
 from steady_bert.base.errors import UserError
-from steady_bert.training import checkpoint
+from steady_bert.training import checkpoint, weights
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
@@ -108,6 +108,13 @@ def test_a_tf1_checkpoint_survives_the_round_trip(tmp_path):
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
+def test_slots_of_any_optimizer_steps_and_counters_are_not_weights():
+    kept = ["bert/pooler/dense/kernel", "cls/predictions/output_bias", "output_bias"]
+    slots = ["adam_m", "adam_v_1", "Adam", "LAMBOptimizer_1", "slow", "ema", "ExponentialMovingAverage", "updates"]
+    others = ["{}/{}".format(name, slot) for name in kept for slot in slots]
+    assert weights.weights_among(kept + others + ["global_step", "training_state/best_step"]) == kept
+
+
 def trained_checkpoint(folder, **config):
     """A run's folder with a checkpoint after one update of a one-layer model: weights, slots, averages and counters."""
     folder.mkdir()
@@ -119,9 +126,10 @@ def trained_checkpoint(folder, **config):
         head = tf.get_variable("output_weights", [3, 8]), tf.get_variable("output_bias", [3])
         loss = tf.reduce_sum(tf.square(tf.matmul(output, head[0], transpose_b=True) + head[1]))
         checkpoint.training_state_variables()
-        update = optimization.create_update(
-            loss, np.full(3, 0.1), optimization.OptimizerConfig(**config), tf.train.get_or_create_global_step()
-        )
+        optimizer = optimization.OptimizerConfig(**config)
+        variables = optimization.trained_variables(optimizer)
+        gradients, step = tf.gradients(loss, variables), tf.train.get_or_create_global_step()
+        update = optimization.create_update(gradients, variables, tf.constant(0.1), optimizer, step)
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             session.run(update.train_op)

@@ -1,6 +1,7 @@
 """Estimator and TPUEstimator train as the session engine does, and each continues what another one began."""
 
 import dataclasses
+import inspect
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from run_classifier_test import metrics_lines
 
 import tokenization
 from steady_bert.base.errors import UserError
-from steady_bert.training import bucket, checkpoint, estimator_engine, estimator_input, feature_cache
+from steady_bert.training import bucket, checkpoint, estimator_engine, estimator_input, feature_cache, session_engine
 from steady_bert.training.engine_config import EngineConfig, TpuConfig
 from steady_bert.training.plan import PlanConfig, make_plan
 
@@ -87,6 +88,14 @@ def assert_same_updates(folder, expected):
     for step, line in expected_lines.items():
         for name in ("loss", "learning_rate", "grad_norm"):
             assert actual[step][name] == pytest.approx(line[name], rel=1e-5, abs=1e-12), (folder, step, name)
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict"])
+def test_both_engines_have_the_same_functions(name):
+    in_session, on_estimator = (inspect.signature(getattr(m, name)) for m in (session_engine, estimator_engine))
+    assert list(in_session.parameters) == list(on_estimator.parameters)
+    results = [signature.return_annotation for signature in (in_session, on_estimator)]
+    assert results[0] == results[1]
 
 
 def test_engines_and_numbers_of_replicas_learn_the_same(tiny, tmp_path):

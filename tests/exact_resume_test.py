@@ -1,4 +1,4 @@
-"""A run that any signal stops anywhere, and that the same command continues, ends in the bits of the uninterrupted run.
+"""A run that is stopped anywhere and continued by the same command ends in the bits of the uninterrupted run.
 
 Everything with a state is on: dropout, gradient accumulation, RAdam inside Lookahead, averaged weights, plateau, early
 stopping, best checkpoint. See scripts/test_slow.sh.

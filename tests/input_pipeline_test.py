@@ -1,4 +1,4 @@
-"""Which example is in which batch, and records as tensors."""
+"""The order of examples, their batches, and records as tensors."""
 
 import collections
 import itertools
@@ -36,7 +36,7 @@ def test_all_orders_of_a_small_set_are_equally_likely(n):
     assert scipy.stats.chisquare(counts).pvalue > 1e-4
 
 
-def test_images_and_neighbours_are_uniform():
+def test_images_and_gaps_are_uniform():
     n, bins = 10007, 16
     images = np.concatenate([epoch_permutation(n, seed, 1)(np.arange(64)) for seed in range(60)])
     assert scipy.stats.chisquare(np.bincount(images * bins // n, minlength=bins)).pvalue > 1e-4

@@ -20,8 +20,8 @@ from ..base.errors import UserError
 _PREFIX = "model.ckpt"
 _INDEX_NAME = re.compile(r"^model\.ckpt-(\d+)\.index$")
 BEST_FOLDER = "best"
-STATE_PREFIX = "training_state/"  # of the names of TrainingState's variables
-ENDINGS = (".data-00000-of-00001", ".index")  # of a checkpoint's files; without an index there is no checkpoint
+STATE_PREFIX = "training_state/"  # begins the names of TrainingState's variables
+ENDINGS = (".data-00000-of-00001", ".index")  # a checkpoint's files; without an index it does not count
 
 # What TensorFlow's checkpoint reader raises for a damaged or absent file; it turns one status into several of these.
 _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError, KeyError)

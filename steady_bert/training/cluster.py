@@ -486,4 +486,4 @@ class Alone:
         pass
 
 
-Member = Union[Link, Alone]
+Member = Union[Link, Alone]  # how this process is linked to the others, if there are any

@@ -1,4 +1,4 @@
-"""The settings that say where and how a job runs. Pure: no TensorFlow."""
+"""The settings of where and how a run computes. Pure: no TensorFlow."""
 
 from dataclasses import dataclass
 from typing import Optional, Tuple
@@ -6,7 +6,7 @@ from typing import Optional, Tuple
 
 @dataclass(frozen=True)
 class TpuConfig:
-    """Where a TPU is and how it is driven; google-research/bert's flags of the same names."""
+    """The address and settings of a TPU, named like google-research/bert's flags."""
 
     use_tpu: bool = False
     tpu_name: Optional[str] = None
@@ -24,15 +24,15 @@ class EngineConfig:
     engine: str = "session"  # or "estimator"
     distribution: str = "one_device"  # or "mirrored", "multi_worker"
     devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
-    padding: str = "none"  # or "longest" of the batch, "fixed" to max_seq_length
-    precision: str = "float32"  # or "bfloat16": of the encoder's matrix products
+    padding: str = "none"  # or "longest": to the longest of the batch, or "fixed": to max_seq_length
+    precision: str = "float32"  # or "bfloat16", for the encoder's matrix products
     xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding
     max_seq_length: int = 128
-    gradient_accumulation_steps: int = 1  # parts of a batch, one after the other
+    gradient_accumulation_steps: int = 1  # parts of a batch that are computed one after the other
     eval_batch_size: int = 8
     predict_batch_size: int = 8
     log_every_steps: int = 10
     keep_checkpoint_max: int = 5
     profile_steps: Tuple[int, ...] = ()  # the first and last update to trace; empty: none
     tpu: TpuConfig = TpuConfig()
-    bucket: Optional[str] = None  # of estimator: where the machine that computes reads records and writes checkpoints
+    bucket: Optional[str] = None  # for Estimator: where a TPU's machine reads records and writes checkpoints

@@ -288,7 +288,7 @@ class _Follow(tf.train.SessionRunHook):
 
 
 class _Run(NamedTuple):
-    """What stays the same through a call of `train`."""
+    """The values that stay the same during a call of `train`."""
 
     engine: EstimatorEngine
     plan: Plan

@@ -1,4 +1,4 @@
-"""What Estimator reads: its input functions for training and prediction."""
+"""The input functions of Estimator, for training and prediction."""
 
 from typing import Any, Callable, Dict, Iterator
 

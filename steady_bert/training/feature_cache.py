@@ -29,7 +29,9 @@ from .permutation import Permutation
 FORMAT = 3  # raise when the bytes of a record change for the same inputs
 _HEADER_BYTES = 12  # a TFRecord frame: uint64 length, uint32 checksum, data, uint32 checksum
 _FRAME_BYTES = 16
-INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")])  # of the data, without its frame
+INDEX_DTYPE = np.dtype(
+    [("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")]
+)  # offset and size of the data, without its frame
 FACTS_DTYPE = np.dtype([(name, "<u8" if name == "text" else "<u4") for name in Facts._fields])
 _ENDINGS = (".tfrecord", ".index", ".facts")
 _FACTS_CHUNK = 1 << 18

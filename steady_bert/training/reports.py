@@ -1,4 +1,4 @@
-"""What a run shows people: progress, metrics.jsonl, TensorBoard, result files.
+"""The output of a run for people: progress, metrics.jsonl, TensorBoard, result files.
 
 Numbers go to three places from one call: the terminal (a bar, or plain lines if there is no terminal), metrics.jsonl
 (one JSON object a line, for programs) and a TensorBoard event file. A resumed run continues all three at its step: what

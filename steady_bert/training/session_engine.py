@@ -78,7 +78,7 @@ def build(
 
 
 class _Inputs(NamedTuple):
-    """What the towers of a graph are built from."""
+    """The inputs from which the towers of a graph are built."""
 
     strategy: tf.distribute.Strategy
     task: Task
@@ -171,7 +171,7 @@ def _build_training(
 
 
 def _averages() -> Dict[str, Any]:
-    """Weight's name → the variable of its average, where the optimizer keeps one."""
+    """Weight's name → the variable of its average, if the optimizer keeps averages."""
     variables = {variable.op.name: variable for variable in tf.global_variables()}
     names = {variable.op.name: weights.average_of(variable.op.name) for variable in tf.trainable_variables()}
     return {name: variables[average] for name, average in names.items() if average in variables}

@@ -1,4 +1,4 @@
-"""Which variables of a checkpoint are weights, and which of them a model takes.
+"""Tells the weights of a checkpoint from its other variables, and matches them with a model's.
 
 A training checkpoint holds each weight under its own name, the optimizer's slots as `<weight>/<slot>`, and counters.
 With --ema_decay one of the slots is the weight's average, which evaluation, prediction and export read in its place.
@@ -64,7 +64,7 @@ def keep_best(prefix: str, folder: str, step: int) -> None:
 
 
 class LoadReport(NamedTuple):
-    """Which model variables a checkpoint provides."""
+    """The result of matching a model's variables with a checkpoint's."""
 
     loaded: List[str]
     missing: List[str]  # in the model, not in the checkpoint: they keep their initial values
