@@ -229,7 +229,6 @@ def _in_its_graph(function: Callable[..., Any]) -> Callable[..., Any]:
 
 # --- restoring --------------------------------------------------------------------------------------------------------
 
-
 _VARIABLES_AT_ONCE = 64
 
 
@@ -405,22 +404,17 @@ def _step_runner(engine: Engine, start: int) -> Callable[[int, List[bytes], List
 
     It gives (the fetched numbers, the update's step_stats if it is one to trace).
     """
-    first_traced, last_traced = engine.config.profile_steps or (0, -1)
-    if 0 < last_traced <= start:
-        say(
-            "--profile_steps={},{}: the run is past these steps, so nothing is traced.".format(
-                first_traced, last_traced
-            )
-        )
+    first, last = engine.config.profile_steps or (0, -1)
+    if 0 < last <= start:
+        say("--profile_steps={},{}: the run is past these steps, so nothing is traced.".format(first, last))
     run = engine.session.make_callable(engine.training, feed_list=[engine.records, engine.votes])
 
     def run_step(step: int, serialized: List[bytes], votes: List[float]) -> Tuple[Dict[str, Any], Any]:
-        if not (first_traced <= step + 1 <= last_traced and engine.link.is_chief):
+        if not (first <= step + 1 <= last and engine.link.is_chief):
             return run(serialized, votes), None
         options, metadata = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
         feeds = {engine.records: serialized, engine.votes: votes}
-        result = engine.session.run(engine.training, feeds, options, metadata)
-        return result, metadata.step_stats
+        return engine.session.run(engine.training, feeds, options, metadata), metadata.step_stats
 
     return run_step
 
