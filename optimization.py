@@ -1,4 +1,4 @@
-"""loss → train op: assembles schedule, rule, decay groups, rate multipliers and clipping.
+"""loss → train op: puts schedule, rule, decay groups, rate multipliers and clipping together.
 
 create_optimizer and AdamWeightDecayOptimizer have the arguments and numbers of google-research/bert.
 """
@@ -27,7 +27,7 @@ def rate_multipliers(config: OptimizerConfig, names: Sequence[str]) -> Dict[str,
     With layerwise_lr_decay d and L layers: 1 for the head and the pooler, d^(L-l) for layer l from 0, d^(L+1) for the
     embeddings (Clark et al., https://arxiv.org/abs/2003.10555, section 3, counting the head's distance as 0).
     """
-    layers = 1 + max([int(found.group(1)) for found in map(_LAYER.search, names) if found] or [-1])
+    layers = 1 + max([int(match.group(1)) for match in map(_LAYER.search, names) if match] or [-1])
     multipliers = {}
     for name in names:
         layer = _LAYER.search(name)
@@ -40,7 +40,7 @@ def rate_multipliers(config: OptimizerConfig, names: Sequence[str]) -> Dict[str,
 def _require_matches(flag: str, patterns: Sequence[str], names: Sequence[str]) -> None:
     for pattern in patterns:
         if not any(re.search(pattern, name) for name in names):
-            raise UserError("--{}: {!r} matches no variable. Mend or remove it.".format(flag, pattern))
+            raise UserError("--{}: {!r} matches no variable. Correct or remove it.".format(flag, pattern))
 
 
 class Update(NamedTuple):
@@ -100,8 +100,8 @@ def create_optimizer(
     Running it makes one update with the rate of the current global_step, then adds one to global_step. The rate's
     tensor is named "learning_rate". With use_tpu, gradients are averaged over the TPU's replicas before clipping.
 
-    options: fields of OptimizerConfig and of schedules.ScheduleConfig, as optimizer="ranger", lr_schedule="cosine".
-    Raises TypeError for one that they lack, ValueError for values that cannot be meant.
+    options: fields of OptimizerConfig and of schedules.ScheduleConfig, for example optimizer="ranger".
+    Raises TypeError for an unknown option, ValueError for a value that makes no sense.
     """
     if options.get("optimizer", "adamw") not in optimizers.RULES:
         raise ValueError("optimizer={!r} is none of {}.".format(options["optimizer"], ", ".join(optimizers.RULES)))
@@ -185,6 +185,6 @@ def create_update(
 
 
 def _average_over_tpu(gradients: Sequence[Any]) -> Sequence[Any]:
-    """CrossShardOptimizer sums after the clip, which lets one replica's large gradient through; so average here."""
+    """Averages before the clip: CrossShardOptimizer sums after it, so a large gradient of one replica passes."""
     replicas = tf.tpu.cross_replica_sum(tf.ones([]))
     return [g if g is None else tf.tpu.cross_replica_sum(tf.convert_to_tensor(g)) / replicas for g in gradients]

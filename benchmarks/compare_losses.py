@@ -1,4 +1,9 @@
-"""compare_losses.py TOLERANCE LOSSES_JSON…: the largest relative difference from the first; exit 1 above."""
+"""Compares the losses of several runs with those of the first.
+
+compare_losses.py TOLERANCE LOSSES_JSON…
+
+Prints the largest relative difference of each run, and exits 1 if one is above TOLERANCE.
+"""
 
 import json
 import sys
@@ -18,7 +23,7 @@ def main() -> None:
         print(
             json.dumps(
                 {
-                    "of": [first["system"], other["system"]],
+                    "systems": [first["system"], other["system"]],
                     "losses": len(first["losses"]),
                     "largest_relative_difference": worst,
                 }

@@ -1,12 +1,11 @@
-"""What evaluating on dev every 50 steps adds to training, beside a bare loop over the same batches.
+"""Measures what evaluating on dev every 50 steps adds to training, compared with a bare loop over the same batches.
 
     python benchmarks/evaluation_overhead.py --data=GLUE_FOLDER --vocab_file=FILE [--pairs=5] [--results=FILE]
 
-GLUE_FOLDER holds MRPC/train.tsv and MRPC/dev.tsv. MiniLM's sizes with random weights, trained by the engine. What an
-evaluation adds is what the engine itself says (`evaluation_secs`: batches, forward passes, scores, and the best
-checkpoint where there is a better one, here after the first evaluation alone); the bare loop runs the same forward
-passes in the same session on records that were read before. The two take turns in going first. Prints a table, writes
-JSON.
+GLUE_FOLDER holds MRPC/train.tsv and MRPC/dev.tsv. The model has MiniLM's sizes and random weights; the engine trains
+it. The cost of an evaluation is the engine's own `evaluation_secs`: batches, forward passes, scores, and the best
+checkpoint, which is saved after the first evaluation only. The bare loop runs the same forward passes in the same
+session, on records that are already in memory. The two take turns in going first. Prints a table and writes JSON.
 """
 
 import argparse
@@ -59,7 +58,7 @@ def make_task(data: str, vocabulary: str) -> Task:
 
 
 def lines_of(folder: str, split: str, step: int) -> List[Dict[str, Any]]:
-    """Of metrics.jsonl, those of the EVERY steps up to `step`."""
+    """The lines of metrics.jsonl for the last EVERY steps up to `step`."""
     with open(os.path.join(folder, "metrics.jsonl")) as file:
         lines = [json.loads(line) for line in file]
     return [line for line in lines if line["split"] == split and step - EVERY < line["step"] <= step]
@@ -77,22 +76,22 @@ def measure(engine: Engine, plan: Any, records: Dict[str, RecordFile], folder: s
         return time.perf_counter() - started
 
     bare_loop()
-    found: Dict[str, List[float]] = {"bare_secs": [], "added_secs": [], "training_secs": []}
+    seconds: Dict[str, List[float]] = {"bare_secs": [], "added_secs": [], "training_secs": []}
     for pair in range(pairs):
         step = EVERY * (pair + 1)
         until = dataclasses.replace(plan, num_train_steps=step)
         session_engine.train(engine, until, records["train"], None, folder)
         training = lines_of(folder, "train", step)
-        found["training_secs"].append(sum(plan.train_batch_size / line["examples_per_sec"] for line in training))
+        seconds["training_secs"].append(sum(plan.train_batch_size / line["examples_per_sec"] for line in training))
         for turn in (0, 1):
             if turn == pair % 2:
-                found["bare_secs"].append(bare_loop())
-            else:  # evaluates and ends: the steps are done
+                seconds["bare_secs"].append(bare_loop())
+            else:  # all steps are done, so this only evaluates
                 session_engine.train(engine, until, records["train"], records["dev"], folder)
-                found["added_secs"].append(lines_of(folder, "dev", step)[-1]["evaluation_secs"])
-    ratios = [added / bare for added, bare in zip(found["added_secs"], found["bare_secs"])]
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    return dict(found, medians=medians, ratios=ratios, ratio=statistics.median(ratios), target=TARGET)
+                seconds["added_secs"].append(lines_of(folder, "dev", step)[-1]["evaluation_secs"])
+    ratios = [added / bare for added, bare in zip(seconds["added_secs"], seconds["bare_secs"])]
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return dict(seconds, medians=medians, ratios=ratios, ratio=statistics.median(ratios), target=TARGET)
 
 
 def main() -> None:
@@ -123,20 +122,20 @@ def main() -> None:
             keep_checkpoint_max=1,
         )
         engine = session_engine.build(task, config, SEED, plan, OptimizerConfig())
-        found = measure(engine, plan, records, folder, arguments.pairs)
+        measured = measure(engine, plan, records, folder, arguments.pairs)
         session_engine.close(engine)
-    found.update(dev_examples=len(records["dev"]), eval_batch_size=arguments.eval_batch_size)
+    measured.update(dev_examples=len(records["dev"]), eval_batch_size=arguments.eval_batch_size)
     print("\n| | {} | median |".format(" | ".join("pair {}".format(n + 1) for n in range(arguments.pairs))))
     print("|---" * (arguments.pairs + 2) + "|")
     rows = {
-        "an evaluation adds, s": (found["added_secs"], found["medians"]["added_secs"]),
-        "bare loop, s": (found["bare_secs"], found["medians"]["bare_secs"]),
-        "ratio (target ≤ {})".format(TARGET): (found["ratios"], found["ratio"]),
-        "{} steps, s".format(EVERY): (found["training_secs"], found["medians"]["training_secs"]),
+        "an evaluation adds, s": (measured["added_secs"], measured["medians"]["added_secs"]),
+        "bare loop, s": (measured["bare_secs"], measured["medians"]["bare_secs"]),
+        "ratio (target ≤ {})".format(TARGET): (measured["ratios"], measured["ratio"]),
+        "{} steps, s".format(EVERY): (measured["training_secs"], measured["medians"]["training_secs"]),
     }
     for name, (values, median) in rows.items():
         print("| {} | {} |".format(name, " | ".join("{:.2f}".format(value) for value in [*values, median])))
-    files.write_json(arguments.results, found)
+    files.write_json(arguments.results, measured)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Rows a second from a source file to the closed record file, and which part of the work takes how long.
+"""Measures rows per second from a source file to the closed record file, and how long each part of the work takes.
 
     python benchmarks/featurization.py DATA_DIR VOCAB_FILE [--task_name=sst-2] [--repetitions=5] [--results=FILE]
 
-DATA_DIR holds the task's train.tsv. Every repetition starts cold: an empty cache folder and a tokenizer that has met
-no word. The parts are timed within the run that the total is of:
+DATA_DIR holds the task's train.tsv. Every repetition starts cold, with an empty cache folder and a
+tokenizer that has seen no word. The parts are timed within the run whose total is shown:
 
     read        lines → rows → examples
     tokenize    text → ids
@@ -11,8 +11,8 @@ no word. The parts are timed within the run that the total is of:
     write       features → serialized records, index and facts, synced
     shuffle     the training file's fixed order on disk
 
-Prints a table of the repetition with the median total, and the best total; writes all repetitions as JSON. Everything
-runs in one thread: where a repetition's processor time is less than its seconds, other jobs or the disk took the rest.
+Prints a table of the repetition with the median total, and the best total; writes all repetitions as JSON. All work is
+done in one thread; where the processor time of a repetition is below its seconds, other jobs or the disk took the rest.
 """
 
 import argparse
@@ -37,7 +37,7 @@ PARTS = ("read", "tokenize", "assemble", "write", "shuffle")
 
 
 class Clock:
-    """Seconds by part."""
+    """Adds up the seconds of each part."""
 
     def __init__(self) -> None:
         self.secs = dict.fromkeys(PARTS, 0.0)
@@ -58,7 +58,7 @@ class Clock:
 
 
 class TimedTokenizer:
-    """What a task needs of a tokenizer."""
+    """The attributes of a tokenizer that a task reads, with `encode` timed."""
 
     def __init__(self, tokenizer: tokenization.FullTokenizer, clock: Clock) -> None:
         self.vocab = tokenizer.vocab
@@ -67,7 +67,7 @@ class TimedTokenizer:
 
 
 def featurize_once(arguments: argparse.Namespace) -> Dict[str, Any]:
-    """rows, tokens, secs of the parts and of all, and rows_per_sec of one cold run."""
+    """One cold run: its rows, tokens, rows per second, and seconds of each part and in total."""
     clock = Clock()
     tokenizer = tokenization.FullTokenizer(arguments.vocab_file, do_lower_case=not arguments.cased)
     processor = PROCESSORS[arguments.task_name]()
@@ -130,7 +130,7 @@ def main() -> None:
     processor_secs = min(run["processor_secs"] for run in runs)
     rows = median["rows"]
     print("{:,} rows of {:.1f} tokens, {} cores".format(rows, median["tokens"] / rows, os.cpu_count()))
-    print("| part | seconds | share | rows/s of the part alone |\n|---|---|---|---|")
+    print("| part | seconds | share | rows/s, this part alone |\n|---|---|---|---|")
     for part in PARTS:
         secs = median["secs"][part]
         print("| {} | {:.2f} | {:.0%} | {:,.0f} |".format(part, secs, secs / median["total_secs"], rows / secs))

@@ -1,11 +1,11 @@
-"""How long a command takes to its first update: from the start of the process to the end of step 1.
+"""Measures the time from the start of the process to the end of the first update.
 
     python benchmarks/first_step.py --data=GLUE_FOLDER --vocab_file=FILE [--init_checkpoint=PREFIX] [--runs=3]
         [--results=FILE] [-- FLAGS OF run_classifier.py]
 
-Runs `run_classifier.py --do_train` on MRPC with MiniLM's sizes and stops it after its first update; a run before those
-that are counted fills the record cache and the file system's. The parts are told apart by when the program comes to
-known functions. Prints a table of medians, writes JSON.
+Runs `run_classifier.py --do_train` on MRPC with MiniLM's sizes and stops it after its first update. A first run, which
+is not counted, fills the record cache and the file system's cache. A part ends when the program calls a certain
+function. Prints a table of medians and writes JSON.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PARTS = ("interpreter and imports", "data and plan", "graph", "session and weigh
 
 
 def run_marked(arguments: List[str]) -> None:
-    """Runs the command line in this process; prints the time at the end of each part, and ends after step 1."""
+    """Runs the command line in this process, prints the time at the end of each part, and stops after step 1."""
     sys.path.insert(0, ROOT)
     ends: List[float] = []
 
@@ -58,7 +58,7 @@ def run_marked(arguments: List[str]) -> None:
         from steady_bert.training import session_engine
 
         mark_before(session_engine, "build")
-        mark_before(tf, "global_variables_initializer")  # not Session: --precision=bfloat16 opens one of its own before
+        mark_before(tf, "global_variables_initializer")  # not Session: bfloat16 opens one before
         mark_before(session_engine, "train")
         setattr(session_engine.TrainingReport, "update", end)  # noqa: B010  (mypy: another signature)
         return parse(*args, **kwargs)

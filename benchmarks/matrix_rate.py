@@ -1,13 +1,14 @@
-"""What share of the machine's matrix rate a whole training step reaches, on MRPC, in float32 and bfloat16.
+"""Measures which share of the machine's matrix rate a training step reaches, on MRPC, in float32 and bfloat16.
 
     python benchmarks/matrix_rate.py --data=GLUE_FOLDER --vocab_file=FILE [--pairs=5] [--results=FILE]
 
-The rate is that of one 2048 × 2048 × 2048 product in TensorFlow, the best of 10, measured in turns with the steps. A
-step counts the operations of the matrix products that it must do: of real tokens, with each example's attention at its
-own length, and of the last layer what the first token needs. Reading, softmax, dropout, update: time, no operations.
+The machine's rate is that of one 2048 × 2048 × 2048 product in TensorFlow, the best of 10, measured in turns with the
+steps. A step counts the operations of the matrix products that it must do: those of real tokens, with the attention of
+each example at its own length, and in the last layer those that the first token needs. Reading, softmax, dropout and
+the update take time but count no operations.
 
-What could be reached: the products of the dense layers alone, forward and backward, at the step's own shapes and one
-after the other. Prints tables, writes JSON.
+The second table is what could be reached: the products of the dense layers alone, forward and backward, at the shapes
+of the step, one after the other. Prints the tables and writes JSON.
 """
 
 import argparse
@@ -33,7 +34,10 @@ TASK, BATCHES, LABELS, SIZE = "mrpc", 10, 2, 2048
 
 
 def step_operations(lengths: Sequence[int], config: Dict[str, int]) -> int:
-    """Multiplications and additions of the matrix products of an update by examples of these lengths, in tokens."""
+    """The multiplications and additions in the matrix products of an update.
+
+    lengths: those of its examples, in tokens.
+    """
     hidden, inner, layers = (config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     query = key = value = output = 2 * hidden * hidden  # a token
     feed_forward = 2 * 2 * hidden * inner
@@ -48,20 +52,20 @@ def step_operations(lengths: Sequence[int], config: Dict[str, int]) -> int:
 
 
 def dense_products(rows: int, config: Dict[str, int]) -> List[Tuple[Tuple[int, int, int], int]]:
-    """((m, k, n) of a product [m, k] · [k, n], how many a step has) of the dense layers; the last one's are left out.
+    """The products of the dense layers, without the last layer: ((m, k, n) of [m, k] · [k, n], how many in a step).
 
-    A dense layer from `a` to `b` wide is one product forward, and one each for the gradients of its input and kernel.
+    A dense layer from width `a` to `b` is one product forward, one for the gradient of its input, one for its kernel's.
     """
     hidden, inner, layers = (config[name] for name in ("hidden_size", "intermediate_size", "num_hidden_layers"))
-    found: Counter[Tuple[int, int, int]] = collections.Counter()
+    products: Counter[Tuple[int, int, int]] = collections.Counter()
     for a, b, count in ((hidden, hidden, 4), (hidden, inner, 1), (inner, hidden, 1)):
         for shape in ((rows, a, b), (rows, b, a), (a, rows, b)):
-            found[shape] += count * (layers - 1)
-    return list(found.items())
+            products[shape] += count * (layers - 1)
+    return list(products.items())
 
 
 def measure_products(precision: str, rows: int) -> Dict[str, Any]:
-    """How long the dense layers' products take by themselves, and at what rate."""
+    """Times the products of the dense layers by themselves."""
     shapes = dense_products(rows, MINILM)
     seconds = sum(best_time(precision, *shape) * count for shape, count in shapes)
     operations = sum(2 * m * k * n * count for (m, k, n), count in shapes)
@@ -69,7 +73,7 @@ def measure_products(precision: str, rows: int) -> Dict[str, Any]:
 
 
 def best_time(dtype: str, m: int, k: int, n: int) -> float:
-    """Seconds of one product, the best of 10 runs of 10."""
+    """The seconds of one product: the best of 10 runs of 10 products each."""
     with tf.Graph().as_default():
         random = tf.random_uniform_initializer(-1, 1)
         a = tf.get_variable("a", [m, k], tf.as_dtype(dtype), random)
@@ -83,13 +87,13 @@ def best_time(dtype: str, m: int, k: int, n: int) -> float:
             times = []
             for _ in range(11):  # the first warms the caches
                 started = time.perf_counter()
-                session.run(products)  # all of them: an operation that nobody reads would be dropped
+                session.run(products)  # fetched, so that none is pruned
                 times.append(time.perf_counter() - started)
     return min(times[1:]) / len(factors)
 
 
 def product_timer(dtype: str) -> Callable[[], float]:
-    """A function that gives operations/s of the product."""
+    """A function that measures the operations per second of the large product."""
     with tf.Graph().as_default():
         factors = [
             tf.get_variable(name, [SIZE, SIZE], tf.as_dtype(dtype), tf.random_uniform_initializer(-1, 1))
@@ -149,12 +153,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         batches_files, config_file = write_inputs(arguments.data, arguments.vocab_file, folder)
         for precision in TARGETS:
-            found = measure(precision, batches_files[TASK], config_file, arguments.pairs)
-            results.append(found)
-            relation = "≥" if found["share"] >= found["target"] else "<"
+            result = measure(precision, batches_files[TASK], config_file, arguments.pairs)
+            results.append(result)
+            relation = "≥" if result["share"] >= result["target"] else "<"
             print(
                 "| {side} | {step, ms} | {step, GFLOP/s} | {product, GFLOP/s} | {share} {0} {target} |".format(
-                    relation, **found
+                    relation, **result
                 ),
                 flush=True,
             )

@@ -1,10 +1,10 @@
-"""Tagging, examples/s of training: padding=none in bfloat16 beside padding=fixed in float32, in turns.
+"""Measures training examples per second of a tagger: padding=none in bfloat16 against padding=fixed in float32.
 
     python benchmarks/ner_speed.py TRAIN_FILE MODEL_FOLDER [--head=softmax] [--steps=30] [--pairs=5] [--results=FILE]
 
-TRAIN_FILE is one that run_ner.py reads, MODEL_FOLDER has bert_config.json and vocab.txt; random weights, batch 32, at
-most 128 tokens. Each turn is a run of its own; its rate is the median over reports of 10 updates, without the first.
-Prints a table, writes JSON.
+run_ner.py must be able to read TRAIN_FILE; MODEL_FOLDER has bert_config.json and vocab.txt. Weights are random, a batch
+has 32 examples of at most 128 tokens. The two sides take turns, each turn in a run of its own. The rate of a run is the
+median over its reports of 10 updates, without the first. Prints a table and writes JSON.
 """
 
 import argparse
@@ -21,7 +21,7 @@ SIDES = (("none", "bfloat16"), ("fixed", "float32"))
 
 
 def rate(arguments: List[str], padding: str, precision: str, cache: str) -> float:
-    """Examples/s of one run."""
+    """The examples per second of one run."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, os.path.join(ROOT, "run_ner.py"), "--do_train", "--from_scratch"] + arguments
         command += [
@@ -32,8 +32,8 @@ def rate(arguments: List[str], padding: str, precision: str, cache: str) -> floa
         ]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         with open(os.path.join(folder, "metrics.jsonl"), encoding="utf-8") as file:
-            found = [json.loads(line) for line in file]
-    return statistics.median(line["examples_per_sec"] for line in found[1:] if line["split"] == "train")
+            lines = [json.loads(line) for line in file]
+    return statistics.median(line["examples_per_sec"] for line in lines[1:] if line["split"] == "train")
 
 
 def main() -> None:
@@ -57,8 +57,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         for pair in range(given.pairs):
             order = SIDES if pair % 2 == 0 else SIDES[::-1]
-            found = {side: rate(arguments, *side, cache) for side in order}
-            pairs.append([found[side] for side in SIDES])
+            rates = {side: rate(arguments, *side, cache) for side in order}
+            pairs.append([rates[side] for side in SIDES])
     fast, slow = (statistics.median(column) for column in zip(*pairs))
     ratio = statistics.median(a / b for a, b in pairs)
     print("| head | none bfloat16, examples/s | fixed float32 | ratio |\n|---|---|---|---|")

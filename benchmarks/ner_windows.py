@@ -1,9 +1,9 @@
-"""Entity F1 of a trained tagger with windows over long sentences, and with sentences cut at the length instead.
+"""Compares entity F1 of a trained tagger with windows over long sentences, and with long sentences cut instead.
 
     python benchmarks/ner_windows.py MODEL_DIR TAGGED_FILE [--lengths=16,32,64] [--results=FILE]
 
-TAGGED_FILE is one that run_ner.py reads, in columns. Cut, a sentence is its first words that fit; what is beyond is
-predicted O, as by scripts that truncate, and scored all the same. Prints a table, writes JSON.
+TAGGED_FILE has columns, as run_ner.py reads them. A cut sentence keeps the first words that fit. The words beyond are
+predicted as O, as scripts that truncate do, and they are scored too. Prints a table and writes JSON.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from steady_bert.tasks.task import BadLines
 
 
 def words_that_fit(sentence: Sentence, tokenizer: Any, max_seq_length: int) -> int:
+    """How many of the first words fit into a window."""
     pieces = 0
     for number, ids in enumerate(tokenizer.encode(sentence.words)):
         pieces += max(len(ids), 1)
@@ -35,7 +36,7 @@ def words_that_fit(sentence: Sentence, tokenizer: Any, max_seq_length: int) -> i
 
 
 def predicted(model_dir: str, path: str, max_seq_length: int, folder: str) -> List[List[str]]:
-    """The tags of each sentence of a file."""
+    """The predicted tags of each sentence of a file."""
     command = [sys.executable, os.path.join(ROOT, "run_ner.py"), "--do_predict", "--model_dir=" + model_dir]
     command += ["--predict_file=" + path, "--output_dir=" + folder, "--max_seq_length={}".format(max_seq_length)]
     command += ["--mend_tags", "--predict_batch_size=32", "--format=columns"]
@@ -77,9 +78,9 @@ def main() -> None:
         whole = [tags + ["O"] * (len(s.words) - len(tags)) for tags, s in zip(beginnings, sentences)]
         assert [len(tags) for tags in windows] == [len(sentence.words) for sentence in sentences]
         beyond = sum(count < len(sentence.words) for count, sentence in zip(fitting, sentences))
-        found = {"length": length, "beyond": beyond, "cut": f1(sentences, whole), "windows": f1(sentences, windows)}
-        results.append(found)
-        print("| {length} | {beyond:,} | {cut:.4f} | {windows:.4f} |".format(**found), flush=True)
+        row = {"length": length, "beyond": beyond, "cut": f1(sentences, whole), "windows": f1(sentences, windows)}
+        results.append(row)
+        print("| {length} | {beyond:,} | {cut:.4f} | {windows:.4f} |".format(**row), flush=True)
     with open(arguments.results, "w", encoding="utf-8") as file:
         json.dump(results, file, indent=2)
 

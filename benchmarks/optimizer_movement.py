@@ -1,5 +1,6 @@
-"""How far each optimizer moves a weight whose gradient is always 1, under warm-up and linear decay: total movement, as
-a multiple of radam's. Rules that look alike at one rate are not: the ratio says by how much a rate has to be scaled.
+"""Measures how far each optimizer moves a weight whose gradient is always 1, under warm-up and linear decay.
+
+The total movement is given as a multiple of radam's: the factor by which a rate has to be scaled for the same movement.
 
     python benchmarks/optimizer_movement.py [STEPS …]        100 300 1000 10000 when not given
 
@@ -21,7 +22,7 @@ RULES = ("adamw", "adam", "nadam", "radam")
 
 
 def movements(steps: int) -> Dict[str, float]:
-    """Rule → total movement over a run of `steps` with 10 % warm-up and linear decay from 1."""
+    """Rule → total movement over `steps` updates with 10 % warm-up and linear decay from 1."""
     rates = schedules.learning_rates(
         schedules.ScheduleConfig(1.0, num_warmup_steps=steps // 10, lr_decay_steps=steps), np.arange(steps)
     )
@@ -44,8 +45,8 @@ def main() -> None:
     runs: List[int] = [int(text) for text in sys.argv[1:]] or [100, 300, 1000, 10000]
     print("| steps | " + " | ".join(RULES) + " |\n|---|" + "---|" * len(RULES))
     for steps in runs:
-        found = movements(steps)
-        ratios = ["{:.1f}".format(found[name] / found["radam"]) for name in RULES]
+        moved = movements(steps)
+        ratios = ["{:.1f}".format(moved[name] / moved["radam"]) for name in RULES]
         print("| {} | {} |".format(steps, " | ".join(ratios)))
 
 

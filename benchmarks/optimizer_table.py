@@ -1,12 +1,12 @@
-"""Optimizers on one task at rates of their own, and what happens when they are dropped in naively.
+"""Compares optimizers on one task, each at its own rate, and shows what naive implementations do to the score.
 
     python benchmarks/optimizer_table.py [--results=FILE] [--seeds=3] [--steps=100]
 
-Fine-tunes the model of scripts/quickstart.sh, which must have run, on its tweets: batch 16, 10 % warm-up, linear decay.
-Each optimizer runs the same grid of rates with the first seed; the rate is chosen on 1,000 tweets of dev.tsv, and 1,000
-of test.tsv are scored with every seed. Then each naive drop-in runs, once, at the rate of the optimizer that it spoils.
-Last, adamw and ranger run three times as long at the rates chosen. 62 runs of 40 seconds to two minutes on 2 cores.
-FILE has a line of JSON a run; runs that it has are not run again.
+Run scripts/quickstart.sh first: this fine-tunes its model on its tweets, with batch 16, 10 % warm-up and linear decay.
+Each optimizer runs the same grid of rates with the first seed. Its rate is chosen on 1,000 tweets of dev.tsv, and 1,000
+tweets of test.tsv are scored with every seed. Then each naive version runs once, at the rate of the optimizer that it
+spoils. Last, adamw and ranger run three times as long at their chosen rates. There are 62 runs of 40 seconds to two
+minutes on 2 cores. FILE gets a line of JSON for each run; runs that it already has are not repeated.
 """
 
 import argparse
@@ -44,7 +44,7 @@ LABELS = ["negative", "neutral", "positive"]
 MODEL, DATA = (os.path.join(ROOT, "quickstart", name) for name in ("model", "data"))
 
 
-# --- the naive drop-ins -----------------------------------------------------------------------------------------------
+# --- naive implementations --------------------------------------------------------------------------------------------
 
 
 class ZeroSlowWeights(rule_optimizer.RuleOptimizer):
@@ -62,19 +62,19 @@ class FirstUpdateSynchronises(ZeroSlowWeights):
 
 
 class ReadsPairsTwice(rule_optimizer.RuleOptimizer):
-    """grads_and_vars is read for its variables, then once more for the update: of a zip, nothing is left."""
+    """Reads grads_and_vars for its variables, then again for the update: a zip is empty by then."""
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
         for _ in grads_and_vars:
             pass
         if list(grads_and_vars):
-            raise ValueError("Not an iterator: this drop-in would train.")
+            raise ValueError("grads_and_vars is not an iterator, so this defect has no effect.")
         self.grad_norm = tf.zeros([])
         return tf.assign_add(global_step, 1)
 
 
 class CountsTwice(rule_optimizer.RuleOptimizer):
-    """The optimizer counts the step, and so does the script."""
+    """Both the optimizer and the script count the step."""
 
     def apply_gradients(self, grads_and_vars: Any, global_step: Any = None, name: Optional[str] = None) -> Any:
         with tf.control_dependencies([super().apply_gradients(grads_and_vars, global_step)]):
@@ -82,14 +82,16 @@ class CountsTwice(rule_optimizer.RuleOptimizer):
 
 
 class Entry(NamedTuple):
-    """A row of the table. defect: what is used in place of RuleOptimizer. of: the row whose rate is taken.
+    """A row of the table.
 
+    defect: the class that replaces RuleOptimizer.
+    rate_of: the row whose rate is used; None: the best of the grid.
     warmup: the share of the steps in which the schedule warms up.
     """
 
     config: OptimizerConfig
     defect: Optional[Type[rule_optimizer.RuleOptimizer]] = None
-    of: Optional[str] = None
+    rate_of: Optional[str] = None
     warmup: float = 0.1
 
 
@@ -102,8 +104,8 @@ ENTRIES = {
     "ranger": Entry(OptimizerConfig(optimizer="ranger")),
     "ranger, no warm-up but its own": Entry(OptimizerConfig(optimizer="ranger"), warmup=0.0),
     "lamb": Entry(OptimizerConfig(optimizer="lamb")),
-    "radam at adamw's rate": Entry(OptimizerConfig(optimizer="radam"), of="adamw"),
-    "ranger at adamw's rate": Entry(OptimizerConfig(optimizer="ranger"), of="adamw"),
+    "radam at adamw's rate": Entry(OptimizerConfig(optimizer="radam"), rate_of="adamw"),
+    "ranger at adamw's rate": Entry(OptimizerConfig(optimizer="ranger"), rate_of="adamw"),
     "lookahead(adamw), slow weights from 0": Entry(_LOOKAHEAD, ZeroSlowWeights, "lookahead(adamw)"),
     "lookahead(adamw), pairs read twice": Entry(_LOOKAHEAD, ReadsPairsTwice, "lookahead(adamw)"),
     "lookahead(adamw), step counted twice": Entry(_LOOKAHEAD, CountsTwice, "lookahead(adamw)"),
@@ -116,12 +118,12 @@ ENTRIES = {
 
 @contextlib.contextmanager
 def dropped_in(defect: Optional[Type[rule_optimizer.RuleOptimizer]]) -> Iterator[None]:
-    right = rule_optimizer.RuleOptimizer
-    rule_optimizer.RuleOptimizer = defect or right  # type: ignore[misc]
+    correct = rule_optimizer.RuleOptimizer
+    rule_optimizer.RuleOptimizer = defect or correct  # type: ignore[misc]
     try:
         yield
     finally:
-        rule_optimizer.RuleOptimizer = right  # type: ignore[misc]
+        rule_optimizer.RuleOptimizer = correct  # type: ignore[misc]
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -178,20 +180,20 @@ def run(task: Task, records: Dict[str, RecordFile], entry: Entry, rate: float, s
 
 
 class Results:
-    """Runs by what they are of, in a file that a stopped command goes on from."""
+    """The results of all runs by name, in a file, so that a stopped command goes on where it was."""
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.found: Dict[str, Dict[str, Any]] = {}
+        self.by_name: Dict[str, Dict[str, Any]] = {}
         if os.path.exists(path):
             with open(path) as file:
-                self.found = {line["run"]: line for line in map(json.loads, file)}
+                self.by_name = {line["run"]: line for line in map(json.loads, file)}
 
     def add(self, name: str, result: Dict[str, Any]) -> None:
-        self.found[name] = dict(result, run=name)
+        self.by_name[name] = dict(result, run=name)
         with open(self.path, "a") as file:
-            file.write(json.dumps(self.found[name]) + "\n")
-        print(json.dumps(self.found[name]), flush=True)
+            file.write(json.dumps(self.by_name[name]) + "\n")
+        print(json.dumps(self.by_name[name]), flush=True)
 
 
 def mean_and_deviation(values: List[float]) -> str:
@@ -214,23 +216,25 @@ def main() -> None:
     def result(name: str, rate: float, seed: int, times: int = 1) -> Dict[str, Any]:
         steps = options.steps * times
         key = "{} rate {:g} seed {} steps {}".format(name, rate, seed, steps)
-        if key not in results.found:
+        if key not in results.by_name:
             results.add(key, run(task, records, ENTRIES[name], rate, seed, steps))
-        return results.found[key]
+        return results.by_name[key]
 
     chosen: Dict[str, float] = {}
     rows = []
     for name, entry in ENTRIES.items():
-        if entry.of is None:
+        if entry.rate_of is None:
             chosen[name] = max(RATES, key=lambda rate: result(name, rate, 1)["chosen_on"])
-        rate = chosen[entry.of or name]
-        found = [result(name, rate, seed)["scored_on"] for seed in range(1, 1 + (1 if entry.of else options.seeds))]
-        grid = [100 * result(name, rate, 1)["chosen_on"] for rate in RATES] if entry.of is None else []
+        rate = chosen[entry.rate_of or name]
+        scores = [
+            result(name, rate, seed)["scored_on"] for seed in range(1, 1 + (1 if entry.rate_of else options.seeds))
+        ]
+        grid = [100 * result(name, rate, 1)["chosen_on"] for rate in RATES] if entry.rate_of is None else []
         cells = ["{:.1f}".format(value) for value in grid] or [""] * len(RATES)
-        rows.append("| {} | {} | {:g} | {} |".format(name, " | ".join(cells), rate, mean_and_deviation(found)))
+        rows.append("| {} | {} | {:g} | {} |".format(name, " | ".join(cells), rate, mean_and_deviation(scores)))
     for name in ("adamw", "ranger"):
-        found = [result(name, chosen[name], seed, 3)["scored_on"] for seed in range(1, options.seeds + 1)]
-        cells = [""] * len(RATES) + ["{:g}".format(chosen[name]), mean_and_deviation(found)]
+        scores = [result(name, chosen[name], seed, 3)["scored_on"] for seed in range(1, options.seeds + 1)]
+        cells = [""] * len(RATES) + ["{:g}".format(chosen[name]), mean_and_deviation(scores)]
         rows.append("| {}, {} updates | {} |".format(name, 3 * options.steps, " | ".join(cells)))
     print("| optimizer | " + " | ".join("dev at {:g}".format(rate) for rate in RATES) + " | rate | test |")
     print("|" + "---|" * (len(RATES) + 3))

@@ -1,4 +1,4 @@
-"""Losses of 50 updates on MRPC with dropout off; also writes the batches, for another system to repeat.
+"""Writes the losses of 50 updates on MRPC without dropout, and the batches, so that another system can repeat them.
 
 parity_tensorflow.py MRPC_FOLDER MODEL_FOLDER BATCHES_NPZ LOSSES_JSON [STEPS]
 """
@@ -29,12 +29,12 @@ def batches(data: str, vocab: str, steps: int) -> List[Dict[str, np.ndarray]]:
     tokenizer = tokenization.FullTokenizer(vocab)
     examples = MrpcProcessor().get_train_examples(data)
     order = TrainingOrder(len(examples), SEED)
-    made = []
+    result = []
     for step in range(steps):
         chosen = [examples[number] for number in order.numbers(step * BATCH, BATCH)]
         encoded = encode_pairs(tokenizer, chosen, LENGTH)
         longest = max(len(e.input_ids) for e in encoded)
-        made.append(
+        result.append(
             {
                 "ids": np.array([e.input_ids + [0] * (longest - len(e.input_ids)) for e in encoded]),
                 "segments": np.array([e.segment_ids + [0] * (longest - len(e.segment_ids)) for e in encoded]),
@@ -42,19 +42,19 @@ def batches(data: str, vocab: str, steps: int) -> List[Dict[str, np.ndarray]]:
                 "labels": np.array([int(e.label) for e in chosen]),
             }
         )
-    return made
+    return result
 
 
 def main() -> None:
     data, model_folder, batches_file, losses_file = sys.argv[1:5]
     steps = int(sys.argv[5]) if len(sys.argv) > 5 else 50
-    made = batches(data, os.path.join(model_folder, "vocab.txt"), steps)
+    all_batches = batches(data, os.path.join(model_folder, "vocab.txt"), steps)
     config = modeling.BertConfig.from_json_file(os.path.join(model_folder, "bert_config.json"))
     head = (0.02 * np.random.RandomState(SEED).randn(2, config.hidden_size)).astype(np.float32)
-    arrays: Dict[str, Any] = {"{}/{}".format(n, name): v for n, b in enumerate(made) for name, v in b.items()}
+    arrays: Dict[str, Any] = {"{}/{}".format(n, name): v for n, b in enumerate(all_batches) for name, v in b.items()}
     np.savez(batches_file, head=head, **arrays)
     with tf.Graph().as_default(), tf.Session() as session, tf.variable_scope("", use_resource=True):
-        fed = {name: tf.placeholder(tf.int32, [None] * (1 if name == "labels" else 2)) for name in made[0]}
+        fed = {name: tf.placeholder(tf.int32, [None] * (1 if name == "labels" else 2)) for name in all_batches[0]}
         model = modeling.BertModel(config, False, fed["ids"], fed["mask"], fed["segments"])
         logits = heads.classification_logits(model.get_pooled_output(), 2, 0.0)
         loss = tf.reduce_mean(heads.softmax_cross_entropy(logits, fed["labels"])[0])
@@ -66,7 +66,7 @@ def main() -> None:
         weights = [v for v in tf.trainable_variables() if v.op.name == "output_weights"]
         weights[0].load(head, session)
         losses = []
-        for batch in made:
+        for batch in all_batches:
             feeds = {fed[name]: value for name, value in batch.items()}
             losses.append(float(session.run([loss, train_op], feeds)[0]))
     with open(losses_file, "w") as file:

@@ -1,4 +1,4 @@
-"""The batches of parity_tensorflow.py through transformers' BERT, with BERT's AdamW written out.
+"""Trains transformers' BERT on the batches of parity_tensorflow.py and writes the losses. BERT's AdamW is written out.
 
 parity_torch.py HUGGING_FACE_FOLDER BATCHES_NPZ LOSSES_JSON
 """

@@ -1,4 +1,7 @@
-"""score_table.py tf<VERSION>-<PRECISION>-<TASK>-seed<N>…: a Markdown table of dev accuracy, mean ± sd over seeds."""
+"""Prints a Markdown table of dev accuracy, mean ± sd over seeds.
+
+score_table.py tf<VERSION>-<PRECISION>-<TASK>-seed<N>…        output folders of runs
+"""
 
 import collections
 import json

@@ -1,7 +1,7 @@
-"""The rows and batches that both sides of benchmarks/training_speed.py read, in one file.
+"""The file of rows and batches that both sides of benchmarks/training_speed.py read.
 
-An .npz: `ids`, `segments` (all rows, one after the other), `lengths` [rows], `labels` [rows], and the row numbers of
-each batch, [batches, 32]: `random` as they are drawn, `grouped` as transformers' length-grouped sampler draws them.
+It is an .npz of `ids` and `segments` (all rows, one after the other), `lengths` [rows], `labels` [rows], and the row
+numbers of each batch, [batches, 32]: `random` in random order, `grouped` as transformers' length-grouped sampler.
 """
 
 from typing import Any, Dict, List, NamedTuple

@@ -1,8 +1,8 @@
-"""Our side of benchmarks/training_speed.py: trains on the batches that its standard input asks for.
+"""This project's side of benchmarks/training_speed.py: trains on the batches that its standard input asks for.
 
 speed_worker.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION
 
-Answers `ready`, then for each line `ORDER FIRST COUNT` a line `SECONDS PEAK_MEGABYTES`.
+Prints `ready`, and then for each line `ORDER FIRST COUNT` that it reads a line `SECONDS PEAK_MEGABYTES`.
 """
 
 import os
@@ -60,14 +60,14 @@ def prepared(rows: speed_batches.Rows, config_file: str, padding: str, precision
 
 
 def main() -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # the engine speaks to people
+    replies, sys.stdout = sys.stdout, sys.stderr  # what the engine prints must not mix with the replies
     batches_file, config_file, padding, precision = sys.argv[1:]
     rows = speed_batches.load(batches_file)
     engine, records = prepared(rows, config_file, padding, precision)
     run_step = engine.session.make_callable(engine.training, feed_list=[engine.records])
     for numbers in rows.batches["random"][:2]:
         run_step(records[numbers])
-    print("ready", file=answers, flush=True)
+    print("ready", file=replies, flush=True)
     for line in sys.stdin:
         order, first, count = line.split()
         batches = rows.batches[order][int(first) : int(first) + int(count)]
@@ -75,7 +75,7 @@ def main() -> None:
         for numbers in batches:
             run_step(records[numbers])
         seconds = time.perf_counter() - started
-        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=answers, flush=True)
+        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=replies, flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 speed_worker_torch.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION
 
-Answers as speed_worker.py. PADDING: `longest` of the batch, or `fixed`.
+Reads and prints the same lines as speed_worker.py. PADDING: `longest` of the batch, or `fixed`.
 """
 
 import json
@@ -21,7 +21,7 @@ def main() -> None:
     batches_file, config_file, padding, precision = sys.argv[1:]
     transformers.logging.set_verbosity_error()
     rows = speed_batches.load(batches_file)
-    # Lists of Python's numbers: torch.tensor reads NumPy's one by one, several times as slowly.
+    # Lists of Python's numbers: torch.tensor is several times as slow with NumPy's.
     ids, segments = ([row.tolist() for row in column] for column in (rows.ids, rows.segments))
     with open(config_file) as file:
         config = transformers.BertConfig(num_labels=2, **json.load(file))

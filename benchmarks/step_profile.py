@@ -1,10 +1,10 @@
-"""Which operations take a training step's time, from TensorFlow's own trace of each.
+"""Shows which operations take the time of a training step, from TensorFlow's own trace.
 
     python benchmarks/step_profile.py --data=GLUE_FOLDER --vocab_file=FILE [--task=mrpc] [--padding=none]
         [--precision=bfloat16] [--batches=5] [--rows=15]
 
-Each batch is run once before it is traced, so that its shapes are known. Operations run side by side, and tracing
-takes time itself: the times add up to more than a step without a trace takes, which is printed beside them.
+Each batch runs once before it is traced, so that its shapes are known. Operations run side by side, and tracing itself
+takes time. So the times add up to more than a step takes without a trace, which is printed too.
 """
 
 import argparse
@@ -29,12 +29,12 @@ _OPERATION = re.compile(r" = ([^(]+)\(")  # of a label: name = Operation(inputs)
 
 
 def times_by_operation(step_stats: Any) -> Dict[str, List[float]]:
-    """Operation → milliseconds of each of its runs."""
+    """Operation → the milliseconds of each of its runs."""
     times: Dict[str, List[float]] = collections.defaultdict(list)
     for device in step_stats.dev_stats:
         for node in device.node_stats:
-            found = _OPERATION.search(node.timeline_label)
-            name = found.group(1) if found else node.timeline_label or node.node_name
+            match = _OPERATION.search(node.timeline_label)
+            name = match.group(1) if match else node.timeline_label or node.node_name
             times[name].append((node.op_end_rel_micros - node.op_start_rel_micros) / 1000)
     return times
 
@@ -65,8 +65,8 @@ def main() -> None:
         seconds += time.perf_counter() - started
         metadata = tf.RunMetadata()
         engine.session.run(engine.training, {engine.records: records[numbers]}, options, metadata)
-        for name, found in times_by_operation(metadata.step_stats).items():
-            times[name] += found
+        for name, run_times in times_by_operation(metadata.step_stats).items():
+            times[name] += run_times
     total = sum(map(sum, times.values()))
     print(
         "{} {} {}, {:.0f} ms a step without a trace:\n".format(
@@ -75,8 +75,8 @@ def main() -> None:
     )
     print("| operation | ms a step | share | runs a step |\n|---|---|---|---|")
     by_time = sorted(times.items(), key=lambda item: -sum(item[1]))
-    shown = [(name, sum(found), len(found)) for name, found in by_time[: arguments.rows]]
-    rest = [found for _, found in by_time[arguments.rows :]]
+    shown = [(name, sum(run_times), len(run_times)) for name, run_times in by_time[: arguments.rows]]
+    rest = [run_times for _, run_times in by_time[arguments.rows :]]
     shown.append(("the rest", sum(map(sum, rest)), sum(map(len, rest))))
     for name, spent, runs in shown + [("together", total, sum(map(len, times.values())))]:
         milliseconds, share = spent / len(batches), spent / total

@@ -1,4 +1,4 @@
-"""Data that is larger than memory: featurizing, seeking and training at random positions, with what it takes.
+"""Measures featurizing, seeking and training at random positions on data that is larger than memory.
 
     python benchmarks/ten_million_rows.py FOLDER [ROWS]
 
@@ -9,9 +9,9 @@ FOLDER takes about 180 bytes a row: 1.8 GB for 10,000,000 rows, the default. Pri
 
     featurize_rows_per_sec       from the text file to the closed record file
     resident_mb_*                the process's memory: after imports, its peak up to the end of featurizing, in training
-    seek_ms_median, seek_ms_max  a fresh stream at a random position, to its batch of 32 as serialized records
-    position_chi_square_p        probability of a chi-square this large, were the positions uniform: 1 % of an epoch, in
-                                 a row, over 1,000 equal parts of the file
+    seek_ms_median, seek_ms_max  from a new stream at a random position to its batch of 32 serialized records
+    position_chi_square_p        p-value of the hypothesis that positions are uniform: consecutive examples, 1 % of an
+                                 epoch, counted in 1,000 equal parts of the file
 """
 
 import json
@@ -93,13 +93,13 @@ def main() -> None:
     path = os.path.join(folder, "train.tsv")
     if not os.path.exists(path):
         write_rows(path, rows)
-    found: Dict[str, Any] = {"rows": rows, "resident_mb_after_imports": resident_mb()}
+    results: Dict[str, Any] = {"rows": rows, "resident_mb_after_imports": resident_mb()}
     task = make_task(folder)
     started = time.time()
     records = feature_cache.open_or_build(task, "train", os.path.join(folder, "cache"))
-    found["featurize_rows_per_sec"] = len(records) / (time.time() - started)
+    results["featurize_rows_per_sec"] = len(records) / (time.time() - started)
     data_report.look_at(task, {"train": records})
-    found["resident_mb_peak_featurizing"] = peak_mb()
+    results["resident_mb_peak_featurizing"] = peak_mb()
 
     rng = np.random.RandomState(SEED)
     seeks = []
@@ -108,7 +108,7 @@ def main() -> None:
         order = input_pipeline.TrainingOrder(rows, SEED)
         records.read(order.numbers(int(position), BATCH))
         seeks.append((time.time() - started) * 1000)
-    found.update(seek_ms_median=float(np.median(seeks)), seek_ms_max=float(np.max(seeks)))
+    results.update(seek_ms_median=float(np.median(seeks)), seek_ms_max=float(np.max(seeks)))
 
     plan = plans.make_plan(plans.PlanConfig(num_train_steps=STEPS, do_eval=False), rows, {}, {})
     engine = session_engine.build(task, session_engine.EngineConfig(), SEED, plan, optimization.OptimizerConfig())
@@ -120,9 +120,9 @@ def main() -> None:
         for position in rng.randint(0, 3 * rows, STEPS)
     ]
     assert np.all(np.isfinite(losses))
-    found.update(resident_mb_training=resident_mb(), resident_mb_peak=peak_mb(), losses=[losses[0], losses[-1]])
-    found["position_chi_square_p"] = chi_square_p(rows)
-    print(json.dumps(found, indent=2))
+    results.update(resident_mb_training=resident_mb(), resident_mb_peak=peak_mb(), losses=[losses[0], losses[-1]])
+    results["position_chi_square_p"] = chi_square_p(rows)
+    print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":

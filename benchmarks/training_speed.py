@@ -1,12 +1,12 @@
-"""Training examples/s and peak memory, ours beside PyTorch and transformers, on the same batches.
+"""Compares training examples per second and peak memory with PyTorch and transformers, on the same batches.
 
     python benchmarks/training_speed.py --data=GLUE_FOLDER --vocab_file=FILE [--torch=PYTHON] [--tf1=PYTHON]
         [--pairs=5] [--only=PART_OF_A_NAME] [--results=FILE]
 
-GLUE_FOLDER holds SST-2/train.tsv and MRPC/train.tsv; benchmarks/training_speed.sh makes the interpreters: --torch has
-PyTorch and transformers, --tf1 TensorFlow 1.15.5; without one, its rows are left out. MiniLM's sizes (6 layers of
-384), random weights, batch 32, at most 128 tokens, dropout .1, AdamW with decay and clipping. Two processes take turns
-on the same rows; a ratio is the median over the pairs. Prints a table, writes JSON.
+GLUE_FOLDER holds SST-2/train.tsv and MRPC/train.tsv. benchmarks/training_speed.sh makes the interpreters: --torch has
+PyTorch and transformers, --tf1 has TensorFlow 1.15.5; without one, its rows are left out. The model has MiniLM's sizes
+(6 layers of 384) and random weights; batch 32, at most 128 tokens, dropout 0.1, AdamW with decay and clipping. Two
+processes take turns on the same rows, and a ratio is the median over the pairs. Prints a table and writes JSON.
 """
 
 import argparse
@@ -37,17 +37,17 @@ MINILM = {
     "type_vocab_size": 2,
 }
 ROWS = {"sst-2": 3200, "mrpc": 1600}
-# google-research/bert itself on TensorFlow 1.15.5: a figure, measured once on 2 cores with AVX-512. On another machine
-# the ratio to it says nothing.
+# The rate of google-research/bert on TensorFlow 1.15.5, measured once on 2 cores with AVX-512. It is of no use on
+# another machine.
 UPSTREAM_EXAMPLES_A_SECOND = 13.7
-MEMORY_TARGET = 1.0  # of PyTorch's peak, at most
+MEMORY_TARGET = 1.0  # the largest allowed ratio to PyTorch's peak
 
 
 NAMES = {"tf1": "ours on TF 1.15.5", "upstream": "google-research/bert"}
 
 
 class Side(NamedTuple):
-    system: str  # "ours", "torch", "tf1", "upstream": a figure, nothing is run
+    system: str  # "ours", "torch", "tf1", or "upstream", whose rate is a constant
     padding: str
     precision: str
     order: str = "random"
@@ -87,7 +87,7 @@ COMPARISONS = (
 
 
 class Worker:
-    """A process that trains on the batches it is told."""
+    """A process that trains on the batches it is asked to."""
 
     def __init__(self, side: Side, batches_file: str, config_file: str, pythons: Dict[str, str]) -> None:
         script = "speed_worker_torch.py" if side.system == "torch" else "speed_worker.py"
@@ -98,9 +98,9 @@ class Worker:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, universal_newlines=True
         )
-        self._answer()
+        self._read_line()
 
-    def _answer(self) -> str:
+    def _read_line(self) -> str:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -109,10 +109,10 @@ class Worker:
         return line
 
     def train(self, first: int, count: int) -> Tuple[float, float]:
-        """(seconds, peak megabytes so far)."""
+        """Trains on `count` batches: (seconds, peak megabytes so far)."""
         assert self.process.stdin is not None
         print(self.side.order, first, count, file=self.process.stdin, flush=True)
-        seconds, megabytes = self._answer().split()
+        seconds, megabytes = self._read_line().split()
         return float(seconds), float(megabytes)
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Worker:
 
 
 class Upstream:
-    """A Worker that takes the time it is known to take."""
+    """Stands in for a Worker: gives the time that google-research/bert was measured to take."""
 
     def train(self, first: int, count: int) -> Tuple[float, float]:
         return count * speed_batches.BATCH / UPSTREAM_EXAMPLES_A_SECOND, float("nan")
@@ -169,7 +169,7 @@ def compare(
             rates[side].append(examples / seconds)
     for worker in workers:
         worker.close()
-    found = {
+    result = {
         "task": comparison.task,
         "sides": [str(side) for side in sides],
         "examples/s": [round(statistics.median(rate), 1) for rate in rates],
@@ -178,20 +178,20 @@ def compare(
         "pairs": [[round(a, 1), round(b, 1)] for a, b in zip(*rates)],
     }
     if comparison.other.system != "upstream":
-        found["peak MB"] = [round(peak) for peak in memory]
-        found["memory ratio"] = round(memory[0] / memory[1], 2)
+        result["peak MB"] = [round(peak) for peak in memory]
+        result["memory ratio"] = round(memory[0] / memory[1], 2)
     if comparison.other.system == "torch":
-        found["memory target"] = MEMORY_TARGET
-    return found
+        result["memory target"] = MEMORY_TARGET
+    return result
 
 
-def table_row(found: Dict[str, Any]) -> str:
-    speed = "{} {} {}".format(found["ratio"], "≥" if found["ratio"] >= found["target"] else "<", found["target"])
-    memory = str(found.get("memory ratio", ""))
-    if "memory target" in found:
-        relation = "≤" if found["memory ratio"] <= found["memory target"] else ">"
-        memory = "{} {} {}".format(memory, relation, found["memory target"])
-    cells = [found["task"], *found["sides"], *found["examples/s"], speed, *found.get("peak MB", ["", ""]), memory]
+def table_row(result: Dict[str, Any]) -> str:
+    speed = "{} {} {}".format(result["ratio"], "≥" if result["ratio"] >= result["target"] else "<", result["target"])
+    memory = str(result.get("memory ratio", ""))
+    if "memory target" in result:
+        relation = "≤" if result["memory ratio"] <= result["memory target"] else ">"
+        memory = "{} {} {}".format(memory, relation, result["memory target"])
+    cells = [result["task"], *result["sides"], *result["examples/s"], speed, *result.get("peak MB", ["", ""]), memory]
     return "| {} |".format(" | ".join(map(str, cells)))
 
 
@@ -217,9 +217,9 @@ def main() -> None:
             name = "{} {} / {}".format(comparison.task, comparison.ours, comparison.other)
             if arguments.only not in name or not all(pythons[s.system] for s in (comparison.ours, comparison.other)):
                 continue
-            found = compare(comparison, batches_files[comparison.task], config_file, pythons, arguments.pairs)
-            results.append(found)
-            print(table_row(found), flush=True)
+            result = compare(comparison, batches_files[comparison.task], config_file, pythons, arguments.pairs)
+            results.append(result)
+            print(table_row(result), flush=True)
     with open(arguments.results, "w") as file:
         json.dump(results, file, indent=2)
 

@@ -1,12 +1,12 @@
-"""Training examples/s of two workers with a core each, beside one worker with one core, and where the rest goes.
+"""Compares training examples per second of two workers with a core each and of one worker with one core.
 
     python benchmarks/two_workers.py --data=GLUE_FOLDER --vocab_file=FILE [--pairs=3] [--steps=12] [--results=FILE]
 
 GLUE_FOLDER holds MRPC/train.tsv. MiniLM's sizes with random weights, 32 examples a worker, fixed length 128, float32;
 scripts/launch_local_cluster.sh gives each worker its core. Three jobs take turns: one worker; two that know nothing of
 each other, at the same time, which share the machine's memory and caches; two workers of one run, which also sum their
-gradients. A job's figure is the median over its steps from the third on; a ratio is the median over the pairs. Prints a
-table, writes JSON. Needs two cores and taskset.
+gradients. The rate of a job is the median over its steps from the third on; a ratio is the median over the pairs.
+Prints a table and writes JSON. Needs two cores and taskset.
 """
 
 import argparse
@@ -33,7 +33,7 @@ WARM_UP_STEPS = 2
 
 
 def start(arguments: argparse.Namespace, folder: str, workers: int, core: int = 0) -> "subprocess.Popen[bytes]":
-    """A job of `workers` workers with a core each, from `core` on."""
+    """Starts a job of `workers` workers, each with its own core, from `core` on."""
     with open(os.path.join(folder, "bert_config.json"), "w") as file:
         json.dump(MINILM, file)
     flags = {
@@ -67,7 +67,7 @@ def examples_a_second(folder: str) -> float:
 
 
 def measure(arguments: argparse.Namespace, kind: str) -> float:
-    """Examples/s of all workers of a job together."""
+    """The examples per second of all workers of a job together."""
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         folders = [os.path.join(scratch, str(number)) for number in range(2 if kind == "apart" else 1)]
         for folder in folders:
@@ -79,18 +79,18 @@ def measure(arguments: argparse.Namespace, kind: str) -> float:
         return sum(map(examples_a_second, folders))
 
 
-def table(found: Dict[str, List[float]]) -> List[List[str]]:
-    alone = found["alone"]
-    rows = [["job", "examples/s", "of one worker's", "target"]]
+def table(rates: Dict[str, List[float]]) -> List[List[str]]:
+    alone = rates["alone"]
+    rows = [["job", "examples/s", "ratio to one worker", "target"]]
     titles = {
         "alone": "one worker, one core",
         "apart": "two that know nothing of each other",
         "together": "two workers of one run",
     }
     for kind, title in titles.items():
-        ratio = statistics.median(value / one for value, one in zip(found[kind], alone))
+        ratio = statistics.median(value / one for value, one in zip(rates[kind], alone))
         target = "{} {}".format("≥" if ratio >= TARGET else "<", TARGET) if kind == "together" else ""
-        rows.append([title, "{:.1f}".format(statistics.median(found[kind])), "{:.2f}".format(ratio), target])
+        rows.append([title, "{:.1f}".format(statistics.median(rates[kind])), "{:.2f}".format(ratio), target])
     return rows
 
 
@@ -103,15 +103,15 @@ def main() -> None:
     parser.add_argument("--results", default="two_workers.json")
     arguments = parser.parse_args()
     arguments.data, arguments.vocab_file = map(os.path.abspath, (arguments.data, arguments.vocab_file))
-    found: Dict[str, Any] = {"alone": [], "apart": [], "together": []}
+    rates: Dict[str, Any] = {"alone": [], "apart": [], "together": []}
     with tempfile.TemporaryDirectory() as arguments.scratch:
         for _ in range(arguments.pairs):
-            for kind, values in found.items():
+            for kind, values in rates.items():
                 values.append(measure(arguments, kind))
                 print("{}: {:.1f} examples/s".format(kind, values[-1]), file=sys.stderr)
-    for row in table(found)[:1] + [["---"] * 4] + table(found)[1:]:
+    for row in table(rates)[:1] + [["---"] * 4] + table(rates)[1:]:
         print("| {} |".format(" | ".join(row)))
-    files.write_json(arguments.results, found)
+    files.write_json(arguments.results, rates)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""keras-bert's AdamWarmup and the schedules of schedules.py, for models of tf.keras: a thin adapter.
+"""keras-bert's AdamWarmup and the schedules of schedules.py for models of tf.keras.
 
-Keras is tf.keras up to TensorFlow 2.15; where that is Keras 3, whose optimizers have another form, it is tf_keras.
+Up to TensorFlow 2.15 Keras is tf.keras. Later tf.keras is Keras 3, whose optimizers differ; then Keras is tf_keras.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ def _keras() -> Any:
     except ImportError:
         version = ".".join(tf.__version__.split(".")[:2])
         raise ImportError(
-            "keras_optimizers is for Keras 2, and this TensorFlow's own is Keras 3. Install the other beside it: "
+            "keras_optimizers needs Keras 2, but this TensorFlow has Keras 3. Install tf-keras beside it: "
             "pip install --no-deps 'tf-keras=={}.*'".format(version)
         ) from None
     return tf_keras
@@ -39,20 +39,20 @@ _Schedule: Any = keras.optimizers.schedules.LearningRateSchedule
 
 
 class AdamWarmup(_Optimizer):
-    """Adam with warm-up, linear decay and decoupled weight decay; the arguments are keras-bert's, `lr` too.
+    """Adam with warm-up, linear decay and decoupled weight decay. The arguments are keras-bert's, including `lr`.
 
     Update t, from 1, has the rate η = learning_rate · t / warmup_steps up to t = warmup_steps, and then
     min_lr + (learning_rate - min_lr) · (1 - min(t, decay_steps) / decay_steps). A weight moves by -η · (u + λ · w),
-    where u is that of optimizers.adam or optimizers.amsgrad. Sparse gradients act as dense ones, duplicate rows summed.
+    where u is that of optimizers.adam or optimizers.amsgrad. Duplicate rows of a sparse gradient are summed.
 
-    Differs from keras-bert for tf.keras: amsgrad keeps its maximum, and weight_decay_pattern is read.
+    Differs from keras-bert for tf.keras: amsgrad keeps its maximum, and weight_decay_pattern has an effect.
 
     Args:
-      learning_rate: the peak; a number or a LearningRateSchedule. It alone can be set while training.
+      learning_rate: the peak; a number or a LearningRateSchedule. No other argument can be changed while training.
       epsilon: None is keras.backend.epsilon().
       weight_decay: λ.
-      weight_decay_pattern: parts of the names of the variables that are decayed; None: all, []: none.
-      **kwargs: those of Keras' own optimizers: clipnorm, clipvalue, decay.
+      weight_decay_pattern: a variable is decayed if its name contains one of these; None: all are, []: none.
+      **kwargs: arguments of Keras' own optimizers: clipnorm, clipvalue, decay.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class AdamWarmup(_Optimizer):
     def _create_slots(self, var_list: Sequence[Any]) -> None:
         for variable in var_list:
             if variable.dtype.base_dtype != tf.float32:
-                raise ValueError("{}: AdamWarmup moves float32 variables alone.".format(variable))
+                raise ValueError("{}: AdamWarmup trains only float32 variables.".format(variable))
         if self.weight_decay and self.weight_decay_pattern and not any(map(self._decays, var_list)):
             raise ValueError(
-                "weight_decay_pattern={}: nothing matches, so nothing would be decayed. There are {}.".format(
+                "weight_decay_pattern={}: no variable matches, so none would be decayed. The variables are {}.".format(
                     self.weight_decay_pattern, ", ".join(variable.name for variable in var_list)
                 )
             )
@@ -131,7 +131,7 @@ class AdamWarmup(_Optimizer):
         return tf.group(*moves, *[tf.assign(slots[slot], value) for slot, value in new_slots.items()])
 
     def _resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
-        # Keras has summed duplicate rows; a segment sum because a scatter-add's result may vary with threads.
+        # Keras has summed duplicate rows. A segment sum, because the result of a scatter-add may vary with threads.
         return self._resource_apply_dense(tf.math.unsorted_segment_sum(grad, indices, var.shape[0]), var)
 
     def get_config(self) -> Dict[str, Any]:
@@ -144,9 +144,9 @@ class AdamWarmup(_Optimizer):
 
 
 def calc_train_steps(num_example: int, batch_size: int, epochs: int, warmup_proportion: float = 0.1) -> Tuple[int, int]:
-    """(all updates, those of warm-up), as keras-bert: an epoch's last batch may be smaller, warm-up is rounded down.
+    """(all updates, warm-up updates), as keras-bert counts: the last batch of an epoch may be smaller.
 
-    Raises ValueError for what cannot be meant.
+    Raises ValueError for numbers that make no sense.
     """
     for name, value in (("num_example", num_example), ("batch_size", batch_size), ("epochs", epochs)):
         if not isinstance(value, numbers.Integral) or value < 1:
@@ -158,7 +158,7 @@ def calc_train_steps(num_example: int, batch_size: int, epochs: int, warmup_prop
 
 
 class LearningRate(_Schedule):
-    """A schedule of schedules.py for any optimizer of Keras: update t → t+1 has the rate of step t.
+    """A schedule of schedules.py for any Keras optimizer: the update from t to t+1 has the rate of step t.
 
     Args:
       num_train_steps: from here on, the rate stays that of the last step.
@@ -175,7 +175,7 @@ class LearningRate(_Schedule):
         self.num_train_steps = num_train_steps
         self.config = schedules.ScheduleConfig(**fields)
         if self.config.lr_schedule == "plateau":
-            raise ValueError("lr_schedule='plateau' follows scores: use keras.callbacks.ReduceLROnPlateau instead.")
+            raise ValueError("lr_schedule='plateau' follows scores. Use keras.callbacks.ReduceLROnPlateau instead.")
         schedules.check(self.config, num_train_steps)
 
     def __call__(self, step: Any) -> tf.Tensor:

@@ -14,10 +14,12 @@ NO_DECAY = ("LayerNorm", "layer_norm", "bias")
 class OptimizerConfig:
     """The numbers of the update; the defaults are google-research/bert's.
 
-    momentum, adam_* and bias_correction are the optimizer's own where they are None; its rule says which it reads.
-    lookahead_steps: 0 is off (of ranger: its own). lr_multipliers: (pattern, factor); the first that matches a
-    variable's name counts. layerwise_lr_decay: factor of the rate from each layer to the one below. freeze: patterns of
-    variables that stay as they are. ema_decay: of the averaged weights that are evaluated and exported.
+    momentum, adam_*, bias_correction: None is the rule's own default; a number that the rule does not read is an error.
+    lookahead_steps: 0 is off, except that ranger then keeps its own.
+    lr_multipliers: (pattern, factor); the first pattern that matches a variable's name counts.
+    layerwise_lr_decay: factor of the rate from each layer to the one below.
+    freeze: patterns of variables that stay as they are.
+    ema_decay: decay of the averaged weights, which are evaluated and exported.
     """
 
     optimizer: str = "adamw"
@@ -25,7 +27,7 @@ class OptimizerConfig:
     lookahead_alpha: float = 0.5
     weight_decay_rate: float = 0.01
     no_decay_patterns: Tuple[str, ...] = NO_DECAY
-    no_decay_patterns_given: bool = False  # by the user: then each must match a variable
+    no_decay_patterns_given: bool = False  # given by the user, so each must match a variable
     momentum: Optional[float] = None
     adam_beta1: Optional[float] = None
     adam_beta2: Optional[float] = None
@@ -38,7 +40,7 @@ class OptimizerConfig:
     ema_decay: float = 0.0  # 0: off
 
 
-# Fields of OptimizerConfig, which are flags, and the arguments of a rule that they fill.
+# Field of OptimizerConfig, which is also a flag → the argument of a rule.
 _ARGUMENTS = {
     "momentum": "momentum",
     "adam_beta1": "beta_1",
@@ -49,7 +51,7 @@ _ARGUMENTS = {
 
 
 def rule_of(config: OptimizerConfig) -> optimizers.Rule:
-    """The rule that the configuration names. Raises UserError for a number that it does not read."""
+    """The rule that the configuration names. Raises UserError for a given number that the rule does not read."""
     make = optimizers.RULES[config.optimizer]
     read = inspect.signature(make).parameters
     values = {}

@@ -280,7 +280,7 @@ def test_train_steps_are_those_of_keras_bert():
         (lambda: fit(new_model(AdamWarmup(10, 1, weight_decay=0.1, weight_decay_pattern=["x"]))), "head/kernel"),
         (
             lambda: AdamWarmup(10, 1)._create_slots([tf.Variable([1.0, 2.0], dtype=tf.float64)]),
-            "float32 variables alone",
+            "only float32 variables",
         ),
         (lambda: LearningRate(10, learning_rate=1.0, lr_schedule="plateau"), "ReduceLROnPlateau"),
         (lambda: LearningRate(10, learning_rate=1.0, lr_schedule="linear"), "'linear' is none of constant, cosine"),
