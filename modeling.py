@@ -93,11 +93,11 @@ class BertConfig:
         for name, value in vars(self).items():
             if name.endswith("_prob"):
                 if not _is_number(value) or not 0 <= value < 1:
-                    raise UserError("{}={!r} is not from 0 to below 1. Mend it.".format(name, value))
+                    raise UserError("{}={!r} is not from 0 to below 1. Fix it.".format(name, value))
             elif name not in ("hidden_act", "initializer_range") and not (isinstance(value, int) and value > 0):
-                raise UserError("{}={!r} is not a positive whole number. Mend it.".format(name, value))
+                raise UserError("{}={!r} is not a positive whole number. Fix it.".format(name, value))
         if not _is_number(self.initializer_range) or self.initializer_range <= 0:
-            raise UserError("initializer_range={!r} is not above 0. Mend it.".format(self.initializer_range))
+            raise UserError("initializer_range={!r} is not above 0. Fix it.".format(self.initializer_range))
         if self.hidden_size % self.num_attention_heads:
             raise UserError(
                 "hidden_size={} is not a multiple of num_attention_heads={}. Use the model's own file.".format(

@@ -18,10 +18,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 import tokenization
-from steady_bert.tasks.tagging import data as tagging_data
-from steady_bert.tasks.tagging import entity_scores
+from steady_bert.tasks.tagging import entity_scores, formats
 from steady_bert.tasks.tagging import schemes as tag_schemes
-from steady_bert.tasks.tagging.data import Layout, Sentence
+from steady_bert.tasks.tagging.sentences import Layout, Sentence
 from steady_bert.tasks.task import BadLines
 
 
@@ -63,7 +62,7 @@ def main() -> None:
     vocabulary = os.path.join(arguments.model_dir, "vocab.txt")
     tokenizer = tokenization.FullTokenizer(vocabulary, do_lower_case=model["do_lower_case"])
     layout = Layout(format="columns", mend_tags=True)
-    sentences = list(tagging_data.read_sentences(arguments.tagged_file, layout, None, True, BadLines(0)))
+    sentences = list(formats.read_sentences(arguments.tagged_file, layout, None, True, BadLines(0)))
     results: List[Dict[str, float]] = []
     print("| max_seq_length | sentences beyond it | F1 cut | F1 in windows |\n|---|---|---|---|")
     for length in map(int, arguments.lengths.split(",")):

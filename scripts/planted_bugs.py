@@ -148,7 +148,7 @@ BUGS = {
     ),
     "padding counts as O": Bug(
         "steady_bert/tasks/tagging/assembly.py",
-        "    counted = tf.cast(tf.equal(roles, _COUNTED), tf.float32)",
+        "    counted = tf.cast(tf.equal(roles, COUNTED), tf.float32)",
         "    counted = tf.ones_like(roles, tf.float32)",
         "tests/tagging_test.py -k squashing",
     ),
@@ -165,7 +165,7 @@ BUGS = {
         "tests/tagging_test.py -k dropout_is_off",
     ),
     "what does not fit a window is cut off": Bug(
-        "steady_bert/tasks/tagging/assembly.py",
+        "steady_bert/tasks/tagging/windows.py",
         "    while end < words:",
         "    while not shown:",
         "tests/tagging_test.py -k first_piece",

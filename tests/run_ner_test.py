@@ -144,7 +144,7 @@ def test_every_head_and_format_is_learned_scored_and_predicted(head, tmp_path, c
     scores, test = read_json(output, "eval_results.json"), read_json(output, "test_results.json")
     assert scores["f1"] > 0.9 and test["f1"] > 0.9, (scores["f1"], test["f1"])
     assert ("surface_macro_f1" in scores) == (head in ("crf", "bilstm"))
-    assert "precision  recall      f1  right  found  there" in printed
+    assert "precision  recall      f1  correct  predicted  gold" in printed
     words = sum(len(words) for words, _ in files.splits["test"])
     assert test["words"] == words and test["examples"] == 40
     rows = [line for line in read_lines(output, "predictions.conll") if line]
@@ -287,7 +287,7 @@ def test_a_file_may_be_in_a_scheme_of_its_own(files, tmp_path, capsys):
     path.write_text("in O\nanna I-PER\n")
     flags = dict(dev_file=str(path), do_eval="true", num_train_steps=1, output_dir=str(tmp_path / "out"))
     succeed(files.flags(**flags), capsys, "run_ner")
-    assert read_json(str(tmp_path), "out", "eval_results.json")["by_type"]["PER"]["there"] == 1
+    assert read_json(str(tmp_path), "out", "eval_results.json")["by_type"]["PER"]["gold"] == 1
 
 
 def test_nothing_that_is_read_is_written_over_and_no_other_scripts_model_is_used(files, model, tiny, tmp_path, capsys):

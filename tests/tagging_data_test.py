@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 import tokenization
 from steady_bert.base.errors import UserError
-from steady_bert.tasks.tagging import data as tagging_data
+from steady_bert.tasks.tagging import formats, predictions, spans, tag_lists
 from steady_bert.tasks.tagging import schemes as tag_schemes
-from steady_bert.tasks.tagging.data import Layout
 from steady_bert.tasks.tagging.schemes import Entity
+from steady_bert.tasks.tagging.sentences import Layout
 from steady_bert.tasks.task import BadLines
 
 AUTO = Layout()
@@ -25,7 +25,7 @@ def write(tmp_path, content, name="data.conll"):
 
 def read(path, layout=AUTO, tags=None, needs_tags=True, allowed=0):
     bad_lines = BadLines(allowed)
-    return list(tagging_data.read_sentences(path, layout, tags, needs_tags, bad_lines)), bad_lines
+    return list(formats.read_sentences(path, layout, tags, needs_tags, bad_lines)), bad_lines
 
 
 def tagged(path, layout=AUTO):
@@ -74,7 +74,7 @@ MISTAKES = [
     ("a O\n\nb O x\n", "data.conll:3: 3 columns, where others have 2"),
     ("a\tO\n\tO\n", "data.conll:2: column 0 is empty"),
     ("#MAGA\nis O\n", "data.conll:1: 1 columns, where others have 2"),
-    ("a B-X\nb Y\nc O\n", "data.conll:2: 'b' has the tag 'Y', which is neither O nor as B-PER"),
+    ("a B-X\nb Y\nc O\n", "data.conll:2: 'b' has the tag 'Y', which is neither O nor like B-PER"),
     ("a O\nb O\nc I-X\nd B-X\ne O\nf B-X\n", "data.conll:3: I-X cannot follow O in bio"),
     ("a B-X\nb E-X\n\nc B-X\n", "data.conll:4: the sentence's end cannot follow B-X in bioes"),
     (b"a O\n\xff O\n", "data.conll:2: byte 1 is not UTF-8"),
@@ -119,19 +119,19 @@ def test_a_tag_that_training_did_not_see_is_named(tmp_path):
 
 def test_tags_are_found_or_given(tmp_path):
     path = write(tmp_path, "a B-Y\nb O\n\nc B-X\n")
-    assert tagging_data.find_tags(path, Layout(), BadLines(0)) == ["O", "B-X", "I-X", "B-Y", "I-Y"]
-    assert tagging_data.find_tags(write(tmp_path, "a V\nb N\nc V\n"), Layout(), BadLines(0)) == ["N", "V"]
+    assert tag_lists.find_tags(path, Layout(), BadLines(0)) == ["O", "B-X", "I-X", "B-Y", "I-Y"]
+    assert tag_lists.find_tags(write(tmp_path, "a V\nb N\nc V\n"), Layout(), BadLines(0)) == ["N", "V"]
     given = write(tmp_path, "B-Y\nB-X\nI-X\nO\n", "tags.txt")
-    assert tagging_data.read_tags_file(given, "auto") == ["B-Y", "B-X", "I-X", "O", "I-Y"]
-    assert tagging_data.read_tags_file(write(tmp_path, "VERB\nNOUN\n", "tags.txt"), "auto") == ["VERB", "NOUN"]
-    assert tagging_data.read_tags_file(write(tmp_path, "E-X\nO\n", "tags.txt"), "plain") == ["E-X", "O"]
+    assert tag_lists.read_tags_file(given, "auto") == ["B-Y", "B-X", "I-X", "O", "I-Y"]
+    assert tag_lists.read_tags_file(write(tmp_path, "VERB\nNOUN\n", "tags.txt"), "auto") == ["VERB", "NOUN"]
+    assert tag_lists.read_tags_file(write(tmp_path, "E-X\nO\n", "tags.txt"), "plain") == ["E-X", "O"]
     for content, message in (
         ("O\n", "names no tag"),
         ("B-X\nB-X\n", "stands at line 1 too"),
         ("O\nB-X\nY\n", ":3: 'Y'"),
     ):
         with pytest.raises(UserError, match=message):
-            tagging_data.read_tags_file(write(tmp_path, content, "tags.txt"), "auto")
+            tag_lists.read_tags_file(write(tmp_path, content, "tags.txt"), "auto")
 
 
 @pytest.mark.parametrize(
@@ -144,12 +144,12 @@ def test_tags_are_found_or_given(tmp_path):
 )
 def test_tags_that_teach_nothing_are_refused(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
-        tagging_data.find_tags(write(tmp_path, content), AUTO, BadLines(0))
+        tag_lists.find_tags(write(tmp_path, content), AUTO, BadLines(0))
 
 
 def test_raw_text_is_not_taken_for_columns_of_characters(tmp_path):
     path = write(tmp_path, "王安在北京\n", "x.txt")
-    with pytest.raises(UserError, match="x.txt:1: a line is no single character, which the model tags"):
+    with pytest.raises(UserError, match="x.txt:1: a line is not a single character, which the model tags"):
         read(path, Layout(text_units="characters"), needs_tags=False)
     (found,), _ = read(write(tmp_path, "王\n安\n"), Layout(text_units="characters"), needs_tags=False)
     assert (found.text, found.offsets, found.tags) == ("王安", ((0, 1), (1, 2)), None)
@@ -173,7 +173,7 @@ def test_spans_by_words(tmp_path):
     assert first.tags == ("B-PER", "O", "O", "O", "B-LOC", "I-LOC", "O", "B-LOC", "O")
     assert [text[start:end] for start, end in first.offsets] == list(first.words)
     assert (first.example_id, first.line, second.example_id, second.tags) == ("x", 1, "2", ("O",))
-    assert tagging_data.json_object(first, first.tags, [0.5] * 9)["entities"] == [
+    assert predictions.json_entities(first, first.tags, [0.5] * 9)["entities"] == [
         dict(start=1, end=4, type="PER", text="Ann", score=0.5),
         dict(start=11, end=20, type="LOC", text="Café Roma", score=0.5),
         dict(start=22, end=25, type="LOC", text="NYC", score=0.5),
@@ -183,7 +183,7 @@ def test_spans_by_words(tmp_path):
 def test_cluener_by_characters(tmp_path):
     row = dict(text="浙商银行 叶老桂", label={"name": {"叶老桂": [[5, 7]]}, "company": {"浙商银行": [[0, 3]]}})
     path = write(tmp_path, lines(row), "train.json")
-    assert tagging_data.units_of(path, Layout(text_units="auto")) == "characters"
+    assert formats.units_of(path, Layout(text_units="auto")) == "characters"
     (found,), _ = read(path, Layout(text_units="characters"))
     assert found.words == tuple("浙商银行叶老桂")
     assert found.tags == ("B-company",) + ("I-company",) * 3 + ("B-name", "I-name", "I-name")
@@ -197,14 +197,14 @@ def test_cluener_by_characters(tmp_path):
         (dict(text="a b", entities=[[0, "1", "X"]]), "not two whole numbers and a name"),
         (dict(text="a b", entities=[[0, True, "X"]]), "not two whole numbers and a name"),
         (dict(text="a b", entities=[[0, 1, "X Y"]]), "not two whole numbers and a name"),
-        (dict(text="a b", entities=[[0, 1]]), "is not as"),
+        (dict(text="a b", entities=[[0, 1]]), "is not like"),
         (dict(text="a b", entities=[[1, 2, "X"]]), "X ' ' covers no word"),
-        (dict(text="a b", entities={"a": 1}), '"entities" is no list'),
+        (dict(text="a b", entities={"a": 1}), '"entities" is not a list'),
         (dict(text="iPhone6", entities=[[0, 6, "X"]]), "X 'iPhone' ends or begins within a word"),
         (dict(text="a b c", entities=[[0, 3, "X"], [2, 5, "Y"]]), "share characters; a word has one tag"),
-        (dict(text="a b", label={"X": {"b": [[0, 0]]}}), "'b' is said to be at [0, 0], where 'a' stands"),
-        (dict(text="a b", label={"X": {"b": [[2]]}}), "the \"label\" of 'X' is not as"),
-        (dict(text="a b", label={"X": 3}), "the \"label\" of 'X' is not as"),
+        (dict(text="a b", label={"X": {"b": [[0, 0]]}}), "'b' is given the place [0, 0], where 'a' stands"),
+        (dict(text="a b", label={"X": {"b": [[2]]}}), "the \"label\" of 'X' is not like"),
+        (dict(text="a b", label={"X": 3}), "the \"label\" of 'X' is not like"),
         (dict(text="a b"), 'no tags: write "entities"'),
         (dict(words="a b", entities=[]), '"text" is missing'),
         (dict(text=" ", entities=[]), "the text has no word"),
@@ -237,17 +237,17 @@ def test_raw_text_is_a_text_a_line(tmp_path):
 @given(st.text("ab \u200b\u3000王.", min_size=1, max_size=12), st.data())
 def test_spans_give_each_unit_a_tag_or_an_error(text, data):
     ends = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=6)))
-    spans = [Entity("X", a, b) for a, b in zip(ends[::2], ends[1::2])]
+    entities = [Entity("X", a, b) for a, b in zip(ends[::2], ends[1::2])]
     for units in ("words", "characters"):
-        places = tagging_data.units_in(text, units)
+        places = spans.units_in(text, units)
         try:
-            tags = tagging_data._tags_of_spans(spans, text, places, AUTO, "", BadLines(0))
+            tags = spans.tags_of_spans(entities, text, places)
         except UserError:
             continue
         assert len(tags) == len(places)
         found = [(places[a][0], places[b - 1][1]) for _, a, b in tag_schemes.entities(tags)]
-        assert len(found) == len(spans)
-        assert all(a >= span.start and b <= span.end for (a, b), span in zip(found, spans))
+        assert len(found) == len(entities)
+        assert all(a >= span.start and b <= span.end for (a, b), span in zip(found, entities))
 
 
 @settings(max_examples=300)
@@ -277,9 +277,9 @@ def test_no_bytes_make_a_reader_crash(tmp_path_factory, content):
 def test_predicted_columns_keep_the_files_own(tmp_path):
     path = write(tmp_path, "EU\tNNP\tB-ORG\nrejects\tVBZ\tO\n")
     (found,), _ = read(path)
-    assert tagging_data.column_rows(found, ["B-LOC", "O"]) == ["EU\tNNP\tB-ORG\tB-LOC", "rejects\tVBZ\tO\tO"]
+    assert predictions.column_rows(found, ["B-LOC", "O"]) == ["EU\tNNP\tB-ORG\tB-LOC", "rejects\tVBZ\tO\tO"]
 
 
 def test_a_format_is_told_by_the_first_line_that_can_be_read(tmp_path):
     path = write(tmp_path, 'no\nnor this\n{"text": "ab", "label": {"x": {"a": [[0, 0]]}}}\n', "data.json")
-    assert tagging_data.format_of(path, AUTO) == "cluener"
+    assert formats.format_of(path, AUTO) == "cluener"

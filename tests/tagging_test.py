@@ -10,8 +10,11 @@ import modeling
 from steady_bert.base.randomness import keyed_randomness
 from steady_bert.tasks.tagging import assembly as tagging
 from steady_bert.tasks.tagging import layers
-from steady_bert.tasks.tagging.data import Layout, Sentence
+from steady_bert.tasks.tagging import schemes as tag_schemes
 from steady_bert.tasks.tagging.heads import CELLS, TaggingHead
+from steady_bert.tasks.tagging.predictions import legal_at_seams
+from steady_bert.tasks.tagging.sentences import Layout, Sentence
+from steady_bert.tasks.tagging.windows import COUNTED, windows
 from steady_bert.tasks.task import Compute
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + ["w{}".format(number) for number in range(30)] + ["##x"]
@@ -56,7 +59,7 @@ def sentence(number, words, tags):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(9, 20), st.data())
 def test_every_word_counts_in_one_window_where_most_is_around_it(pieces, room, data):
     stride = data.draw(st.integers(1, room))
-    found = tagging.windows(pieces, room, stride)
+    found = windows(pieces, room, stride)
     places = np.concatenate([[0], np.cumsum(pieces)])
     assert [w for window in found for w in range(window.first_counted, window.end_counted)] == list(range(len(pieces)))
     best = np.full(len(pieces), -1)
@@ -98,7 +101,7 @@ def test_records_hold_each_words_tag_at_its_first_piece_once(sentences, length):
             text, tag = example.words[word], example.tags[word]
             assert ids[place] == (1 if text == "." else Tokenizer.vocab[text.rstrip("x")])
             assert TAGS[tags[place]] == tag
-            if roles[place] == tagging._COUNTED:
+            if roles[place] == COUNTED:
                 assert (example.number, word) not in seen
                 seen[example.number, word] = True
         others = np.delete(np.arange(1, len(ids) - 1), places - 1)
@@ -215,7 +218,7 @@ def test_probabilities_are_those_of_logits_without_a_squashing_function():
     found, _, _ = outputs_of(inputs, features, Compute(False), values=values)
     expected = np.exp([0.0, 5.0, -5.0]) / np.exp([0.0, 5.0, -5.0]).sum()
     np.testing.assert_allclose(found.predictions["probabilities"][0, 0], expected, rtol=1e-5)
-    gold = np.array([tag for f in features for role, tag in zip(f["roles"], f["tag_ids"]) if role == tagging._COUNTED])
+    gold = np.array([tag for f in features for role, tag in zip(f["roles"], f["tag_ids"]) if role == COUNTED])
     assert found.loss.sum() == pytest.approx(-np.log(expected)[gold].sum(), rel=1e-5)
     assert found.weight.sum() == len(gold)
 
@@ -228,16 +231,14 @@ def test_constrained_decoding_is_legal_in_windows_and_over_their_seams(name):
     random = np.random.RandomState(5)  # words that are told apart
     loud = ("bert/embeddings/word_embeddings", "output_weights")
     values = {name: random.normal(size=weights[name].shape) for name in loud}
-    follows, begins = tagging.tag_schemes.legal(TAGS)
+    follows, begins = tag_schemes.legal(TAGS)
 
     def tags_of(inputs):
         found, _, _ = outputs_of(inputs, features, Compute(False), values=values)
         predictions = {k: list(v) for k, v in found.predictions.items()}
         reader = tagging.Reader(inputs)
         reader._kept["dev"] = {example.number: example for example in examples}
-        return [
-            np.array([TAGS.index(t) for t in each.tags]) for each in tagging.tagged(inputs, reader, "dev", predictions)
-        ]
+        return [np.array([TAGS.index(t) for t in each.tags]) for each in reader.tagged("dev", predictions)]
 
     def is_legal(tags):
         return begins[tags[0]] and follows[tags[:-1], tags[1:]].all()
@@ -253,9 +254,9 @@ def test_at_a_seam_only_the_words_of_the_entity_that_none_begins_are_decoded_ane
     probabilities = np.full((9, 3), 0.1)
     probabilities[4], probabilities[5] = [0.3, 0.2, 0.5], [0.1, 0.1, 0.8]
     # O O is .3 · .1, O B .3 · .1, B I .2 · .8
-    assert tagging._legal_at_seams(mine, probabilities, TAGS).tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2]
+    assert legal_at_seams(mine, probabilities, TAGS).tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2]
     probabilities[4], probabilities[5] = [0.9, 0.05, 0.05], [0.5, 0.1, 0.4]
-    assert tagging._legal_at_seams(mine, probabilities, TAGS).tolist() == [0, 1, 2, 0, 0, 0, 0, 1, 2]
+    assert legal_at_seams(mine, probabilities, TAGS).tolist() == [0, 1, 2, 0, 0, 0, 0, 1, 2]
 
 
 def test_a_window_in_mid_sentence_neither_begins_nor_ends_it():

@@ -4,8 +4,9 @@ from typing import Dict, List
 
 from ..tasks.classification.own_text import LABEL_TYPES
 from ..tasks.classification.registry import PROCESSORS
-from ..tasks.tagging import data as tagging_data
+from ..tasks.tagging.formats import FORMATS
 from ..tasks.tagging.heads import CELLS, HEADS
+from ..tasks.tagging.sentences import SCHEMES, UNITS
 from .training_flags import TRAINING, Flag
 
 _CLASSIFICATION = [
@@ -57,7 +58,7 @@ _TAGGING = [
     Flag("test_file", "string", None, "Sentences to predict. If they have tags, they are scored too."),
     Flag(
         "format",
-        tagging_data.FORMATS,
+        ("auto", *FORMATS),
         "auto",
         "Layout of the data files. columns: one word a line with its tag; json: entities as character spans; "
         "cluener: CLUENER's JSON; text: one untagged text a line. auto: JSON where the file's name says so, "
@@ -71,7 +72,7 @@ _TAGGING = [
     ),
     Flag(
         "tag_scheme",
-        tagging_data.SCHEMES,
+        SCHEMES,
         "auto",
         "How tags mark entities. plain: they mark none, as in part-of-speech tagging; auto: the scheme that "
         "the tags of the file fit.",
@@ -91,7 +92,7 @@ _TAGGING = [
     ),
     Flag(
         "text_units",
-        tagging_data.UNITS,
+        UNITS,
         "auto",
         "What gets a tag in json, cluener and text files. auto: characters if the words of the training file "
         "are single characters, else words.",

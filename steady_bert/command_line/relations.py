@@ -10,7 +10,7 @@ from typing import Dict, Optional, Sequence
 
 from ..tasks.classification.config import ClassifierDataConfig
 from ..tasks.classification.registry import PROCESSORS
-from ..tasks.tagging.data import TAG_COLUMNS
+from ..tasks.tagging.sentences import TAG_COLUMNS
 from .parts import Values, require
 
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")

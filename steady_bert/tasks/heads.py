@@ -11,7 +11,7 @@ import modeling
 
 
 def classification_logits(pooled_output: tf.Tensor, num_labels: int, dropout_prob: float) -> tf.Tensor:
-    """[B, H] → [B, L], with dropout before. Variables output_weights [L, H], output_bias [L], in the caller's scope."""
+    """[B, H] → dropout → linear → [B, L]. Variables output_weights [L, H], output_bias [L], in the caller's scope."""
     width = modeling.get_shape_list(pooled_output, expected_rank=2)[1]
     weights = tf.get_variable("output_weights", [num_labels, width], initializer=modeling.create_initializer(0.02))
     bias = tf.get_variable("output_bias", [num_labels], initializer=tf.zeros_initializer())
@@ -31,7 +31,7 @@ def sigmoid_cross_entropy(
 ) -> Tuple[tf.Tensor, tf.Tensor]:
     """[B, L], [B, L] 0 or 1 → (mean loss over the labels of each example [B], probabilities [B, L]).
 
-    positive_weights: [L]; what a missed 1 of a label costs against a 0 taken for 1.
+    positive_weights: [L]; the cost of predicting 0 for a label that is 1, relative to 1 for one that is 0.
     """
     logits = tf.cast(logits, tf.float32)
     weights = tf.constant(1.0 if positive_weights is None else positive_weights, tf.float32)

@@ -11,7 +11,7 @@ import numpy as np
 
 
 def _sklearn() -> Any:
-    import sklearn.metrics  # takes a second, which the first update need not wait for
+    import sklearn.metrics  # takes a second, which training does not wait for
 
     return sklearn.metrics
 
@@ -28,54 +28,54 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """2·TP / (2·TP + FP + FN) of label id 1, as GLUE scores MRPC; 0 where nothing is predicted or labelled 1."""
+    """2·TP / (2·TP + FP + FN) of label id 1, as GLUE scores MRPC; 0 if no prediction and no label is 1."""
     return float(_sklearn().f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0))
 
 
 def macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """The mean of F1 over the labels that occur in either; over all L labels where there may be several an example."""
+    """The mean of F1 over the labels that occur in predictions or labels; over all L labels if there may be several."""
     return float(_sklearn().f1_score(labels, predictions, average="macro", zero_division=0))
 
 
 def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """2·TP / (2·TP + FP + FN), counted over all labels of all examples; 0 where nothing is predicted or labelled."""
+    """2·TP / (2·TP + FP + FN), counted over all labels of all examples; 0 if nothing is predicted or labelled."""
     return float(_sklearn().f1_score(labels, predictions, average="micro", zero_division=0))
 
 
 def matthews_correlation(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """(TP·TN - FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN)), as GLUE scores CoLA; 0 where one side is constant."""
+    """(TP·TN - FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN)), as GLUE scores CoLA; 0 if either side is constant."""
     with warnings.catch_warnings():  # scikit-learn warns of the constant side
         warnings.simplefilter("ignore")
         return float(_sklearn().matthews_corrcoef(labels, predictions))
 
 
 def pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """cov(x, y) / (σx·σy), as GLUE scores STS-B. 0 where one side is constant.
+    """cov(x, y) / (σx·σy), as GLUE scores STS-B; 0 if either side is constant.
 
-    It is undefined there, and a nan would compare as neither better nor worse than any other score.
+    It is undefined then, and NaN would be neither better nor worse than any other score.
     """
     return _correlation(_scipy().pearsonr, predictions, labels)
 
 
 def spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Pearson's correlation of the ranks, ties sharing their mean rank. 0 where one side is constant, as in pearson."""
+    """Pearson's correlation of the ranks, ties sharing their mean rank. 0 if either side is constant, as in pearson."""
     return _correlation(_scipy().spearmanr, predictions, labels)
 
 
-def _correlation(of: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:
+def _correlation(correlate: Callable, predictions: np.ndarray, labels: np.ndarray) -> float:
     if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0
-    return float(of(np.asarray(predictions, np.float64), np.asarray(labels, np.float64))[0])
+    return float(correlate(np.asarray(predictions, np.float64), np.asarray(labels, np.float64))[0])
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:
-    """[n, n] counts; rows are true label ids, columns predicted ones."""
+    """[n, n] counts; rows are gold label ids, columns predicted ones."""
     return _sklearn().confusion_matrix(labels, predicted, labels=np.arange(n))
 
 
 METRICS: Dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "accuracy": accuracy,
-    "exact_match": accuracy,  # of [N, L], the share of examples with every label right
+    "exact_match": accuracy,  # for [N, L]: the share of examples with every label correct
     "f1": f1,
     "macro_f1": macro_f1,
     "matthews_correlation": matthews_correlation,

@@ -1,4 +1,4 @@
-"""The files that belong to a model: its configuration and its vocabulary, and whether they belong together."""
+"""The files of a model, configuration, vocabulary and labels, and checks that they belong together."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from ..base.errors import UserError
 if TYPE_CHECKING:
     import modeling
 
-# The flags of a model's files, and what the files are called in its folder.
+# Flag → name of the file in a model's folder.
 MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
 LABELS_FILE = "labels.json"
-LABEL_KINDS = ("label_type", "tag_scheme")  # what labels.json says beside the labels, by script
+LABEL_KINDS = ("label_type", "tag_scheme")  # the key of labels.json beside the labels; each script has its own
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What a model is made of and reads. None where neither a flag nor the model's folder says."""
+    """The files of a model and its input. None if neither a flag nor the model's folder names a file."""
 
     bert_config_file: Optional[str]
     vocab_file: Optional[str]
@@ -31,7 +31,7 @@ class ModelConfig:
 
 
 def load_tokenizer(config: ModelConfig, model_dir: Optional[str]) -> Tuple[Any, str]:
-    """(tokenizer, what tells it from another). Raises UserError where it does not belong to the model or the case."""
+    """(tokenizer, its fingerprint). Raises UserError if it does not fit the model, or do_lower_case does not fit it."""
     given = config.vocab_file or config.spm_model_file
     assert given is not None
     flag = "vocab_file" if config.vocab_file else "spm_model_file"
@@ -51,43 +51,43 @@ def load_tokenizer(config: ModelConfig, model_dir: Optional[str]) -> Tuple[Any, 
 
 
 def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "modeling.BertConfig":
-    """Raises UserError where the file is missing, or too small for the vocabulary, the length or so many segments."""
-    import modeling  # and TensorFlow with it, which a command that only reads flags does without
+    """Reads the configuration. Raises UserError if it is too small for the vocabulary, the length or the segments."""
+    import modeling  # imports TensorFlow, which a command that only checks flags does not need
 
     if config.bert_config_file is None:
-        raise UserError("--bert_config_file is needed: the model's folder does not say it.")
-    found = modeling.BertConfig.from_json_file(config.bert_config_file)
-    if config.max_seq_length > found.max_position_embeddings:
+        raise UserError("--bert_config_file is needed: the model's folder has none.")
+    bert_config = modeling.BertConfig.from_json_file(config.bert_config_file)
+    if config.max_seq_length > bert_config.max_position_embeddings:
         raise UserError(
             "--max_seq_length={}: {} has max_position_embeddings={}. Lower --max_seq_length.".format(
-                config.max_seq_length, config.bert_config_file, found.max_position_embeddings
+                config.max_seq_length, config.bert_config_file, bert_config.max_position_embeddings
             )
         )
-    if found.type_vocab_size < segments:
+    if bert_config.type_vocab_size < segments:
         raise UserError(
             "{}: type_vocab_size={}, but {} are needed. Use the model's own file.".format(
-                config.bert_config_file, found.type_vocab_size, segments
+                config.bert_config_file, bert_config.type_vocab_size, segments
             )
         )
-    if vocab_size > found.vocab_size:
+    if vocab_size > bert_config.vocab_size:
         raise UserError(
             "{}: {} pieces, but {} has vocab_size={}. Use the two files that belong together.".format(
-                config.vocab_file or config.spm_model_file, vocab_size, config.bert_config_file, found.vocab_size
+                config.vocab_file or config.spm_model_file, vocab_size, config.bert_config_file, bert_config.vocab_size
             )
         )
-    return found
+    return bert_config
 
 
 def given_files(config: ModelConfig) -> Dict[str, str]:
-    """Name in a model's folder → the file that was given."""
+    """Name in a model's folder → path of the file, for the files that the configuration names."""
     given = {name: getattr(config, flag) for flag, name in MODEL_FILES.items()}
     return {name: path for name, path in given.items() if path is not None}
 
 
 def saved_labels(folder: Optional[str], kind: str) -> Optional[Tuple[List[str], str]]:
-    """(the labels of the model in a folder, in id order; its label_type or tag_scheme, whichever `kind` names).
+    """(labels of the model in a folder, in id order; its label_type or tag_scheme, whichever `kind` names).
 
-    None where it does not say. Raises UserError where it was trained by another script.
+    None if the folder has no labels.json. Raises UserError if the model was trained by the other script.
     """
     path = os.path.join(folder or "", LABELS_FILE)
     if folder is None or not os.path.exists(path):

@@ -1,12 +1,11 @@
 """The contract between a task (what is learned) and an engine (how it is learned).
 
-A task is a value: data columns and functions. An engine calls them and knows nothing else about the task, so the same
-engine trains sentence classification, regression and tagging, and the same task runs under either engine.
+A task is a value: data columns and functions. An engine calls the functions and knows nothing else about the task. So
+one engine trains classification, regression and tagging, and one task runs under both engines.
 
-The life of an example: `read` yields it from a file, `featurize` turns it into a feature (column name -> list of
-numbers) and the facts that the data report is made from, the feature cache stores both, the input pipeline batches
-records into tensors, `build` turns a batch into losses and predictions, `score` turns the predictions of a whole split
-into metrics.
+The life of an example: `read` yields it from a file; `featurize` turns it into a feature (column name → list of
+numbers) and the facts for the data report; the feature cache stores both; the input pipeline batches the records into
+tensors; `build` turns a batch into losses and predictions; `score` turns the predictions of a whole split into metrics.
 """
 
 import hashlib
@@ -16,20 +15,20 @@ import numpy as np
 
 from ..base.errors import UserError
 
-Feature = Dict[str, List[Any]]  # column name -> the numbers of one example
-Predictions = Dict[str, List[np.ndarray]]  # prediction name -> one array an example, in file order
+Feature = Dict[str, List[Any]]  # column name → the numbers of one example
+Predictions = Dict[str, List[np.ndarray]]  # prediction name → one array an example, in file order
 
 
 class BadLines:
-    """The lines of a file that were left out: at most `allowed`, each with what is wrong with it."""
+    """The lines of a file that were skipped, at most `allowed`, and what is wrong with each."""
 
     def __init__(self, allowed: int) -> None:
         self.allowed = allowed
         self.messages: List[str] = []
-        self.mended: List[str] = []  # what is wrong with lines that were read all the same
+        self.mended: List[str] = []  # what was wrong with lines that were repaired and read
 
     def add(self, error: UserError) -> None:
-        """Raises the error where no more lines may be left out."""
+        """Notes a skipped line; raises the error if no more lines may be skipped."""
         if len(self.messages) >= self.allowed:
             if not self.allowed:
                 raise error
@@ -48,29 +47,29 @@ def hash_of_text(text: str) -> int:
 
 
 class Facts(NamedTuple):
-    """What the data report needs to know of an example beside its feature. All fit uint32 but `text`, a uint64."""
+    """What the data report needs to know about an example beside its feature. uint32 values, but `text` is a uint64."""
 
     line: int  # in its file, from 1
     text: int  # its hash_of_text
-    label: int  # its id, a hash from 2³¹ on where it is more or other than one class, NO_LABEL where there is none
-    tokens: int  # special tokens included, before anything is cut
-    pieces: int  # special tokens left out
-    unknown: int  # of the pieces, those that the vocabulary lacks
+    label: int  # its id; NO_LABEL if there is none; a hash of 2³¹ or more if it is not a class
+    tokens: int  # number of tokens with the special ones, before truncation
+    pieces: int  # number of tokens without the special ones
+    unknown: int  # number of pieces that the vocabulary lacks
 
 
 class Compute(NamedTuple):
-    """How an engine wants a tower computed."""
+    """How an engine wants the graph of a tower to compute."""
 
     is_training: bool
-    padding_free: bool = False  # token-wise work on real tokens alone; not for static shapes
-    precision: str = "float32"  # or "bfloat16": of the encoder's matrix products
+    padding_free: bool = False  # work on real tokens only; needs dynamic shapes
+    precision: str = "float32"  # of the encoder's matrix products; or "bfloat16"
 
 
 class Column(NamedTuple):
     """One column of a record.
 
-    per_token: the column holds one number a piece; a batch pads it with `padding` to [B, S].
-    Otherwise it holds exactly `size` numbers: [B] where size is 1, else [B, size].
+    per_token: the column holds one number for each token; a batch pads it with `padding` to [B, S].
+    Otherwise it holds exactly `size` numbers: [B] if size is 1, else [B, size].
     """
 
     dtype: str  # "int64" or "float32", the two number types of a tf.train.Example
@@ -80,28 +79,28 @@ class Column(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a forward pass gives for a batch of B examples.
+    """The result of a forward pass for a batch of B examples.
 
-    The loss of an update is sum(loss) / sum(weight) over all replicas and all accumulated parts: with one weight an
-    example it is the mean over examples, with one a token the mean over tokens.
+    The loss of an update is sum(loss) / sum(weight) over all replicas and all accumulated micro-batches. It is the mean
+    over examples if each example has weight 1, the mean over tokens if each token has.
     """
 
     loss: Any  # [B] float32, the summed loss of each example
-    weight: Any  # [B] float32, how many units the loss of each example is a sum of
+    weight: Any  # [B] float32, the number of losses that the loss of each example is the sum of
     predictions: Dict[str, Any]  # name -> [B, ...]; [B, S, ...] for the names in Task.per_token_predictions
 
 
 class Task(NamedTuple):
     """What an engine needs to know.
 
-    read(split, bad_lines) yields examples in file order; a line that cannot be read goes to bad_lines, which raises
-        UserError with file:line where no more may be left out. An example has an `example_id`.
-    featurize(examples) gives the feature and the facts of each, in order; with splits_examples, of each at least one.
-        The per-token columns of a feature all have the same length.
-    fingerprint(split) gives everything that decides the bytes of the split's records (files, vocabulary, lengths).
-    build(batch, compute) makes the graph; batch has a tensor a column and `input_mask` [B, S]. It is called once a
-        replica and mode and shares its variables by name.
-    score(split, predictions) gives metric name -> value over the whole split.
+    read(split, bad_lines) yields examples in file order, each with an `example_id`. A line that cannot be read goes to
+        bad_lines, which raises UserError with file:line if no more may be skipped.
+    featurize(examples) returns the feature and the facts of each example, in order; with splits_examples, one or more
+        for each example. The per-token columns of a feature all have the same length.
+    fingerprint(split) returns everything that decides the bytes of the split's records (files, vocabulary, lengths).
+    build(batch, compute) makes the graph; batch has a tensor for each column and `input_mask` [B, S]. It is called once
+        for each replica and mode; calls share variables by name.
+    score(split, predictions) returns metric name → value over the whole split.
     """
 
     name: str
@@ -114,12 +113,11 @@ class Task(NamedTuple):
     score: Callable[[str, Predictions], Dict[str, float]]
     labels: Tuple[str, ...]  # class or tag names in id order; empty for regression
     best_metric: str  # the name, among those of `score`, that picks the best checkpoint; larger is better
-    head_variables: Tuple[
-        str, ...
-    ]  # name prefixes of what is not pre-trained; without them there is nothing to predict with
+    # Name prefixes of the variables that are not pre-trained; a checkpoint without them cannot predict.
+    head_variables: Tuple[str, ...]
     per_token_predictions: Tuple[str, ...] = ()
-    max_tokens: int = 0  # what featurize cuts an example to; 0: nothing is cut
-    splits_examples: bool = False  # whether an example may be several records
-    skip_bad_lines: int = 0  # how many lines of a file may be left out
-    kinds: Tuple[str, ...] = ()  # what an example may hold several of, as entities by type; the data report counts them
-    kinds_in: Optional[Callable[[Any], Sequence[str]]] = None  # those in an example, as often as it holds them
+    max_tokens: int = 0  # the length to which featurize truncates an example; 0: never
+    splits_examples: bool = False  # whether an example may become several records
+    skip_bad_lines: int = 0  # number of lines of a file that may be skipped
+    kinds: Tuple[str, ...] = ()  # what the data report counts within examples, such as types of entities
+    kinds_in: Optional[Callable[[Any], Sequence[str]]] = None  # example → the kind of each occurrence in it

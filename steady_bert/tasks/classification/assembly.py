@@ -1,4 +1,4 @@
-"""Sentence classification and regression as a Task: assembles reader, features, model, head and scores."""
+"""Classification and regression of sentences and pairs as a Task: reader, features, model, head and scores."""
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -19,14 +19,14 @@ FEATURES = 2
 
 
 class LabelType(NamedTuple):
-    """How labels become numbers, and numbers labels again. L labels · B batch · N examples of a split."""
+    """How labels become numbers, and predictions become labels. L labels · B batch · N examples of a split."""
 
     column: Callable[[int], Column]  # L → the column of a record
     numbers: Callable[[Any, Dict[str, int]], List[Any]]  # an example's label, label → id → the column's numbers
     # logits [B, L], gold, class weights [L] or None → loss [B], weight [B], {prediction name: [B, …]}
     outputs: Callable[[tf.Tensor, tf.Tensor, Optional[Sequence[float]]], Tuple[tf.Tensor, tf.Tensor, Dict[str, Any]]]
-    predicted: Callable[[Predictions], np.ndarray]  # [N] label ids or scores, [N, L] booleans of several labels
-    shown: Callable[[Any, Sequence[str]], str]  # one of `predicted`, labels → what people read
+    predicted: Callable[[Predictions], np.ndarray]  # [N] label ids or scores; [N, L] booleans for several labels
+    shown: Callable[[Any, Sequence[str]], str]  # an element of `predicted`, labels → the text in prediction files
 
 
 def _single_outputs(logits: tf.Tensor, gold: tf.Tensor, class_weights: Optional[Sequence[float]]) -> Any:
@@ -84,17 +84,17 @@ class TaskInputs(NamedTuple):
     labels: Sequence[str]
     tokenizer: Any
     vocab_fingerprint: str
-    bert_config: Optional[modeling.BertConfig]  # None where the data alone is looked at
+    bert_config: Optional[modeling.BertConfig]  # None if the data is only checked
     max_seq_length: int
     class_weights: Optional[Sequence[float]] = None
     skip_bad_lines: int = 0
 
 
 def classification_task(inputs: TaskInputs) -> Task:
-    """A Task that learns from [CLS], by the processor's label_type.
+    """A Task that learns from [CLS], in the way of the processor's label_type.
 
-    single: softmax over `labels`; multi: a sigmoid a label, predicted from 0.5 on; regression: squared error on one
-    number.
+    single: softmax over `labels`. multi: a sigmoid for each label, which is predicted from 0.5 on. regression: squared
+    error of one number.
     """
     label_type = LABEL_TYPES[inputs.processor.label_type]
 
@@ -119,9 +119,9 @@ def classification_task(inputs: TaskInputs) -> Task:
         return _build(inputs, batch, compute)
 
     def score(split: str, predictions: Predictions) -> Dict[str, float]:
-        found = label_type.predicted(predictions)
-        gold = np.array(predictions["label_ids"]).astype(found.dtype)
-        return {name: float(metrics.METRICS[name](found, gold)) for name in inputs.processor.metrics}
+        predicted = label_type.predicted(predictions)
+        gold = np.array(predictions["label_ids"]).astype(predicted.dtype)
+        return {name: float(metrics.METRICS[name](predicted, gold)) for name in inputs.processor.metrics}
 
     return Task(
         name=type(inputs.processor).__name__,
@@ -147,17 +147,17 @@ def classification_task(inputs: TaskInputs) -> Task:
 def _featurize(inputs: TaskInputs, examples: Sequence[InputExample]) -> List[Tuple[Feature, Facts]]:
     label_type = LABEL_TYPES[inputs.processor.label_type]
     ids = {label: number for number, label in enumerate(inputs.labels)}
-    found = []
+    features = []
     for example, encoded in zip(examples, encode_pairs(inputs.tokenizer, examples, inputs.max_seq_length)):
-        if example.label is None:  # an unlabelled file: nothing reads the numbers
+        if example.label is None:  # an unlabelled file: the numbers are not read
             numbers, label = [0] * label_type.column(len(ids)).size, NO_LABEL
         else:
             numbers = label_type.numbers(example.label, ids)
             label = numbers[0] if isinstance(numbers[0], int) else 1 << 31 | hash_of_text(repr(numbers)) >> 33
         feature = {"input_ids": encoded.input_ids, "segment_ids": encoded.segment_ids, "label_ids": numbers}
         text = hash_of_text("{}\0{}".format(example.text_a, example.text_b or ""))
-        found.append((feature, Facts(example.line, text, label, encoded.tokens, encoded.pieces, encoded.unknown)))
-    return found
+        features.append((feature, Facts(example.line, text, label, encoded.tokens, encoded.pieces, encoded.unknown)))
+    return features
 
 
 def _build(inputs: TaskInputs, batch: Dict[str, Any], compute: Compute) -> Outputs:
@@ -174,7 +174,7 @@ def _build(inputs: TaskInputs, batch: Dict[str, Any], compute: Compute) -> Outpu
         first_token_only=compute.padding_free,
         matmul_dtype=tf.as_dtype(compute.precision),
     )
-    # Upstream's head drops out 0.1 whatever the configuration says; published configurations say 0.1 too.
+    # Upstream's head always uses a dropout rate of 0.1, which is that of the published configurations too.
     dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0
     logits = heads.classification_logits(model.get_pooled_output(), max(len(inputs.labels), 1), dropout_prob)
     gold = batch["label_ids"]
@@ -195,7 +195,7 @@ def prediction_table(
 
 
 def confusion(label_type: str, labels: Sequence[str], predictions: Predictions) -> List[List[int]]:
-    """[labels, labels] counts; rows are true labels. Empty where an example has not exactly one label."""
+    """[labels, labels] counts; rows are gold labels. Empty unless each example has exactly one label."""
     if label_type != "single":
         return []
     predicted = LABEL_TYPES[label_type].predicted(predictions)
@@ -203,7 +203,7 @@ def confusion(label_type: str, labels: Sequence[str], predictions: Predictions) 
 
 
 def submission(label_type: str, labels: Sequence[str], predictions: Predictions) -> List[str]:
-    """What GLUE's evaluation server wants of each example: the class, or a score within 0 to 5."""
+    """The predictions as GLUE's evaluation server wants them: classes, or scores within 0 to 5."""
     predicted = LABEL_TYPES[label_type].predicted(predictions)
     if label_type == "regression":
         return ["{:.3f}".format(value) for value in np.clip(predicted, 0, 5)]
@@ -211,10 +211,10 @@ def submission(label_type: str, labels: Sequence[str], predictions: Predictions)
 
 
 def balanced_weights(label_type: str, labels: Sequence[str], counts: Dict[str, int], examples: int) -> List[float]:
-    """[L]; every label has an example that has it and, of several labels an example, one that has not.
+    """[L] weights that make up for unequal counts. Each label has a positive example, for multi also a negative one.
 
-    single: N / (L · count), scikit-learn's "balanced", so that every class has the same share of the loss; multi:
-    negatives / positives of each label, so that its ones weigh as much as its zeros.
+    single: N / (L · count), scikit-learn's "balanced": each class has the same share of the loss. multi: negatives /
+    positives of each label: its ones weigh as much as its zeros.
     """
     if label_type == "multi":
         return [(examples - counts[label]) / counts[label] for label in labels]

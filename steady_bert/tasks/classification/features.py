@@ -8,17 +8,17 @@ from .processor import InputExample, InputFeatures, PaddingInputExample
 
 
 class EncodedPair(NamedTuple):
-    """Without padding; segment_ids are 0 up to the first [SEP], 1 after it."""
+    """An example as ids, without padding; segment_ids are 0 up to the first [SEP], 1 after it."""
 
     input_ids: List[int]
     segment_ids: List[int]
-    tokens: int  # special ones included, before anything was cut
-    pieces: int  # special ones left out
-    unknown: int  # of the pieces, those that the vocabulary lacks
+    tokens: int  # number of tokens with the special ones, before truncation
+    pieces: int  # number of tokens without the special ones, before truncation
+    unknown: int  # number of pieces that the vocabulary lacks
 
 
 def encode_pairs(tokenizer: Any, pairs: Sequence[Any], max_seq_length: int) -> List[EncodedPair]:
-    """[CLS] a [SEP] b [SEP] of everything with text_a and text_b; tokenizer: encode, vocab and unk_id."""
+    """Encodes text_a and text_b of each pair as [CLS] a [SEP] b [SEP]. tokenizer has encode, vocab and unk_id."""
     first = tokenizer.encode([pair.text_a for pair in pairs])
     with_second = [number for number, pair in enumerate(pairs) if pair.text_b]
     second: List[List[int]] = [[] for _ in pairs]
@@ -37,10 +37,10 @@ def encode_pairs(tokenizer: Any, pairs: Sequence[Any], max_seq_length: int) -> L
 def _joined(
     first: List[int], second: List[int], cls: int, sep: int, max_seq_length: int
 ) -> Tuple[List[int], List[int]]:
-    """(ids, segment ids) of [CLS] a [SEP] b [SEP]; [CLS] a [SEP] where the second text is missing or gives no piece.
+    """(ids, segment ids) of [CLS] a [SEP] b [SEP]; of [CLS] a [SEP] if the second text is missing or has no pieces.
 
-    Of a pair that is too long, the longer text loses its last piece until the pair fits, the second where both are as
-    long. max_seq_length is at least 3.
+    While a pair is too long, the longer text loses its last piece, or the second if both are equally long.
+    max_seq_length is at least 3.
     """
     room = max_seq_length - (3 if second else 2)
     if len(first) + len(second) > room:
@@ -63,7 +63,7 @@ def _truncated_pair(first: List[int], second: List[int], room: int) -> Tuple[Lis
 def convert_single_example(
     ex_index: int, example: Any, label_list: Sequence[str], max_seq_length: int, tokenizer: Any
 ) -> InputFeatures:
-    """One example, padded. A PaddingInputExample gives zeros; a label of None gives id 0."""
+    """Encodes and pads one example. A PaddingInputExample becomes zeros; the label None becomes id 0."""
     if isinstance(example, PaddingInputExample):
         zeros = [0] * max_seq_length
         return InputFeatures(zeros, list(zeros), list(zeros), label_id=0, is_real_example=False)

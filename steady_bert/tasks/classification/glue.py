@@ -37,7 +37,7 @@ class SstProcessor(_Binary):
 
 
 class MrpcProcessor(_Binary):
-    """MRPC: do two sentences say the same?"""
+    """MRPC: do two sentences mean the same?"""
 
     metrics = ("accuracy", "f1")
     submission = {"test": "MRPC"}
@@ -49,9 +49,9 @@ class MrpcProcessor(_Binary):
 
 
 class QqpProcessor(_Binary):
-    """QQP: do two questions ask the same?
+    """QQP: do two questions mean the same?
 
-    A few rows of the official training file lack columns: --skip_bad_lines leaves them out.
+    A few rows of the official training file lack columns; --skip_bad_lines skips them.
     """
 
     metrics = ("accuracy", "f1")
@@ -63,7 +63,7 @@ class QqpProcessor(_Binary):
 
 
 class StsbProcessor(DataProcessor):
-    """STS-B: how alike are two sentences, from 0 to 5?"""
+    """STS-B: how similar are two sentences, from 0 to 5?"""
 
     label_type = "regression"
     metrics = ("pearson", "spearman")
@@ -77,10 +77,10 @@ class StsbProcessor(DataProcessor):
         unlabelled = Columns(9, text_a=7, text_b=8, id=0)
         return layout_of_width(first, {9: unlabelled, 10: unlabelled._replace(width=10, label=9)}, "STS-B")
 
-    def _label(self, found: Any) -> str:
-        score = super()._label(found)
+    def _label(self, cell: Any) -> str:
+        score = super()._label(cell)
         if not 0 <= float(score) <= 5:
-            raise UserError("score {} is not from 0 to 5. Mend the row.".format(score))
+            raise UserError("score {} is not from 0 to 5. Fix the row.".format(score))
         return score
 
 
@@ -112,7 +112,7 @@ class RteProcessor(QnliProcessor):
 
 
 class WnliProcessor(_IndexedPair, _Binary):
-    """WNLI: is the pronoun resolved rightly?"""
+    """WNLI: does the sentence with the pronoun replaced follow from the original?"""
 
     what = "WNLI"
     submission = {"test": "WNLI"}
@@ -143,7 +143,7 @@ class MnliProcessor(DataProcessor):
 
 
 class AxProcessor(MnliProcessor):
-    """AX, GLUE's diagnostic set: MNLI's question; a model of MNLI predicts it, so there is nothing to train on."""
+    """AX, GLUE's diagnostic set: MNLI's question. A model trained on MNLI predicts it; it has no training data."""
 
     splits = ("dev", "test")
     submission = {"test": "AX"}
@@ -159,7 +159,7 @@ class AxProcessor(MnliProcessor):
 
 
 class XnliProcessor(DataProcessor):
-    """XNLI: MNLI in a language of its own; `language` is the code of two letters in its files."""
+    """XNLI: MNLI in other languages; `language` is the two-letter code in its files."""
 
     options = ("language",)
 
@@ -187,8 +187,8 @@ class XnliProcessor(DataProcessor):
         return "XNLI in " + self.language
 
     def _wanted(self, split: str, row: Row) -> bool:
-        """xnli.dev.tsv has all languages; its first column names a row's."""
+        """xnli.dev.tsv has all languages; the first column of a row names its own."""
         return len(row.cells) == 3 or row.cells[0] == self.language
 
-    def _label(self, found: Any) -> str:
-        return super()._label("contradiction" if found == "contradictory" else found)  # the training file's spelling
+    def _label(self, cell: Any) -> str:
+        return super()._label("contradiction" if cell == "contradictory" else cell)  # the training file's spelling

@@ -23,10 +23,11 @@ LABEL_TYPES = tuple(_METRICS_OF)
 class TextProcessor(DataProcessor):
     """Your own data: TSV, CSV or JSON lines, gzipped or not.
 
-    text_columns: one or two columns, by name (then a table has a header) or by number from 0 (then it has none); not
-        given: text, or text_a and text_b. label_column: likewise; not given: label. A column id names the examples.
-    labels: in id order; None until they are known, and then any label is read.
-    A .txt file is a line a text, or two texts with a tab between; a header that names the text columns is taken as one.
+    text_columns: one or two columns, by name if the table has a header, by number from 0 if it has none. Default: text,
+        or text_a and text_b. label_column: likewise; default: label. A column `id` names the examples.
+    labels: in id order; while they are None, any label is accepted.
+    A line of a .txt file is a text, or two texts with a tab between; a first line that names the text columns is a
+    header.
     """
 
     options = ("text_columns", "label_column", "label_type", "labels")
@@ -56,15 +57,15 @@ class TextProcessor(DataProcessor):
         return json.dumps(["text", self._text_columns, self._label_column, self.label_type])
 
     def file_path(self, data_dir: str, split: str) -> str:
-        """The split's file under any ending; split.tsv where there is none. Raises UserError where there are two."""
+        """The split's file with any known ending; split.tsv if there is none. Raises UserError if there are two."""
         names = [split + ending + gz for ending in text_files.ENDINGS for gz in ("", ".gz")]
-        found = [name for name in names if os.path.exists(os.path.join(data_dir, name))]
-        if len(found) > 1:
-            raise UserError("{}: has both {}. Keep one of them.".format(data_dir, " and ".join(found[:2])))
-        return os.path.join(data_dir, found[0] if found else split + ".tsv")
+        existing = [name for name in names if os.path.exists(os.path.join(data_dir, name))]
+        if len(existing) > 1:
+            raise UserError("{}: has both {}. Keep one of them.".format(data_dir, " and ".join(existing[:2])))
+        return os.path.join(data_dir, existing[0] if existing else split + ".tsv")
 
     def get_labels(self) -> List[str]:
-        """The labels that it was made with. Raises UserError if there are none: find_labels finds them."""
+        """The labels given at construction. Raises UserError if none were."""
         labels = self.known_labels()
         if labels is None:
             raise UserError("The labels are not known yet.")
@@ -81,9 +82,9 @@ class TextProcessor(DataProcessor):
         return processor
 
     def find_labels(self, path: str, bad_lines: Optional[BadLines] = None) -> List[str]:
-        """The distinct labels of a training file, sorted; by number where all are whole numbers.
+        """The distinct labels of a training file, sorted; numerically if all are whole numbers.
 
-        Raises UserError for fewer than two, and where so many differ that they can hardly be classes.
+        Raises UserError if there are fewer than two, or so many that they can hardly be classes.
         """
         counts, examples = self.count_labels(path, bad_lines)
         if len(counts) < 2:
@@ -99,7 +100,7 @@ class TextProcessor(DataProcessor):
         return sorted(counts, key=lambda label: (int(label) if whole else 0, label))
 
     def _refuse_header(self, path: str, counts: "collections.Counter[str]") -> None:
-        """Where columns are numbered, a header would be read as an example, whose label no other has."""
+        """Raises UserError if columns are numbered and the first row has a label of its own, as a header would."""
         if self._numbered():
             first = next(self.read_examples(path, "train", BadLines(1 << 30)))
             labels = first.label if isinstance(first.label, tuple) else (first.label,)
@@ -124,7 +125,7 @@ class TextProcessor(DataProcessor):
         return self._named(first, {name: number for number, name in enumerate(first)}, "the header is", header=True)
 
     def _is_plain(self, first: Sequence[str]) -> bool:
-        """Whether a .txt file holds texts alone: no header, and not the columns that the training file has."""
+        """Whether a .txt file holds texts only: it has no header and lacks the columns of the training file."""
         if self._numbered():
             return len(first) <= max(int(name) for name in self._text_columns)
         return len(first) <= 2 and not set(self._text_names(first)) <= set(first)
@@ -136,16 +137,17 @@ class TextProcessor(DataProcessor):
             return ("text",)
         return ("text_a", "text_b") if "text_b" in names else ("text_a",)
 
-    def _named(self, names: Sequence[str], place: Dict[str, Any], are: str, header: bool) -> Columns:
+    def _named(self, names: Sequence[str], places: Dict[str, Any], subject: str, header: bool) -> Columns:
+        """The columns by name; places: name → number or key. subject: how an error begins."""
         texts = self._text_names(names)
         label = self._label_column or "label"
-        wrong = [name for name in texts if name not in place]
-        if wrong and self._text_columns:
-            raise UserError("{} {}; --text_columns names {}.".format(are, listed(names), listed(wrong)))
-        if wrong:
+        missing = [name for name in texts if name not in places]
+        if missing and self._text_columns:
+            raise UserError("{} {}; --text_columns names {}.".format(subject, listed(names), listed(missing)))
+        if missing:
             raise UserError(
                 "{} {}; it needs a column text (or text_a and text_b). Name yours with --text_columns.".format(
-                    are, listed(names)
+                    subject, listed(names)
                 )
             )
         twice = [name for name in texts + (label, "id") if list(names).count(name) > 1]
@@ -153,10 +155,10 @@ class TextProcessor(DataProcessor):
             raise UserError("the header names {!r} twice. Rename one.".format(twice[0]))
         return Columns(
             len(names),
-            text_a=place[texts[0]],
-            text_b=place[texts[1]] if len(texts) > 1 else None,
-            label=place.get(label),
-            id=place.get("id"),
+            text_a=places[texts[0]],
+            text_b=places[texts[1]] if len(texts) > 1 else None,
+            label=places.get(label),
+            id=places.get("id"),
             header=header,
         )
 
@@ -169,21 +171,21 @@ class TextProcessor(DataProcessor):
             label = None  # an unlabelled file may end before it
         return Columns(width, numbers[0], numbers[1] if len(numbers) > 1 else None, label, header=False)
 
-    def _label(self, found: Any) -> Any:
+    def _label(self, cell: Any) -> Any:
         if self.label_type != "multi":
-            return self._one_label(found)
-        several = found if isinstance(found, list) else [part for part in label_text(found).split(",") if part.strip()]
-        labels = tuple(self._one_label(label) for label in several)
+            return self._one_label(cell)
+        names = cell if isinstance(cell, list) else [name for name in label_text(cell).split(",") if name.strip()]
+        labels = tuple(self._one_label(name) for name in names)
         if len(set(labels)) != len(labels):
-            raise UserError("names a label twice: {}. Mend the row.".format(", ".join(labels)))
+            raise UserError("names a label twice: {}. Fix the row.".format(", ".join(labels)))
         return labels
 
-    def _one_label(self, found: Any) -> str:
+    def _one_label(self, cell: Any) -> str:
         if self.label_type == "regression" or self._labels is not None:
-            return super()._label(found)
-        label = label_text(found)
+            return super()._label(cell)
+        label = label_text(cell)
         if not label:
-            raise UserError("the label is empty. Mend the row.")
+            raise UserError("the label is empty. Fix the row.")
         if any(separator in label for separator in ("\t\r\n," if self.label_type == "multi" else "\t\r\n")):
-            raise UserError("the label {!r} has a tab, comma or line end. Mend the row.".format(label))
+            raise UserError("the label {!r} has a tab, comma or line end. Fix the row.".format(label))
         return label

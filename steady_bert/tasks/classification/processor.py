@@ -22,8 +22,8 @@ from ..task import BadLines
 class InputExample:
     """A text or a pair of texts.
 
-    label: a class or score as text, a tuple of classes where there may be several, None where the file has none.
-    example_id is what predictions are filed by, line where the example stands in its file.
+    label: a class or score as text, a tuple of classes if there may be several, None if the file has no labels.
+    example_id names the example in prediction files; line is its line in its own file.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class InputExample:
 
 
 class PaddingInputExample:
-    """Stands in for an example where a TPU wants the last batch full; it counts in no metric."""
+    """Fills the last batch on a TPU, whose batches are all of one size; metrics ignore it."""
 
 
 class InputFeatures:
@@ -66,9 +66,9 @@ class InputFeatures:
 
 
 class Columns(NamedTuple):
-    """Where a row has what: column numbers from 0, or the keys of JSON; None where the file has no such column."""
+    """The places of texts, label and id in a row: column numbers from 0, or JSON keys; None for no such column."""
 
-    width: int  # columns of a table
+    width: int  # number of columns of a table
     text_a: Union[int, str]
     text_b: Union[int, str, None] = None
     label: Union[int, str, None] = None
@@ -100,7 +100,7 @@ class DataProcessor:
         return os.path.join(data_dir, self.file_name(split))
 
     def identity(self) -> str:
-        """What tells this reader's examples of a file from another's."""
+        """A text that differs between processors that read the same file differently."""
         return type(self).__name__
 
     def get_labels(self) -> List[str]:
@@ -108,7 +108,7 @@ class DataProcessor:
         raise NotImplementedError
 
     def known_labels(self) -> Optional[List[str]]:
-        """The labels that the task or the command line names, in id order; None if they are those of the data."""
+        """The labels that the task or the command line names, in id order; None if the data decides."""
         return self.get_labels()
 
     def find_labels(self, path: str, bad_lines: Optional[BadLines] = None) -> List[str]:
@@ -120,13 +120,13 @@ class DataProcessor:
         return self
 
     def columns(self, first: Any, path: str) -> Columns:
-        """Where a row has what, by the cells of a file's first row. Raises UserError where the layout is another."""
+        """The columns of a file, judged by the cells of its first row. Raises UserError if it has another layout."""
         raise NotImplementedError
 
     def read_examples(self, path: str, split: str, bad_lines: Optional[BadLines] = None) -> Iterator[InputExample]:
         """The examples of a file in order. Raises UserError with file:line for a row that bad_lines does not take.
 
-        Of a test file in the layout of the others, the labels are not looked at: what is predicted has none.
+        The labels of a test file are not read: it is predicted, not scored.
         """
         bad_lines = bad_lines or BadLines(0)
         rows = text_files.rows(path, bad_lines)
@@ -163,7 +163,7 @@ class DataProcessor:
             if not split.startswith("test"):
                 raise UserError("{}: has no column of labels. Name a file that has.".format(first.place))
             return columns
-        # A header that was searched for names is one; elsewhere the number of columns alone speaks for it.
+        # If its names were looked up, the row is a header; otherwise only the number of columns suggests it.
         if columns.header and not self.header_is_searched and self._is_label(first.cells[columns.label]):
             raise UserError("{}: looks like data, not like a header. Add the header.".format(first.place))
         return columns._replace(label=None) if split.startswith("test") else columns
@@ -173,9 +173,9 @@ class DataProcessor:
         return True
 
     def _example(self, split: str, row: Row, columns: Columns, number: int) -> InputExample:
-        """number: of the row, from 0, without the header."""
-        found_id = None if columns.id is None else _cell(row, columns.id)
-        example_id = str(number) if found_id is None else _id_text(found_id)
+        """number: the row's, from 0, the header not counted."""
+        own_id = None if columns.id is None else _cell(row, columns.id)
+        example_id = str(number) if own_id is None else _id_text(own_id)
         return InputExample(
             guid="{}-{}".format(split, row.line - 1),  # upstream's count, which includes a header
             text_a=_text(row, columns.text_a),
@@ -185,25 +185,25 @@ class DataProcessor:
             line=row.line,
         )
 
-    def _label(self, found: Any) -> Any:
-        """The label as InputExample has it. Raises UserError for another."""
-        label = label_text(found)
+    def _label(self, cell: Any) -> Any:
+        """The label of an InputExample. Raises UserError if the cell holds none of this task."""
+        label = label_text(cell)
         if self.label_type == "regression":
             if not is_number(label):
-                raise UserError("score {!r} is not a number. Mend the row.".format(label))
+                raise UserError("score {!r} is not a number. Fix the row.".format(label))
         elif label not in self.get_labels():
-            raise UserError("label {!r} is not one of {}. Mend the row.".format(label, ", ".join(self.get_labels())))
+            raise UserError("label {!r} is not one of {}. Fix the row.".format(label, ", ".join(self.get_labels())))
         return label
 
-    def _is_label(self, found: Any) -> bool:
+    def _is_label(self, cell: Any) -> bool:
         try:
-            self._label(found)
+            self._label(cell)
         except UserError:
             return False
         return True
 
     def count_labels(self, path: str, bad_lines: Optional[BadLines] = None) -> "Tuple[collections.Counter[str], int]":
-        """(how many examples of a training file have each label, how many there are). Raises UserError."""
+        """(number of examples with each label, number of examples) of a training file."""
         counts: "collections.Counter[str]" = collections.Counter()
         examples = 0
         for example in self.read_examples(path, "train", bad_lines):
@@ -227,7 +227,7 @@ class DataProcessor:
 
     @classmethod
     def _read_tsv(cls, input_file: str, quotechar: Optional[str] = None) -> List[List[str]]:
-        """All rows, the header among them; with a quotechar, the csv module's rules of quoting."""
+        """All rows with the header; quoted by the csv module's rules if a quotechar is given."""
         texts = (text.rstrip("\r\n") for _, text in text_files.lines(input_file, BadLines(0)))
         if quotechar is None:
             return [text.split("\t") for text in texts]
@@ -235,47 +235,47 @@ class DataProcessor:
         return list(csv.reader(texts, delimiter="\t", quotechar=quotechar))
 
 
-def _wrong_width(found: int, expected: int, path: str) -> str:
-    if found < expected:
+def _wrong_width(actual: int, expected: int, path: str) -> str:
+    if actual < expected:
         remedy = "Fill in what is missing."
     elif text_files.ending_of(path) == ".csv":
         remedy = "Quote a field that has a comma."
     else:
         remedy = "A text must not contain a tab."
-    return "columns: {}, not {}. {}".format(found, expected, remedy)
+    return "columns: {}, not {}. {}".format(actual, expected, remedy)
 
 
 def _cell(row: Row, key: Union[int, str]) -> Any:
     if isinstance(row.cells, dict) and key not in row.cells:
-        raise UserError("has no {!r}, only {}. Mend the line.".format(key, listed(row.cells)))
+        raise UserError("has no {!r}, only {}. Fix the line.".format(key, listed(row.cells)))
     return row.cells[key]
 
 
 def _text(row: Row, key: Union[int, str]) -> str:
-    found = _cell(row, key)
-    if not isinstance(found, str):
-        raise UserError("{!r} is {}, not a string. Mend the line.".format(key, json.dumps(found)[:40]))
-    return found
+    cell = _cell(row, key)
+    if not isinstance(cell, str):
+        raise UserError("{!r} is {}, not a string. Fix the line.".format(key, json.dumps(cell)[:40]))
+    return cell
 
 
-def _id_text(found: Any) -> str:
-    text = _scalar_text("id", found)
+def _id_text(cell: Any) -> str:
+    text = _scalar_text("id", cell)
     if any(separator in text for separator in "\t\r\n"):
-        raise UserError("the id {!r} has a tab or a line end. Mend the row.".format(text))
+        raise UserError("the id {!r} has a tab or a line end. Fix the row.".format(text))
     return text
 
 
-def label_text(found: Any) -> str:
-    return _scalar_text("label", found).strip()
+def label_text(cell: Any) -> str:
+    return _scalar_text("label", cell).strip()
 
 
-def _scalar_text(what: str, found: Any) -> str:
-    """A label or id as text: of JSON, true is "true" and 1 is "1". Raises UserError for what has parts, and null."""
-    if isinstance(found, str):
-        return found
-    if isinstance(found, (bool, int, float)):
-        return json.dumps(found)
-    raise UserError("the {} {} is neither text nor number. Mend the line.".format(what, json.dumps(found)[:40]))
+def _scalar_text(name: str, cell: Any) -> str:
+    """A label or id as text; JSON's true is "true", its 1 is "1". Raises UserError for lists, objects and null."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, (bool, int, float)):
+        return json.dumps(cell)
+    raise UserError("the {} {} is neither text nor number. Fix the line.".format(name, json.dumps(cell)[:40]))
 
 
 def listed(names: Any) -> str:
@@ -283,7 +283,7 @@ def listed(names: Any) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether it is a finite number."""
+    """Whether the text is a finite number."""
     try:
         return math.isfinite(float(text))
     except ValueError:

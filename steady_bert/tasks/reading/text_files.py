@@ -1,7 +1,7 @@
 """files → rows: tab-separated text, CSV and JSON lines, plain or gzipped, with file and line in every error.
 
-A file is UTF-8; a byte-order mark and CRLF are accepted. What a row means is the business of who reads it. A row that
-cannot be read goes to BadLines, which raises unless the user allowed some to be left out.
+A file is UTF-8; a byte-order mark and CRLF are accepted. What the cells of a row mean is decided by the caller. A row
+that cannot be read goes to BadLines, which raises an error unless the user allowed to skip some.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 from ...base.errors import UserError
 from ..task import BadLines
 
-# A line beyond this is no example: a mistaken file, or a quote that was not closed.
+# A longer line is not an example: it is the wrong file, or a quote that was not closed.
 LONGEST_LINE_BYTES = 1 << 20
 
-_JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
-ENDINGS = (".tsv", ".csv", ".txt") + _JSON_ENDINGS
+JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
+ENDINGS = (".tsv", ".csv", ".txt") + JSON_ENDINGS
 
 
 class Row(NamedTuple):
     path: str
-    line: int  # from 1; of a quoted row over several lines, the first
-    cells: Any  # List[str] of a table; Dict[str, Any] of JSON lines
+    line: int  # from 1; the first line of a quoted row over several lines
+    cells: Any  # List[str] for a table, Dict[str, Any] for JSON lines
 
     @property
     def place(self) -> str:
@@ -34,26 +34,26 @@ class Row(NamedTuple):
 
 
 def ending_of(path: str) -> str:
-    """The ending that says the format, without a final .gz."""
+    """The ending of the name that shows the format, without a final .gz."""
     return os.path.splitext(path[: -len(".gz")] if path.endswith(".gz") else path)[1].lower()
 
 
 def rows(path: str, bad_lines: Optional[BadLines] = None) -> Iterator[Row]:
-    """The rows of a file: CSV or JSON lines where its name ends so, else split at tabs, without quoting.
+    """The rows of a file: CSV or JSON lines if its name ends so, else lines split at tabs, without quoting.
 
-    Raises UserError with file:line for a row that bad_lines does not take.
+    Raises UserError with file:line for a row that cannot be read, unless bad_lines accepts it.
     """
     bad_lines = bad_lines or BadLines(0)
     ending = ending_of(path)
     if ending == ".csv":
         return _csv_rows(path, bad_lines)
-    if ending in _JSON_ENDINGS:
+    if ending in JSON_ENDINGS:
         return _json_rows(path, bad_lines)
     return _tab_rows(path, bad_lines)
 
 
 def lines(path: str, bad_lines: BadLines) -> Iterator[Tuple[int, str]]:
-    """(line number from 1, text with its line end). Blank lines at the end are dropped, others are bad lines."""
+    """(line number from 1, text with its line end). Blank lines at the end are ignored, other blank lines are bad."""
     blank_from = blanks = 0
     for number, text in lines_or_errors(path):
         if isinstance(text, UserError):
@@ -69,7 +69,7 @@ def lines(path: str, bad_lines: BadLines) -> Iterator[Tuple[int, str]]:
 
 
 def lines_or_errors(path: str) -> Iterator[Tuple[int, Union[str, UserError]]]:
-    """(line number from 1, text with its line end, or what is wrong with it) of every line, blank ones too."""
+    """(line number from 1, text with its line end or what is wrong with it) for every line, blank ones included."""
     for number, raw in _raw_lines(path):
         try:
             yield number, _decoded(raw, path, number)
@@ -87,15 +87,15 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
             yield file  # type: ignore[misc]
     except (EOFError, zlib.error) as error:
-        raise UserError("{}: no whole gzip file ({}). Make it again.".format(path, error)) from None
+        raise UserError("{}: not a complete gzip file ({}). Make it again.".format(path, error)) from None
     except OSError as error:
         if path.endswith(".gz") and error.errno is None:  # gzip's own: a wrong magic number or checksum
-            raise UserError("{}: no whole gzip file ({}). Make it again.".format(path, error)) from None
+            raise UserError("{}: not a complete gzip file ({}). Make it again.".format(path, error)) from None
         raise UserError("{}: cannot be read ({}). Check the path.".format(path, error.strerror)) from None
 
 
 def _raw_lines(path: str) -> Iterator[Tuple[int, bytes]]:
-    """(number, bytes); of a line that is too long, one byte more than the limit, which _decoded refuses."""
+    """(number, bytes). A line that is too long is cut one byte after the limit, and _decoded refuses it."""
     number = 0
     with _opened(path) as file:
         while True:
@@ -144,11 +144,11 @@ def _json_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
             bad_lines.add(UserError("{}: not JSON ({}). One line is one object.".format(place, error)))
             continue
         if not isinstance(cells, dict):
-            found = type(cells).__name__
-            bad_lines.add(UserError('{}: {}, not an object as {{"text": …}}. Mend the line.'.format(place, found)))
+            kind = type(cells).__name__
+            bad_lines.add(UserError('{}: {}, not an object like {{"text": …}}. Fix the line.'.format(place, kind)))
             continue
         if _SURROGATE.search(text) and not _is_encodable(cells):
-            bad_lines.add(UserError("{}: has half of a surrogate pair (\\ud800 and its like). Mend it.".format(place)))
+            bad_lines.add(UserError("{}: has half of a surrogate pair (such as \\ud800). Fix it.".format(place)))
             continue
         yield Row(path, number, cells)
 
@@ -165,13 +165,13 @@ def _is_encodable(cells: Dict[str, Any]) -> bool:
 
 
 class _CsvFeed:
-    """The lines that csv.reader takes, with the place of the row that it is in."""
+    """Feeds lines to csv.reader and remembers at which line the current row began."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._lines = _raw_lines(path)
-        self.first = 0  # the line in which the row starts; 0 before it does
-        self.error: Optional[UserError] = None  # what is wrong with a line of the row
+        self.first = 0  # the line at which the row begins; 0 before its first line is read
+        self.error: Optional[UserError] = None  # the first error in a line of the row
         self.ended = False
         self._characters = 0
 
@@ -191,7 +191,7 @@ class _CsvFeed:
         self.first = self.first or number
         try:
             text = _decoded(raw, self._path, number)
-        except UserError as error:  # the row ends where it would have ended without the mistake
+        except UserError as error:  # the row still ends where it would end without the error
             self.error = self.error or error
             text = raw.decode("utf-8", "replace").replace("\0", "")
         self._characters += len(text)
@@ -219,7 +219,7 @@ def _csv_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            if feed.ended:  # the quote swallowed what follows, so nothing can be left out in its stead
+            if feed.ended:  # the open quote took in the rest of the file, so skipping this row would skip all of it
                 raise feed.unclosed() from None
             bad_lines.add(UserError("{}:{}: not CSV ({}). Quote the field.".format(path, feed.first, error)))
             continue
@@ -245,9 +245,9 @@ def is_json_lines(path: str) -> bool:
 
 
 def ending_for(path: str, text_columns: Sequence[str]) -> str:
-    """The ending that says what standard input, copied to `path`, holds.
+    """The file name ending that fits the content of standard input, which was copied to `path`.
 
-    JSON lines start with {; CSV names the text columns in its first line; else a line is a text, as in .txt.
+    JSON lines start with {. CSV names the text columns in its first line. Otherwise each line is a text, as in .txt.
     """
     with open(path, "rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
@@ -255,7 +255,7 @@ def ending_for(path: str, text_columns: Sequence[str]) -> str:
         with (gzip.open if gzipped else open)(path, "rb") as file:
             first = file.readline(LONGEST_LINE_BYTES).decode("utf-8-sig", "replace").strip()
     except (OSError, EOFError, zlib.error):
-        first = ""  # reading says what is wrong
+        first = ""  # reading the file will report what is wrong
     names = next(csv.reader([first]), [])
     if first.startswith("{"):
         ending = ".jsonl"

@@ -4,9 +4,9 @@ A sequence of n words with tags y₁ … yₙ has the score
 
     Σ emissions[k, yₖ] + Σ transitions[yₖ₋₁, yₖ]
 
-and p(y) is exp(score) over the sum of that over all sequences of n tags, Z. Scores of how a sentence begins and ends
-are added to the emissions of its first and last word. Chains of a batch have lengths of their own; what stands beyond a
-length is not read. A chain of length 0 has the score 0 and one sequence.
+and the probability p(y) = exp(score) / Z, where Z is the sum of exp(score) over all sequences of n tags. The caller
+adds the scores of beginning and ending with a tag to the emissions of the first and last word. Each chain of a batch
+has its own length; values beyond it are not read. A chain of length 0 has one sequence, with score 0.
 
 B batch · W words, at least 1 · L tags
 """
@@ -15,7 +15,7 @@ from typing import Any, Tuple
 
 import tensorflow.compat.v1 as tf
 
-# Added to what is not allowed: beyond any sum of scores, and still finite, so that a comparison is never one of NaN.
+# Added to the scores of what is not allowed: below any sum of scores, and finite, so that sums are never NaN.
 FORBIDDEN = -1e9
 
 
@@ -38,14 +38,14 @@ def log_partition(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tens
 
 
 def marginals(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
-    """p(yₖ) of each word, [B, W, L]: the derivative of log Z by its emission. Zeros beyond a length."""
+    """p(yₖ) of each word, [B, W, L]: the derivative of log Z with respect to its emission. Zeros beyond a length."""
     return tf.gradients(log_partition(emissions, lengths, transitions), emissions)[0]
 
 
 def viterbi(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
     """The sequence with the largest score of each chain, [B, W] int32; zeros beyond a length.
 
-    Of sequences with the same score, the one with the smaller tag at the last place where they differ.
+    Ties go to the sequence with the smaller tag at the last place where two sequences differ.
     """
 
     def forward(before: tf.Tensor, emission: tf.Tensor) -> tf.Tensor:
@@ -59,14 +59,14 @@ def viterbi(emissions: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) ->
         score, position = elements
         to_after = tf.gather(transitions, after, axis=1)  # [L, B]
         best = tf.argmax(score + tf.transpose(to_after), axis=1, output_type=tf.int32)
-        return tf.where_v2(position < lengths - 1, best, best_last)  # the scores beyond a length are those of its end
+        return tf.where_v2(position < lengths - 1, best, best_last)  # scores beyond a length repeat those of its end
 
     tags = tf.transpose(tf.scan(backward, (scores, positions), initializer=best_last, reverse=True))
     return tags * tf.sequence_mask(lengths, tf.shape(tags)[1], tf.int32)
 
 
 def _along(step: Any, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-    """[W, B, L]: the first emission, then step(before, emission); the last one stays beyond a length."""
+    """[W, B, L]: the first emission, then step(before, emission) word by word; constant beyond a length."""
 
     def next_score(before: tf.Tensor, elements: Tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         emission, position = elements
@@ -78,7 +78,7 @@ def _along(step: Any, emissions: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
 
 
 def _score(emissions: tf.Tensor, tags: tf.Tensor, lengths: tf.Tensor, transitions: tf.Tensor) -> tf.Tensor:
-    """[B]. Sums of products with one-hot tags: their gradients are products too, the same from run to run."""
+    """The score of each chain [B], as products with one-hot tags: their gradients are the same in every run."""
     count = emissions.shape.as_list()[-1]
     real = tf.sequence_mask(lengths, tf.shape(tags)[1], tf.float32)[:, :, None]
     chosen = tf.one_hot(tags, count) * real  # [B, W, L]; rows of zeros beyond a length

@@ -1,8 +1,8 @@
-"""Entities found and entities there → precision, recall, F1: over all, by type, and by surface as CLUENER scores.
+"""Gold and predicted entities → precision, recall, F1: over all, by type, and by surface as CLUENER scores.
 
-    precision = right / found · recall = right / there · F1 = 2 · right / (found + there); 0 where the divisor is
+    precision = correct / predicted · recall = correct / gold · F1 = 2 · correct / (predicted + gold), or 0 / 0 = 0
 
-An entity is right where its type and both of its ends are.
+A predicted entity is correct if its type and both of its ends are those of a gold one.
 """
 
 import collections
@@ -14,36 +14,38 @@ NOTHING = "(nothing)"
 
 
 class Counts(NamedTuple):
-    right: int
-    found: int
-    there: int
+    correct: int
+    predicted: int
+    gold: int
 
     @property
     def precision(self) -> float:
-        return self.right / self.found if self.found else 0.0
+        return self.correct / self.predicted if self.predicted else 0.0
 
     @property
     def recall(self) -> float:
-        return self.right / self.there if self.there else 0.0
+        return self.correct / self.gold if self.gold else 0.0
 
     @property
     def f1(self) -> float:
-        return 2 * self.right / (self.found + self.there) if self.found + self.there else 0.0
+        return 2 * self.correct / (self.predicted + self.gold) if self.predicted + self.gold else 0.0
 
 
 def count(gold: Iterable[Iterable[Any]], predicted: Iterable[Iterable[Any]]) -> Dict[str, Counts]:
-    """Counts of each type that is found or there, by name; gold and predicted have a collection of tuples a sentence.
+    """The counts of each type that occurs, by name; gold and predicted have a collection of tuples for each sentence.
 
-    A tuple is (type, whatever tells it from others of the sentence); one that is there twice counts once.
+    A tuple begins with the type; the rest distinguishes it from others of the sentence. Equal tuples count once.
     """
-    right: Counter[str] = collections.Counter()
-    found: Counter[str] = collections.Counter()
-    there: Counter[str] = collections.Counter()
-    for mine, yours in zip(map(set, predicted), map(set, gold)):
-        found.update(item[0] for item in mine)
-        there.update(item[0] for item in yours)
-        right.update(item[0] for item in mine & yours)
-    return {kind: Counts(right[kind], found[kind], there[kind]) for kind in sorted(set(found) | set(there))}
+    in_gold: Counter[str] = collections.Counter()
+    in_predicted: Counter[str] = collections.Counter()
+    in_both: Counter[str] = collections.Counter()
+    for gold_set, predicted_set in zip(map(set, gold), map(set, predicted)):
+        in_gold.update(item[0] for item in gold_set)
+        in_predicted.update(item[0] for item in predicted_set)
+        in_both.update(item[0] for item in gold_set & predicted_set)
+    return {
+        kind: Counts(in_both[kind], in_predicted[kind], in_gold[kind]) for kind in sorted({*in_predicted, *in_gold})
+    }
 
 
 def total(by_type: Dict[str, Counts]) -> Counts:
@@ -51,39 +53,40 @@ def total(by_type: Dict[str, Counts]) -> Counts:
 
 
 def macro_f1(by_type: Dict[str, Counts]) -> float:
-    """The mean of F1 over the types that are found or there."""
+    """The mean of F1 over the types."""
     return sum(counts.f1 for counts in by_type.values()) / len(by_type) if by_type else 0.0
 
 
-def surfaces(found: Iterable[Entity], text: str, offsets: Sequence[Tuple[int, int]]) -> Set[Tuple[str, str]]:
+def surfaces(entities: Iterable[Entity], text: str, offsets: Sequence[Tuple[int, int]]) -> Set[Tuple[str, str]]:
     """(type, text) of each entity: what CLUENER's scorer compares, so two mentions of a name in a sentence are one."""
-    return {(kind, text[offsets[start][0] : offsets[end - 1][1]]) for kind, start, end in found}
+    return {(kind, text[offsets[start][0] : offsets[end - 1][1]]) for kind, start, end in entities}
 
 
 def confusions(gold: Sequence[Sequence[Entity]], predicted: Sequence[Sequence[Entity]]) -> List[Tuple[str, str, int]]:
-    """(what is there, what is found, how often) of the entities that are not right, the most frequent first.
+    """(gold, predicted, how often) of the entities that are not correct, the most frequent first.
 
-    An entity is held against the one that it shares most words with. "other ends" is said of the same type.
+    A gold entity is compared with the predicted one that shares most words with it; "(other ends)" follows its type if
+    the types are equal.
     """
     pairs: Counter[Tuple[str, str]] = collections.Counter()
-    for yours, mine in zip(gold, predicted):
-        met = set()
-        for entity in yours:
-            if entity in mine:
-                met.add(entity)
+    for gold_entities, predicted_entities in zip(gold, predicted):
+        matched = set()
+        for entity in gold_entities:
+            if entity in predicted_entities:
+                matched.add(entity)
                 continue
-            best = max(mine, key=lambda other: _shared(entity, other), default=None)
-            if best is None or not _shared(entity, best):
+            best = max(predicted_entities, key=lambda other: _shared_words(entity, other), default=None)
+            if best is None or not _shared_words(entity, best):
                 pairs[entity.type, NOTHING] += 1
                 continue
-            met.add(best)
+            matched.add(best)
             pairs[entity.type, best.type + (" (other ends)" if best.type == entity.type else "")] += 1
-        for entity in mine:
-            if entity not in met and not any(_shared(entity, other) for other in yours):
+        for entity in predicted_entities:
+            if entity not in matched and not any(_shared_words(entity, other) for other in gold_entities):
                 pairs[NOTHING, entity.type] += 1
-    return [(there, found, number) for (there, found), number in sorted(pairs.items(), key=lambda p: (-p[1], p[0]))]
+    ordered = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [(in_gold, in_predicted, times) for (in_gold, in_predicted), times in ordered]
 
 
-def _shared(a: Entity, b: Entity) -> int:
-    """Words."""
+def _shared_words(a: Entity, b: Entity) -> int:
     return max(0, min(a.end, b.end) - max(a.start, b.start))

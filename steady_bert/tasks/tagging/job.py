@@ -11,13 +11,12 @@ from .. import model_files
 from ..reading import text_files
 from ..task import BadLines, Predictions
 from . import assembly as tagging
-from . import data as tagging_data
-from . import outputs
+from . import formats, outputs, tag_lists
 from . import schemes as tag_schemes
 from .assembly import TaggingInputs
 from .config import TaggingConfig, TaggingDataConfig
-from .data import Layout
 from .heads import HEADS, TaggingHead
+from .sentences import Layout
 
 PREDICTIONS_FILE = "predictions.conll"
 
@@ -69,16 +68,16 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
     task = tagging.tagging_task(inputs, reader)
 
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
-        return outputs.describe(inputs, tagging.tagged(inputs, reader, split, predictions))
+        return outputs.describe(inputs, reader.tagged(split, predictions))
 
     def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
-        sentences = tagging.tagged(inputs, reader, split, predictions)
+        sentences = reader.tagged(split, predictions)
         outputs.write(inputs, sentences, path)
-        outputs.write_scores(step, inputs, split, sentences, folder)
+        outputs.write_scores(step, inputs, reader, split, sentences, folder)
 
     return Job(
         task=task,
-        metrics=tagging.metric_names(inputs),
+        metrics=reader.metric_names(),
         identity={
             "task": "tagging",
             "bert_config": bert_config and bert_config.to_dict(),
@@ -98,12 +97,12 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
 
 
 def with_units(config: TaggingConfig) -> TaggingConfig:
-    """What gets a tag each, settled: a training file says it, and the model's folder remembers it."""
+    """The configuration with text_units decided, by a file if the command says auto."""
     data = config.data
     if data.text_units != "auto":
         return config
     known = [path for path in (data.train_file, data.dev_file, data.test_file, data.predict_file) if path is not None]
-    units = tagging_data.units_of(known[0], layout_of(data))
+    units = formats.units_of(known[0], layout_of(data))
     return dataclasses.replace(config, data=dataclasses.replace(data, text_units=units))
 
 
@@ -122,7 +121,7 @@ def head_of(data: TaggingDataConfig) -> TaggingHead:
 
 
 def notes_on_rates(head: TaggingHead, lr_multipliers: Sequence[Tuple[str, float]]) -> Dict[str, str]:
-    """What the plan says of a head that the encoder's rate is too low for."""
+    """A line of the plan that warns of a head for which the encoder's learning rate is too low."""
     if not head.lstm_layers or lr_multipliers:
         return {}
     advice = (
@@ -145,7 +144,7 @@ def split_files(data: TaggingDataConfig) -> Dict[str, str]:
 
 
 def require_other_files(config: TaggingConfig, paths: Dict[str, str]) -> None:
-    """Raises UserError where predictions would be written over what is read, or over each other."""
+    """Raises UserError if predictions would overwrite an input file, or each other."""
     if not config.run.do_predict:
         return
     columns = config.run.predict_output
@@ -154,28 +153,28 @@ def require_other_files(config: TaggingConfig, paths: Dict[str, str]) -> None:
     objects = outputs.objects_beside(columns)
     taken = [os.path.abspath(path) for path in paths.values()] + [os.path.abspath(columns)]
     if os.path.abspath(objects) in taken or os.path.abspath(columns) in taken[:-1]:
-        message = "Predictions go to {} as columns and to {} as JSON, where a file that is read, or the other, is. "
+        message = "Predictions go to {} as columns and to {} as JSON: one would overwrite an input file or the other. "
         raise UserError((message + "Give another --predict_output.").format(columns, objects))
 
 
 def choose_tags(
     data: TaggingDataConfig, layout: Layout, paths: Dict[str, str], model_dir: Optional[str]
 ) -> Tuple[List[str], str]:
-    """(the tags in id order, bio or plain). A trained model's are those that it was trained with."""
+    """(tags in id order, bio or plain): those of the model in model_dir, else of --tags_file, else of a file."""
     saved = model_files.saved_labels(model_dir, "tag_scheme")
-    given = tagging_data.read_tags_file(data.tags_file, layout.tag_scheme) if data.tags_file else None
+    given = tag_lists.read_tags_file(data.tags_file, layout.tag_scheme) if data.tags_file else None
     if saved is not None:
         if given is not None and given != saved[0]:
             known = ", ".join(saved[0])
             raise UserError("--tags_file: the model in {} knows {}. Leave the flag out.".format(model_dir, known))
-        return saved[0], saved[1] or scheme_told_by(saved[0])
+        return saved[0], saved[1] or scheme_of_tags(saved[0])
     if model_dir and given is None:
         raise UserError("{}: lacks {}. Pass --tags_file.".format(model_dir, model_files.LABELS_FILE))
     if given is None:
         source = next(paths[split] for split in ("train", "dev", "test") if split in paths)
-        given = tagging_data.find_tags(source, layout, BadLines(data.skip_bad_lines))
-    return given, "plain" if layout.tag_scheme == "plain" else scheme_told_by(given)
+        given = tag_lists.find_tags(source, layout, BadLines(data.skip_bad_lines))
+    return given, "plain" if layout.tag_scheme == "plain" else scheme_of_tags(given)
 
 
-def scheme_told_by(tags: Sequence[str]) -> str:
+def scheme_of_tags(tags: Sequence[str]) -> str:
     return "bio" if all(map(tag_schemes.is_tag, tags)) else "plain"

@@ -7,10 +7,9 @@ from typing import Any, Dict, List, Tuple
 from ...base import files
 from ...training import reports
 from ...training.reports import say
-from . import assembly as tagging
-from . import data as tagging_data
-from . import entity_scores
-from .assembly import TaggingInputs
+from . import entity_scores, predictions, scores
+from .assembly import Reader, TaggingInputs
+from .predictions import Tagged
 
 _CONFUSIONS_SHOWN = 10
 
@@ -20,18 +19,18 @@ def objects_beside(columns: str) -> str:
     return os.path.splitext(columns)[0] + ".jsonl"
 
 
-def describe(inputs: TaggingInputs, sentences: List[tagging.Tagged]) -> Tuple[Dict[str, Any], str]:
+def describe(inputs: TaggingInputs, sentences: List[Tagged]) -> Tuple[Dict[str, Any], str]:
     """(details for eval_results.json, two tables: scores by type, and the most frequent confusions)."""
     words = sum(len(each.tags) for each in sentences)
     if inputs.plain:
         return {"examples": len(sentences), "words": words}, ""
-    by_type = tagging.counts_by_type(sentences)
+    by_type = scores.counts_by_type(sentences)
     rows = [["type", "precision", "recall", "f1", "correct", "predicted", "gold"]]
     for kind, counts in list(by_type.items()) + [("all", entity_scores.total(by_type))]:
         shares = ["{:.4f}".format(share) for share in (counts.precision, counts.recall, counts.f1)]
         rows.append([kind] + shares + ["{:,}".format(count) for count in counts])
     shown = reports.format_table(rows)
-    confused = tagging.confusions(sentences)
+    confused = scores.confusions(sentences)
     if confused:
         rows = [["times", "gold", "predicted"]]
         rows += [["{:,}".format(times), gold, predicted] for gold, predicted, times in confused[:_CONFUSIONS_SHOWN]]
@@ -48,13 +47,13 @@ def describe(inputs: TaggingInputs, sentences: List[tagging.Tagged]) -> Tuple[Di
     return details, shown
 
 
-def write(inputs: TaggingInputs, sentences: List[tagging.Tagged], path: str) -> None:
+def write(inputs: TaggingInputs, sentences: List[Tagged], path: str) -> None:
     """Writes columns to `path`, and beside it a file with a JSON object for each sentence."""
     with files.atomic_write(path) as file:
         for sentence, tags, _ in sentences:
-            file.write("\n".join(tagging_data.column_rows(sentence, tags)) + "\n\n")
+            file.write("\n".join(predictions.column_rows(sentence, tags)) + "\n\n")
     objects = objects_beside(path)
-    to_object = tagging_data.json_tags if inputs.plain else tagging_data.json_object
+    to_object = predictions.json_tags if inputs.plain else predictions.json_entities
     with files.atomic_write(objects) as file:
         for each in sentences:
             file.write(
@@ -64,7 +63,9 @@ def write(inputs: TaggingInputs, sentences: List[tagging.Tagged], path: str) -> 
     say("Wrote {:,} words of {:,} sentences to {} and {}".format(words, len(sentences), path, objects))
 
 
-def write_scores(step: int, inputs: TaggingInputs, split: str, sentences: List[tagging.Tagged], folder: str) -> None:
+def write_scores(
+    step: int, inputs: TaggingInputs, reader: Reader, split: str, sentences: List[Tagged], folder: str
+) -> None:
     """Writes the scores of a predicted file that has tags; those of dev are in another file."""
     untagged = sum(each.sentence.tags is None for each in sentences)
     if untagged:
@@ -72,7 +73,7 @@ def write_scores(step: int, inputs: TaggingInputs, split: str, sentences: List[t
             say("Not scored: {:,} of {:,} sentences have no tags.".format(untagged, len(sentences)))
         return
     path = os.path.join(folder, "test_results.json")
-    metrics = tagging.scores(inputs, split, sentences)
+    metrics = reader.scores(split, sentences)
     details, shown = describe(inputs, sentences)
     say("Scores of step {} on {}: {}".format(step, inputs.files[split], reports.format_metrics(metrics)))
     if shown:

@@ -6,9 +6,9 @@ A tag is O or PREFIX-TYPE. What each scheme writes for the entities PER(1-2), PE
     iob1    O   I-PER  I-PER  B-PER  I-LOC     B where an entity of the same type ends just before
     bio     O   B-PER  I-PER  B-PER  B-LOC
     bioes   O   B-PER  E-PER  S-PER  S-LOC     also as BMES (M for I) and BILOU (L for E, U for S)
-    plain   any word-level tagging, as NOUN VERB: no prefix, no entities
+    plain   any other word-level tagging, such as NOUN VERB: no prefixes, no entities
 
-Models are trained on bio, or plain.
+Models are trained on bio or plain.
 """
 
 import re
@@ -18,21 +18,21 @@ import numpy as np
 
 SCHEMES = ("bio", "bioes", "iob1", "plain")
 OUTSIDE = "O"
-BARE = tuple("OBIMELSU")  # prefixes that lack a type
+BARE = tuple("OBIMELSU")  # prefixes without a type
 _PREFIXES = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 _TAG = re.compile(r"([{}])-(.+)".format("".join(_PREFIXES)), re.DOTALL)
-# After a prefix, whether the entity goes on: then the next tag has I or E and the same type.
+# The prefixes after which the entity goes on: the next tag has I or E and the same type.
 _UNFINISHED = {"bioes": ("B", "I")}
 
 
 class Entity(NamedTuple):
     type: str
     start: int  # the first word's number
-    end: int  # one more than the last word's
+    end: int  # the last word's number + 1
 
 
 def parts(tag: str) -> Tuple[str, str]:
-    """(B, I, E, S or O; type, empty for O). Raises ValueError where the tag is neither O nor prefixed."""
+    """(B, I, E, S or O; type, empty for O). Raises ValueError if the tag is neither O nor prefixed."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
     match = _TAG.fullmatch(tag)
@@ -42,60 +42,60 @@ def parts(tag: str) -> Tuple[str, str]:
 
 
 def is_tag(tag: str) -> bool:
-    """Whether it is O or prefixed."""
+    """Whether the tag is O or prefixed."""
     return tag == OUTSIDE or _TAG.fullmatch(tag) is not None
 
 
 def entities(tags: Sequence[str]) -> List[Entity]:
-    """By the rules of conlleval (CoNLL-2000), which read every scheme but plain.
+    """The entities by the rules of conlleval (CoNLL-2000), which fit every scheme but plain.
 
     An entity ends where the type changes, after E and S, and before O, B and S; any other tag but O begins or continues
-    one. So an I that nothing begins begins an entity.
+    one. So an I that follows no entity of its type begins one.
     """
-    found = []
+    result = []
     start, before, type_before = 0, OUTSIDE, ""
     for number, tag in enumerate(list(tags) + [OUTSIDE]):
         prefix, kind = parts(tag)
-        inside = before not in (OUTSIDE, "E", "S")  # an entity is open before this word
-        goes_on = inside and prefix in ("I", "E") and kind == type_before
+        is_open = before not in (OUTSIDE, "E", "S")
+        goes_on = is_open and prefix in ("I", "E") and kind == type_before
         if before != OUTSIDE and not goes_on:
-            found.append(Entity(type_before, start, number))
+            result.append(Entity(type_before, start, number))
         if not goes_on:
             start = number
         before, type_before = prefix, kind
-    return found
+    return result
 
 
 def strict_entities(tags: Sequence[str]) -> List[Entity]:
-    """Of bio alone: an entity begins with B and goes on with I of its type. An I that continues none is passed over."""
-    found = []
+    """The entities of bio tags by its letter: B begins one, I of its type continues it, any other I is ignored."""
+    result = []
     start: Optional[int] = None
     type_before = ""
     for number, tag in enumerate(list(tags) + [OUTSIDE]):
         prefix, kind = parts(tag)
         if start is not None and not (prefix == "I" and kind == type_before):
-            found.append(Entity(type_before, start, number))
+            result.append(Entity(type_before, start, number))
             start = None
         if prefix == "B":
             start, type_before = number, kind
-    return found
+    return result
 
 
-def to_bio(found: Iterable[Entity], words: int) -> List[str]:
-    """The tags of entities that do not overlap."""
+def to_bio(non_overlapping: Iterable[Entity], words: int) -> List[str]:
+    """The bio tags of a sentence of so many words with these entities."""
     tags = [OUTSIDE] * words
-    for kind, start, end in found:
+    for kind, start, end in non_overlapping:
         assert start < end <= words, (kind, start, end)
         tags[start:end] = ["B-" + kind] + ["I-" + kind] * (end - start - 1)
     return tags
 
 
 def impossible(tags: Sequence[str], scheme: str) -> List[int]:
-    """The numbers of the words whose tags cannot follow the ones before.
+    """The numbers of the words whose tags cannot follow the tags before them.
 
-    One more than the last word's is among them where the sentence ends within an entity.
+    The number of words is among them if the sentence ends within an entity.
     """
-    found = []
+    numbers = []
     before, type_before = OUTSIDE, ""
     for number, tag in enumerate(list(tags) + [OUTSIDE]):
         prefix, kind = parts(tag)
@@ -108,20 +108,20 @@ def impossible(tags: Sequence[str], scheme: str) -> List[int]:
         else:
             wrong = scheme == "iob1" and prefix == "B" and not same
         if wrong:
-            found.append(number)
+            numbers.append(number)
         before, type_before = prefix, kind
-    return found
+    return numbers
 
 
 class Census:
-    """What is seen of a file's tags, from which its scheme is told."""
+    """Collects what the tags of a file look like, and names the scheme that fits them."""
 
     def __init__(self) -> None:
         self.prefixes: Set[str] = set()
         self.plain: Set[str] = set()  # tags that are neither O nor prefixed
         self.outside = False
-        self._begun_by_inside = False  # an I where no entity of its type is open
-        self._begun_by_begin = False  # a B where none ends just before
+        self._inside_begins = False  # whether an I stands after a tag of another type or O
+        self._begin_begins = False  # whether a B stands there
 
     def add(self, tags: Sequence[str]) -> None:
         type_before = ""
@@ -135,28 +135,28 @@ class Census:
             prefix, kind = match.groups()
             self.prefixes.add(prefix)
             if kind != type_before:
-                self._begun_by_inside |= prefix == "I"
-                self._begun_by_begin |= prefix == "B"
+                self._inside_begins |= prefix == "I"
+                self._begin_begins |= prefix == "B"
             type_before = kind
 
     def scheme(self) -> str:
-        """plain where no tag has a prefix, or some have none and none is O; bioes where one has E or S or a synonym;
+        """plain if no tag has a prefix, or some have none and none is O; bioes if one has E, S or a synonym of them;
         else iob1 or bio.
         """
         if not self.prefixes or (self.plain and not self.outside):
             return "plain" if self.plain else "bio"
         if self.prefixes - {"B", "I"}:
             return "bioes"
-        return "iob1" if self._begun_by_inside and not self._begun_by_begin else "bio"
+        return "iob1" if self._inside_begins and not self._begin_begins else "bio"
 
 
 def tags_of(types: Iterable[str]) -> List[str]:
-    """bio's tags: O, then B and I of each type in order."""
+    """The tags of bio for these types: O, then B and I of each type in order."""
     return [OUTSIDE] + [prefix + "-" + kind for kind in types for prefix in "BI"]
 
 
 def legal(tags: Sequence[str]) -> Tuple[np.ndarray, np.ndarray]:
-    """Of bio's tags: ([L, L] whether the column's may follow the row's, [L] whether a sentence may begin so)."""
+    """For bio tags: ([L, L] whether the column's tag may follow the row's, [L] whether a tag may begin a sentence)."""
     kinds: Dict[int, Tuple[str, str]] = dict(enumerate(map(parts, tags)))
     follows = [
         [prefix != "I" or (before != OUTSIDE and kind == type_before) for prefix, kind in kinds.values()]

@@ -1,0 +1,30 @@
+"""Tagged sentences and the layout of their files: what every format is read into."""
+
+from typing import NamedTuple, Optional, Tuple
+
+from . import schemes as tag_schemes
+
+SCHEMES = ("auto",) + tag_schemes.SCHEMES
+UNITS = ("auto", "words", "characters")
+TAG_COLUMNS = ("last", "none")  # or a number
+
+
+class Layout(NamedTuple):
+    """How to read files of sentences; "auto" if a file shows it itself."""
+
+    format: str = "auto"
+    tag_column: str = "last"  # or "none", or a number from 0
+    tag_scheme: str = "auto"
+    text_units: str = "words"  # what gets one tag in texts
+    mend_tags: bool = False
+
+
+class Sentence(NamedTuple):
+    number: int  # in its file, from 0
+    line: int  # in its file, from 1
+    example_id: str
+    words: Tuple[str, ...]
+    tags: Optional[Tuple[str, ...]]  # bio or plain; None if the file has none
+    text: str  # for columns: the words joined by spaces, or characters joined by nothing
+    offsets: Tuple[Tuple[int, int], ...]  # [start, end) of each word in text
+    rows: Tuple[str, ...] = ()  # for columns: the lines without their ends

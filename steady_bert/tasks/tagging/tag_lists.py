@@ -1,0 +1,50 @@
+"""The tags that a model tells apart: those of a training file, or of a file that lists them."""
+
+from typing import List, Set
+
+from ...base.errors import UserError
+from ..reading import text_files
+from ..task import BadLines
+from . import formats
+from . import schemes as tag_schemes
+from .sentences import Layout
+
+
+def find_tags(path: str, layout: Layout, bad_lines: BadLines) -> List[str]:
+    """The tags of a training file: O, then B and I of each type, sorted; plain tags as they are, sorted."""
+    tags: Set[str] = set()
+    for sentence in formats.read_sentences(path, layout, None, True, bad_lines):
+        tags.update(sentence.tags or ())
+    if formats.scheme_of(path, layout) == "plain":
+        has_outside = tag_schemes.OUTSIDE in tags  # then the other tags mark entities
+        if layout.tag_scheme == "auto" and (has_outside or tags <= set(tag_schemes.BARE)):
+            named = ", ".join(sorted(tags)[:10]) + ", …" * (len(tags) > 10)
+            raise UserError(
+                "{}: the tags {} name no type as B-PER does. Write them so, or give --tag_scheme=plain: then words "
+                "are scored, not entities.".format(path, named)
+            )
+        return sorted(tags)
+    if tags <= {tag_schemes.OUTSIDE}:
+        raise UserError("{}: no word has a tag but O. Is --tag_column right?".format(path))
+    return tag_schemes.tags_of(sorted({tag_schemes.parts(tag)[1] for tag in tags} - {""}))
+
+
+def read_tags_file(path: str, scheme: str) -> List[str]:
+    """One tag a line, in the order of their ids. B and I tags that the types need and the file lacks are appended."""
+    tags = [text.strip() for _, text in text_files.lines(path, BadLines(0))]
+    for number, tag in enumerate(tags):
+        if tag in tags[:number]:
+            message = "{}:{}: {!r} stands at line {} too. Remove one."
+            raise UserError(message.format(path, number + 1, tag, tags.index(tag) + 1))
+    census = tag_schemes.Census()
+    census.add(tags)
+    if not tags or tags == [tag_schemes.OUTSIDE]:
+        raise UserError("{}: names no tag. Write one a line.".format(path))
+    if scheme == "plain" or (scheme == "auto" and census.scheme() == "plain"):
+        return tags
+    for number, tag in enumerate(tags):
+        if not tag_schemes.is_tag(tag):
+            raise UserError("{}:{}: {!r} is neither O nor like B-PER, as the others are.".format(path, number + 1, tag))
+    types = dict.fromkeys(tag_schemes.parts(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE)
+    needed = tag_schemes.tags_of(types)
+    return [tag for tag in tags if tag in needed] + [tag for tag in needed if tag not in tags]
