@@ -5,7 +5,7 @@ import os
 from typing import Any, Dict, List, Optional, Tuple
 
 from ...base.errors import UserError
-from ...training import feature_cache, reports, run
+from ...training import feature_cache, reports, run, trained_model
 from ...training.job import Job
 from ...training.reports import say
 from .. import model_files
@@ -169,7 +169,7 @@ def write(
     reports.write_table(path, header, rows)
     # Upstream's file: the numbers alone, one line an example, here with a header.
     numbers = slice(2, None) if labels else slice(1, None)
-    results = os.path.join(os.path.dirname(path) or os.curdir, run.with_suffix("test_results.tsv", split))
+    results = os.path.join(os.path.dirname(path) or os.curdir, trained_model.with_suffix("test_results.tsv", split))
     reports.write_table(results, header[numbers], [row[numbers] for row in rows])
     say("Wrote {:,} predictions to {}".format(len(rows), path))
     official = processor.submission.get(split)

@@ -1,0 +1,100 @@
+"""The workers of a run: how they are joined, and what they must have in common."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from typing import Dict, Iterator, Optional
+
+import tensorflow.compat.v1 as tf
+
+from ..base import files
+from ..base.errors import UserError
+from . import cluster, devices
+from .job import Job, RunConfig
+from .plan import Plan
+from .reports import say
+from .resume import Decision
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@contextlib.contextmanager
+def joined(distribution: str) -> Iterator[cluster.Member]:
+    """The link to the other workers. Enter it before anything is read: an error of one worker then ends all of them."""
+    if distribution != "multi_worker":
+        yield cluster.Alone()
+        return
+    workers = cluster.from_environment(os.environ)
+    say("Waiting for the {} workers of TF_CONFIG".format(len(workers.members)))
+    try:
+        link = cluster.Link(workers, {"TensorFlow": tf.__version__, "code": code_fingerprint()})
+    except RuntimeError as error:  # a worker that had joined is lost
+        cluster.stop_now(str(error), 1)
+    say("All workers have joined")
+    try:
+        yield link
+    except SystemExit:  # on all of them, after the same step
+        leave(link)
+        raise
+    except cluster.RefusedError:
+        raise
+    except tf.errors.OpError as error:
+        # TensorFlow may notice a lost worker before the link does, which names it and ends the process: wait for that.
+        time.sleep(cluster.LOST_SECS + 2 * cluster.BEAT_SECS)
+        link.fail("{}: {}".format(type(error).__name__, error.message), 1)
+        raise
+    except UserError as error:
+        link.fail(str(error), 2)
+        raise
+    except BaseException as error:
+        link.fail("{}: {}".format(type(error).__name__, error), 1)
+        raise
+    finally:
+        link.close()
+
+
+def leave(link: cluster.Member) -> None:
+    """Ends the link once the workers no longer need each other."""
+    with contextlib.suppress(RuntimeError):  # a worker that is lost now does no harm
+        link.share("done")
+    link.close()
+
+
+# The settings in which workers may differ.
+_OWN_SETTINGS = {
+    "cache_dir",
+    "init_checkpoint",  # the weights are compared
+    "keep_checkpoint_max",
+    "log_every_steps",
+    "output_dir",  # the run in it is compared
+    "predict_output",
+    "profile_steps",
+}
+
+
+def in_common(config: RunConfig, job: Job, plan: Plan, prefix: Optional[str], decision: Decision) -> Dict[str, str]:
+    """What all workers of a run must have in common, by name. prefix: the checkpoint to continue."""
+    settings = dataclasses.asdict(config)
+    for section in ("plan", "optimizer", "weights", "engine"):
+        settings.update(settings.pop(section))
+    common = {"--" + name: json.dumps(value) for name, value in settings.items() if name not in _OWN_SETTINGS}
+    common.update({name: json.dumps(value, sort_keys=True) for name, value in plan.identity.items()})
+    common["dev data"] = json.dumps(job.task.fingerprint("dev") if config.do_eval else None, sort_keys=True)
+    common["run in --output_dir"] = "{} from {}".format(
+        decision.action, files.sha256_of_file(prefix + ".index")[:16] if prefix else "nothing"
+    )
+    common["number of GPUs"] = str(len(devices.gpus()))
+    return common
+
+
+def code_fingerprint(root: str = _ROOT) -> str:
+    """A hash of the program's own modules, wherever they stand: those beside the scripts, and all of steady_bert."""
+    paths = [os.path.join(root, name) for name in os.listdir(root)]
+    for folder, _, names in os.walk(os.path.join(root, "steady_bert")):
+        paths += [os.path.join(folder, name) for name in names]
+    modules = sorted(os.path.relpath(path, root) for path in paths if path.endswith(".py"))
+    digests = [name + files.sha256_of_file(os.path.join(root, name)) for name in modules]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
