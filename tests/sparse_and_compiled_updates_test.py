@@ -22,8 +22,8 @@ TABLES = ("words/embeddings", "bias/embeddings")  # one decayed, one not
 DENSE = {
     "head/kernel": TABLE,
     "head/bias": (5,),
-    "norm/gamma": (5,),
-    "top/gamma": (5,),  # as norm/gamma, at another rate
+    "norm/gamma": TABLE,  # a shape that shares the compilation of head/kernel, unless gradients are centralised
+    "top/gamma": TABLE,  # as norm/gamma, at another rate
 }
 FACTORS = {"top/gamma": 3.0, "bias/embeddings": 0.5}
 EVERYTHING = dict(
