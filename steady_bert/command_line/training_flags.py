@@ -211,7 +211,7 @@ _WEIGHTS = [
         RESUME_MODES,
         "auto",
         "What to do if output_dir holds a run. auto: continue exactly, or start if there is none; exact: "
-        "continue or fail; fresh: start or fail; weights: a further stage, which takes the weights of a fine- "
+        "continue or fail; fresh: start or fail; weights: a further stage, which takes the weights of a fine-"
         "tuned init_checkpoint and starts at step 0 with a plan of its own.",
     ),
     Flag("allow_plan_change", "boolean", False, "Continue although the plan differs from that of the run."),

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 from ..base import files, tensorflow_setup
 from ..base.errors import UserError
+from ..tasks.model_files import LABELS_FILE
 from . import (
     checkpoint,
     cluster,
@@ -99,8 +100,8 @@ def dry_run(config: RunConfig, job: Job, folder: str) -> None:
 
 def use_trained_model(config: RunConfig, job_for: Callable[[Optional[str]], Job], model_dir: str) -> None:
     """Evaluates and predicts with a trained model. All that it needs is in its folder."""
-    prefix = checkpoint.resolve(config.weights.init_checkpoint or model_dir, config.weights.checkpoint)
-    job = job_for(model_dir)
+    prefix, source = model_to_use(config.weights, model_dir)
+    job = job_for(source)
     folder = config.weights.output_dir or os.curdir
     files.require_writable(folder, "--output_dir")
     with run_folder.cache_folder(config.cache_dir, config.weights.output_dir) as cache:
@@ -108,6 +109,24 @@ def use_trained_model(config: RunConfig, job_for: Callable[[Optional[str]], Job]
         with trained_model.opened(config, job, prefix) as model:
             say("Model: {} (step {})".format(prefix, model.step))
             trained_model.evaluate_and_predict(model, config, job, records, folder)
+
+
+def model_to_use(weights: WeightsConfig, folder: str) -> Tuple[str, str]:
+    """(the checkpoint to evaluate and predict with, the folder with its labels).
+
+    The model in `folder` is used whatever --init_checkpoint says, so that the command that trained also predicts; that
+    flag may name a step of the run. If the folder has no model, --init_checkpoint is used.
+    """
+    if weights.init_checkpoint is None:
+        return checkpoint.resolve(folder, weights.checkpoint), folder
+    if not (checkpoint.steps_in(folder) or checkpoint.steps_in(checkpoint.best_folder(folder))):
+        prefix = checkpoint.resolve(weights.init_checkpoint, weights.checkpoint)
+        source = run_folder.run_folder_of(prefix)
+        return prefix, source if os.path.exists(os.path.join(source, LABELS_FILE)) else folder
+    if run_folder.holds(folder, weights.init_checkpoint):
+        return checkpoint.resolve(weights.init_checkpoint), folder
+    say("--init_checkpoint is not read: {} has a trained model.".format(folder))
+    return checkpoint.resolve(folder, weights.checkpoint), folder
 
 
 def train(config: RunConfig, job: Job, folder: str, link: cluster.Member) -> None:
