@@ -14,22 +14,22 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from steady_bert.tasks.classification.registry import PROCESSORS
 
 RUN = re.compile(r"(.+)-seed(\d+)$")
-# What GLUE's server wants in an upload.
+# The files that GLUE's server expects in an upload.
 UPLOAD = ("AX", "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI")
 
 
 def finished_runs(folder: str) -> List[Tuple[str, int, str]]:
     """(task, seed, path) of the finished runs."""
-    found = []
+    runs = []
     for name in sorted(os.listdir(folder)):
         match = RUN.match(name)
         if match and os.path.exists(os.path.join(folder, name, "done")):
-            found.append((match.group(1), int(match.group(2)), os.path.join(folder, name)))
-    return found
+            runs.append((match.group(1), int(match.group(2)), os.path.join(folder, name)))
+    return runs
 
 
 def official_metrics(task: str) -> List[str]:
-    """The names in eval_results.json, those of a second dev set with its suffix."""
+    """The names of the metrics in eval_results.json; those of a second dev set have its suffix."""
     suffixes = [split[len("dev") :] for split in PROCESSORS[task].splits if split.startswith("dev")]
     return [metric + suffix for suffix in suffixes for metric in PROCESSORS[task].metrics]
 
@@ -42,9 +42,9 @@ def table(runs: List[Tuple[str, int, str]]) -> str:
         if not os.path.exists(results):  # ax has no labels
             continue
         with open(results, encoding="utf-8") as file:
-            found = json.load(file)
+            results_of_run = json.load(file)
         for metric in official_metrics(task):
-            scores[task, metric].append(found[metric])
+            scores[task, metric].append(results_of_run[metric])
         with open(os.path.join(path, "seconds"), encoding="utf-8") as file:
             minutes[task].append(int(file.read()) / 60)
     lines = ["| task | dev metric | score | seeds | minutes a run |", "|---|---|---|---|---|"]
@@ -58,16 +58,16 @@ def table(runs: List[Tuple[str, int, str]]) -> str:
 
 
 def write_submission(runs: List[Tuple[str, int, str]], path: str) -> List[str]:
-    """Zips the official files of the lowest seed that has each; returns the names that an upload still lacks."""
-    found: Dict[str, str] = {}
+    """Zips each official file, from the lowest seed that has it; returns the names that an upload still lacks."""
+    files: Dict[str, str] = {}
     for _, _, folder in sorted(runs, key=lambda run: run[1]):
         submission = os.path.join(folder, "submission")
         for name in sorted(os.listdir(submission)) if os.path.isdir(submission) else []:
-            found.setdefault(name, os.path.join(submission, name))
+            files.setdefault(name, os.path.join(submission, name))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(found):
-            archive.write(found[name], name)
-    return [name for name in UPLOAD if name + ".tsv" not in found]
+        for name in sorted(files):
+            archive.write(files[name], name)
+    return [name for name in UPLOAD if name + ".tsv" not in files]
 
 
 def main() -> None:

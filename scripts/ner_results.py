@@ -1,6 +1,6 @@
 """ner_results.py RUNS_DIR…: entity scores of dev and test by task, mean ± sd over seeds.
 
-Of several folders, a row begins with the folder's name; of one, the table is also written to its results.md.
+With several folders, each row begins with the folder's name. With one, the table is also written to its results.md.
 """
 
 import collections
@@ -17,7 +17,7 @@ METRICS = ("f1", "precision", "recall", "macro_f1", "surface_macro_f1")
 
 
 def rows(folder: str, name: str) -> List[str]:
-    """Of the finished runs of a folder, a row each task and file; empty where there is none."""
+    """The rows of the table: one for each task and file of the finished runs in a folder."""
     scores: Dict[Tuple[str, str], Dict[str, List[float]]] = collections.defaultdict(
         lambda: collections.defaultdict(list)
     )
@@ -31,13 +31,13 @@ def rows(folder: str, name: str) -> List[str]:
         for split, results in FILES:
             if os.path.exists(os.path.join(path, results)):
                 with open(os.path.join(path, results), encoding="utf-8") as file:
-                    found = json.load(file)
+                    values = json.load(file)
                 for metric in METRICS:
-                    if metric in found:
-                        scores[match.group(1), split][metric].append(found[metric])
+                    if metric in values:
+                        scores[match.group(1), split][metric].append(values[metric])
     lines = []
-    for (task, split), found in scores.items():
-        cells = [_mean(found[metric]) for metric in METRICS] + [str(len(found["f1"]))]
+    for (task, split), of_metric in scores.items():
+        cells = [_mean(of_metric[metric]) for metric in METRICS] + [str(len(of_metric["f1"]))]
         cells = ([name] if name else []) + [task, split] + cells + ["{:.1f}".format(statistics.mean(minutes[task]))]
         lines.append("| {} |".format(" | ".join(cells)))
     return lines
@@ -54,12 +54,12 @@ def main() -> None:
     folders = sys.argv[1:]
     several = len(folders) > 1
     names = [os.path.basename(folder) if several else "" for folder in folders]
-    found = [line for folder, name in zip(folders, names) for line in rows(folder, name)]
-    if not found:
+    lines = [line for folder, name in zip(folders, names) for line in rows(folder, name)]
+    if not lines:
         sys.exit("ner_results.py: {} holds no finished run.".format(", ".join(folders)))
     titles = ["run"] * several + ["task", "file", "F1", "precision", "recall", "macro F1", "surface macro F1"]
     titles += ["seeds", "minutes a run"]
-    text = "\n".join(["| {} |".format(" | ".join(titles)), "|---" * len(titles) + "|"] + found)
+    text = "\n".join(["| {} |".format(" | ".join(titles)), "|---" * len(titles) + "|"] + lines)
     if not several:
         with open(os.path.join(folders[0], "results.md"), "w", encoding="utf-8") as file:
             file.write(text + "\n")

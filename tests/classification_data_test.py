@@ -1,4 +1,4 @@
-"""Readers: the official layouts, and one message with file and line for what is wrong."""
+"""Readers of classification data: official layouts, your own files, and errors that name file and line."""
 
 import csv
 import gzip
@@ -46,7 +46,7 @@ def test_official_files_have_their_official_rows(task, folder, train, dev, test)
 
 @needs_data
 @pytest.mark.parametrize("task, folder, train, dev, test", ROWS)
-def test_what_is_predicted_may_be_a_labelled_file(task, folder, train, dev, test):
+def test_a_labelled_file_may_be_predicted(task, folder, train, dev, test):
     processor = PROCESSORS[task]()
     path = os.path.join(DATA, folder, "dev.tsv")
     labelled = list(processor.read_examples(path, "dev"))
@@ -60,7 +60,7 @@ def test_what_is_predicted_may_be_a_labelled_file(task, folder, train, dev, test
 
 
 @needs_data
-def test_an_official_row_is_read_where_it_stands():
+def test_official_rows_are_read_from_their_columns():
     example = PROCESSORS["mrpc"]().get_train_examples(os.path.join(DATA, "MRPC"))[0]
     assert (example.guid, example.label) == ("train-1", "1")
     assert example.text_a.startswith("Amrozi accused") and example.text_b.startswith("Referring to him")
@@ -110,7 +110,7 @@ def test_xnli_is_read_as_upstream_reads_it(tmp_path):
     assert (example.guid, example.text_a, example.text_b, example.label) == ("dev-2", "6", "7", "entailment")
 
 
-def test_read_tsv_gives_all_rows_with_quoting_only_where_asked(tmp_path):
+def test_read_tsv_gives_all_rows_with_quoting_only_on_request(tmp_path):
     long = "x" * 200000  # above the csv module's own limit
     assert ColaProcessor._read_tsv(written(tmp_path, 'a\t"b\nc\t' + long + "\n")) == [["a", '"b'], ["c", long]]
     assert MrpcProcessor._read_tsv(written(tmp_path, 'a\t"b\tc' + long + '"\n'), '"') == [["a", "b\tc" + long]]
@@ -145,13 +145,13 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("task, split, content, said", BAD)
-def test_bad_files_are_named_with_their_line(tmp_path, task, split, content, said):
+@pytest.mark.parametrize("task, split, content, message", BAD)
+def test_bad_files_are_named_with_their_line(tmp_path, task, split, content, message):
     path = written(tmp_path, content)
     processor = PROCESSORS[task](labels=["x", "y"]) if task == "text" else PROCESSORS[task]()
     with pytest.raises(UserError) as error:
         list(processor.read_examples(path, split))
-    assert str(error.value).startswith(path + ":") and said in str(error.value)
+    assert str(error.value).startswith(path + ":") and message in str(error.value)
 
 
 def test_missing_files_and_single_labels_are_named(tmp_path):
@@ -163,13 +163,13 @@ def test_missing_files_and_single_labels_are_named(tmp_path):
         PROCESSORS["text"]().find_labels(written(tmp_path, H + "a\t\n"))
 
 
-# Anything that JSON and the csv module write, but NUL, lone surrogates and texts of white space alone.
+# Anything that JSON and the csv module write, except NUL, lone surrogates and texts of white space only.
 ANY_TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=12).filter(str.strip)
 EXAMPLES = st.lists(st.tuples(ANY_TEXT, ANY_TEXT, st.sampled_from(["a", "b, c", '"d"'])), min_size=1, max_size=8)
 
 
 @hypothesis.given(rows=EXAMPLES, gzipped=st.booleans(), ending=st.sampled_from([".csv", ".jsonl"]))
-def test_what_csv_and_json_write_is_read_back_to_the_character(tmp_path_factory, rows, gzipped, ending):
+def test_csv_and_json_are_read_back_exactly(tmp_path_factory, rows, gzipped, ending):
     text = io.StringIO(newline="")
     if ending == ".csv":
         csv.writer(text).writerows([("one", "two", "verdict")] + rows)
@@ -179,8 +179,7 @@ def test_what_csv_and_json_write_is_read_back_to_the_character(tmp_path_factory,
     with (gzip.open if gzipped else open)(path, "wb") as file:
         file.write(text.getvalue().encode("utf-8"))
     processor = TextProcessor(text_columns=("one", "two"), label_column="verdict")
-    found = [(e.text_a, e.text_b, e.label) for e in processor.read_examples(path, "train")]
-    assert found == rows
+    assert [(e.text_a, e.text_b, e.label) for e in processor.read_examples(path, "train")] == rows
 
 
 def test_a_row_over_several_lines_is_named_by_its_first(tmp_path):
@@ -196,7 +195,7 @@ def test_a_row_over_several_lines_is_named_by_its_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "columns, label, content, found",
+    "columns, label, content, expected",
     [
         (("1",), "0", "x\tone\ny\ttwo\n", [("one", None, "x"), ("two", None, "y")]),
         (("2", "0"), "1", "b\tx\ta\n", [("a", "b", "x")]),
@@ -204,10 +203,10 @@ def test_a_row_over_several_lines_is_named_by_its_first(tmp_path):
         ((), None, "text_b\tlabel\ttext_a\nb\tx\ta\n", [("a", "b", "x")]),
     ],
 )
-def test_columns_are_found_by_name_or_number(tmp_path, columns, label, content, found):
+def test_columns_are_found_by_name_or_number(tmp_path, columns, label, content, expected):
     processor = TextProcessor(text_columns=columns, label_column=label)
     examples = processor.read_examples(written(tmp_path, content), "train")
-    assert [(e.text_a, e.text_b, e.label) for e in examples] == found
+    assert [(e.text_a, e.text_b, e.label) for e in examples] == expected
 
 
 def test_plain_lines_are_texts_and_an_unlabelled_file_needs_no_labels(tmp_path):

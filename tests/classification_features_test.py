@@ -1,4 +1,4 @@
-"""Features against google-research/bert's, and records that its readers and ours understand."""
+"""Features equal google-research/bert's; records have its layout."""
 
 import json
 import os
@@ -22,7 +22,7 @@ GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 
 
 class Words:
-    """A tokenizer of one piece a word."""
+    """A tokenizer that makes one piece of each word."""
 
     vocab = {"[CLS]": 101, "[SEP]": 102}
     unk_id = 100
@@ -65,7 +65,7 @@ def test_golden_features_are_exact(tmp_path):
 
 
 @pytest.mark.parametrize("text_b", [None, "", " \t"])
-def test_a_second_text_without_a_piece_is_as_none(text_b):
+def test_a_second_text_without_pieces_is_like_none(text_b):
     assert encode_pair("1 2 100 4", text_b, 5) == ([101, 1, 2, 100, 102], [0] * 5, 6, 4, 1)
     assert encode_pair("1 2 3", text_b, 5) == ([101, 1, 2, 3, 102], [0] * 5, 5, 3, 0)
 
@@ -83,7 +83,7 @@ def test_truncation_takes_from_the_longer_text(a, b, length):
         assert ones == min(a, room) and set(encoded.segment_ids) == {0}
     elif a + b > room:
         assert ones + twos == room
-        # Only the longer was cut, or both were cut to the same length, the second first.
+        # Either only the longer text was cut, or both were cut to the same length, the second first.
         assert (twos == b and ones >= b) or (ones == a and twos >= a - 1) or ones - twos in (0, 1)
     else:
         assert (ones, twos) == (a, b)

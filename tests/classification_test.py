@@ -1,4 +1,4 @@
-"""Class weights and several labels an example, against scikit-learn and closed forms."""
+"""Class weights, and several labels for an example, against scikit-learn and closed forms."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def task_of(tiny, label_type="single", class_weights=None):
 
 
 def outputs_of(task, gold, is_training):
-    """(loss, weight) of fixed examples with these labels; the same weights at every call."""
+    """(loss, weight) of fixed examples with these labels; variables start equal at every call."""
     with tf.Graph().as_default(), keyed_randomness(1, None), tf.Session() as session:
         ids = tf.constant([[2, 5 + n, 15, 3] for n in range(len(gold))])
         batch = dict(input_ids=ids, input_mask=tf.ones_like(ids), segment_ids=tf.zeros_like(ids))
@@ -40,7 +40,7 @@ def outputs_of(task, gold, is_training):
         return session.run([outputs.loss, outputs.weight])
 
 
-def test_training_alone_weighs_classes_and_divides_by_the_weights(tiny):
+def test_only_training_weighs_classes_and_divides_by_the_weights(tiny):
     gold, weights = [0, 2, 1, 2], [2.0, 1.0, 0.25]
     plain, ones = outputs_of(task_of(tiny), gold, True)
     loss, weight = outputs_of(task_of(tiny, class_weights=weights), gold, True)
@@ -51,7 +51,7 @@ def test_training_alone_weighs_classes_and_divides_by_the_weights(tiny):
     np.testing.assert_allclose(evaluated, [plain, ones], rtol=1e-6)
 
 
-def test_several_labels_are_a_sigmoid_each_and_a_weight_makes_a_missed_one_dearer():
+def test_multi_label_loss_is_a_sigmoid_for_each_label_with_weighted_positives():
     logits = np.array([[0.5, -2.0, 30.0], [0.0, 1.0, -30.0]], np.float32)
     gold = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], np.float32)
     probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
@@ -61,9 +61,11 @@ def test_several_labels_are_a_sigmoid_each_and_a_weight_makes_a_missed_one_deare
             each = -(positive * gold * np.log(probability) + (1 - gold) * np.log1p(-probability))
         expected = np.where(np.isfinite(each), each, 0.0).mean(axis=-1)
         with tf.Graph().as_default(), tf.Session() as session:
-            loss, found = session.run(heads.sigmoid_cross_entropy(tf.constant(logits), tf.constant(gold), weights))
+            loss, probabilities = session.run(
+                heads.sigmoid_cross_entropy(tf.constant(logits), tf.constant(gold), weights)
+            )
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
-        np.testing.assert_allclose(found, probability, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(probabilities, probability, rtol=1e-5, atol=1e-7)
 
 
 def test_balanced_weights_are_scikit_learns():
@@ -72,5 +74,5 @@ def test_balanced_weights_are_scikit_learns():
     expected = sklearn.utils.class_weight.compute_class_weight("balanced", classes=np.array(LABELS), y=gold)
     assert classification.balanced_weights("single", LABELS, counts, 200) == pytest.approx(expected.tolist())
     weights = classification.balanced_weights("multi", LABELS, counts, 200)
-    for label, weight in zip(LABELS, weights):  # all positives together cost what all negatives do
+    for label, weight in zip(LABELS, weights):  # all positives together weigh as much as all negatives
         assert weight * counts[label] == pytest.approx(200 - counts[label])

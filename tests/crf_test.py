@@ -1,4 +1,4 @@
-"""The conditional random field against brute force: every sequence of tags, written out."""
+"""The conditional random field against brute force over all sequences of tags."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from steady_bert.tasks.tagging import crf
 
 
 class Graph:
-    """One graph for all cases of a number of tags; shapes of batch and words are open."""
+    """One graph for all cases with a number of tags; the batch size and the number of words are dynamic."""
 
     def __init__(self, tags):
         self.graph = tf.Graph()
@@ -23,18 +23,20 @@ class Graph:
             self.transitions = tf.placeholder(tf.float32, [tags, tags])
             likelihood = crf.log_likelihood(self.emissions, self.tags, self.lengths, self.transitions)
             inputs = [self.emissions, self.transitions]
-            self.found = {
+            self.outputs = {
                 "likelihood": likelihood,
                 "partition": crf.log_partition(self.emissions, self.lengths, self.transitions),
                 "marginals": crf.marginals(self.emissions, self.lengths, self.transitions),
                 "viterbi": crf.viterbi(self.emissions, self.lengths, self.transitions),
                 "gradients": tf.gradients(likelihood, inputs),
             }
-            self.session = tf.Session()
+            config = tf.ConfigProto()
+            config.graph_options.rewrite_options.disable_meta_optimizer = True  # it takes longer than the runs
+            self.session = tf.Session(config=config)
 
     def run(self, emissions, tags, lengths, transitions):
         feeds = {self.emissions: emissions, self.tags: tags, self.lengths: lengths, self.transitions: transitions}
-        return self.session.run(self.found, feeds)
+        return self.session.run(self.outputs, feeds)
 
 
 GRAPHS = {}
@@ -51,7 +53,7 @@ def score(emissions, tags, transitions):
     return total + sum(transitions[a, b] for a, b in zip(tags, tags[1:]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.integers(1, 4), st.lists(st.integers(0, 4), min_size=1, max_size=5), st.integers(0, 10**6))
 def test_everything_equals_brute_force(count, lengths, seed):
     rng = np.random.RandomState(seed)
@@ -59,33 +61,33 @@ def test_everything_equals_brute_force(count, lengths, seed):
     emissions = rng.normal(size=(len(lengths), words, count), scale=2.0)
     transitions = rng.normal(size=(count, count))
     tags = rng.randint(count, size=(len(lengths), words))
-    found = graph(count).run(emissions, tags, lengths, transitions)
+    outputs = graph(count).run(emissions, tags, lengths, transitions)
     for row, length in enumerate(lengths):
         sequences = list(itertools.product(range(count), repeat=length))
         scores = np.array([score(emissions[row], sequence, transitions) for sequence in sequences], np.float64)
         partition = np.logaddexp.reduce(scores)
-        np.testing.assert_allclose(found["partition"][row], partition, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(outputs["partition"][row], partition, rtol=1e-5, atol=1e-5)
         gold = score(emissions[row], tuple(tags[row, :length]), transitions) - partition
-        np.testing.assert_allclose(found["likelihood"][row], gold, rtol=1e-5, atol=2e-5)
-        assert tuple(found["viterbi"][row, :length]) == sequences[int(np.argmax(scores))]
-        assert not found["viterbi"][row, length:].any()
+        np.testing.assert_allclose(outputs["likelihood"][row], gold, rtol=1e-5, atol=2e-5)
+        assert tuple(outputs["viterbi"][row, :length]) == sequences[int(np.argmax(scores))]
+        assert not outputs["viterbi"][row, length:].any()
         probabilities = np.exp(scores - partition)
         marginals = np.zeros((words, count))
         for sequence, probability in zip(sequences, probabilities):
             for k, tag in enumerate(sequence):
                 marginals[k, tag] += probability
-        np.testing.assert_allclose(found["marginals"][row], marginals, atol=1e-5)
+        np.testing.assert_allclose(outputs["marginals"][row], marginals, atol=1e-5)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4])
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_the_gradient_of_each_score_is_gold_less_expected(count, length):
+def test_the_gradient_of_each_score_is_gold_minus_expected(count, length):
     rng = np.random.RandomState(100 * count + length)
     emissions = rng.normal(size=(1, length + 1, count))  # a word beyond the length
     transitions = rng.normal(size=(count, count))
     gold = tuple(rng.randint(count, size=length))
     tags = [list(gold) + [0]]
-    found = graph(count).run(emissions, tags, [length], transitions)["gradients"]
+    gradients = graph(count).run(emissions, tags, [length], transitions)["gradients"]
     sequences = list(itertools.product(range(count), repeat=length))
     scores = np.array([score(emissions[0], s, transitions) for s in sequences])
     weights = -np.exp(scores - np.logaddexp.reduce(scores))
@@ -96,13 +98,13 @@ def test_the_gradient_of_each_score_is_gold_less_expected(count, length):
             expected[0][0, k, tag] += weight
         for a, b in zip(sequence, sequence[1:]):
             expected[1][a, b] += weight
-    for mine, right in zip(found, expected):
-        np.testing.assert_allclose(mine, right, atol=1e-5)
+    for actual, wanted in zip(gradients, expected):
+        np.testing.assert_allclose(actual, wanted, atol=1e-5)
 
 
 def test_a_forbidden_transition_is_never_taken_however_large_the_emissions():
     emissions = np.array([[[0.0, 500.0], [60.0, 0.0], [0.0, 70.0]]])
     transitions = np.zeros((2, 2))
     transitions[1, 0] = crf.FORBIDDEN
-    found = graph(2).run(emissions, np.zeros((1, 3), int), [3], transitions)
-    assert found["viterbi"].tolist() == [[1, 1, 1]]
+    outputs = graph(2).run(emissions, np.zeros((1, 3), int), [3], transitions)
+    assert outputs["viterbi"].tolist() == [[1, 1, 1]]

@@ -1,4 +1,4 @@
-"""Every GLUE task from files in its official layout to its official scores and upload, with a tiny model."""
+"""Each GLUE task from official files to official scores and upload, with a tiny model."""
 
 import json
 import os
@@ -69,7 +69,7 @@ UPLOADS.update({"sst-2": ["SST-2"], "sts-b": ["STS-B"], "mnli": ["MNLI-m", "MNLI
 
 
 def write_task(folder, task):
-    """Files in the official layout, whose label is told by a word of the first text, and quotes that close nowhere."""
+    """Writes files in the official layout; a word of the first text decides the label, and quotes are not closed."""
     os.makedirs(folder, exist_ok=True)
     labels, header, labelled, test_header, unlabelled = LAYOUTS[task]
     rng = random.Random(task)
@@ -127,10 +127,10 @@ def test_a_task_is_learned_scored_and_predicted_for_upload(task, tiny, tmp_path,
             assert found <= set(LAYOUTS[task][0]) and len(found) > 1
 
 
-def test_mnli_reports_both_dev_sets_apart_and_its_model_predicts_ax(tiny, tmp_path, capsys):
+def test_mnli_scores_both_dev_sets_and_its_model_predicts_ax(tiny, tmp_path, capsys):
     output = str(tmp_path / "out")
     folder = write_task(str(tmp_path / "data"), "mnli")
-    wrong = os.path.join(folder, "dev_mismatched.tsv")  # every label moved on by one, so that its score must differ
+    wrong = os.path.join(folder, "dev_mismatched.tsv")  # has the next label in each row, so that the score must differ
     rows = read_rows(wrong)
     lines = [rows[0]] + [row[:-1] + [THREE[(THREE.index(row[-1]) + 1) % 3]] for row in rows[1:]]
     with open(wrong, "w") as file:
@@ -158,7 +158,7 @@ def test_mnli_reports_both_dev_sets_apart_and_its_model_predicts_ax(tiny, tmp_pa
     )
 
 
-def test_xnli_is_read_in_the_language_asked_for(tiny, tmp_path, capsys):
+def test_xnli_is_read_in_the_given_language(tiny, tmp_path, capsys):
     (tmp_path / "multinli").mkdir()
     rng = random.Random(1)
 
@@ -231,7 +231,7 @@ def test_results_are_a_table_and_one_zip(tmp_path, capsys, monkeypatch):
 @pytest.mark.skipif(
     not sys.executable.startswith(os.path.join(ROOT, ".venv", "")), reason="run_glue.sh has an environment of its own"
 )
-def test_run_glue_leaves_out_what_is_not_there_and_goes_on_where_it_stopped(tiny, tmp_path):
+def test_run_glue_skips_missing_data_and_continues_where_it_stopped(tiny, tmp_path):
     glue, model = tmp_path / "glue", tmp_path / "model"
     write_task(str(glue / "RTE"), "rte")
     model.mkdir()

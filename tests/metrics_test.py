@@ -22,7 +22,7 @@ def one_f1(pairs, label):
 
 
 @hypothesis.given(pairs=PAIRS)
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=200)
 def test_accuracy_macro_f1_and_confusion(pairs):
     p, y = np.array(pairs).T
     assert metrics.accuracy(p, y) == pytest.approx(sum(a == b for a, b in pairs) / len(pairs), abs=1e-9)
@@ -33,7 +33,7 @@ def test_accuracy_macro_f1_and_confusion(pairs):
 
 
 @hypothesis.given(pairs=BINARY)
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=200)
 def test_f1_and_matthews(pairs):
     p, y = np.array(pairs).T
     tp, fp, fn = counts(pairs, 1)
@@ -48,7 +48,7 @@ def ranks(values):
 
 
 @hypothesis.given(pairs=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=2, max_size=30))
-@hypothesis.settings(max_examples=300)
+@hypothesis.settings(max_examples=200)
 def test_correlations(pairs):
     p, y = np.array(pairs, float).T
 

@@ -1,4 +1,4 @@
-"""Your own data through the command line: each format, each kind of label, files and standard input."""
+"""Your own data through the command line: each format, each label type, files and standard input."""
 
 import csv
 import gzip
@@ -14,15 +14,15 @@ from conftest import BAD, GOOD, WORDS, mistake, succeed, train_sentencepiece
 
 
 def examples(count, seed):
-    """(text, whether it praises, whether it blames)"""
+    """[(text, whether it praises, whether it blames)]"""
     rng = random.Random(seed)
-    found = []
+    texts = []
     for _ in range(count):
         praises, blames = rng.random() < 0.5, rng.random() < 0.5
         words = rng.choices(WORDS, k=3) + [rng.choice(GOOD)] * praises + [rng.choice(BAD)] * blames
         rng.shuffle(words)
-        found.append((" ".join(words), praises, blames))
-    return found
+        texts.append((" ".join(words), praises, blames))
+    return texts
 
 
 SPLITS = (("train", 400, 1), ("dev", 60, 2), ("test", 20, 3))
@@ -61,7 +61,7 @@ def read_rows(path):
         return [line.rstrip("\n").split("\t") for line in file]
 
 
-def test_csv_with_names_of_ones_own_and_balanced_weights(tiny, tmp_path, capsys):
+def test_csv_with_its_own_column_names_and_balanced_weights(tiny, tmp_path, capsys):
     write_csv(str(tmp_path))
     flags = dict(text_columns="what was said", label_column="verdict", class_weights="balanced")
     output, scores = train(tiny, str(tmp_path), capsys, **flags)
@@ -75,7 +75,7 @@ def test_csv_with_names_of_ones_own_and_balanced_weights(tiny, tmp_path, capsys)
     assert np.mean([(row[1] == "fine") == praises for row, (_, praises, _) in zip(rows[1:], examples(20, 3))]) >= 0.9
 
 
-def test_several_labels_an_example_from_gzipped_json_lines(tiny, tmp_path, capsys):
+def test_several_labels_from_gzipped_json_lines(tiny, tmp_path, capsys):
     write_json(str(tmp_path), lambda praises, blames: ["praise"] * praises + ["blame"] * blames)
     flags = dict(label_type="multi", num_train_steps=200)
     output, scores = train(tiny, str(tmp_path), capsys, **flags)
@@ -131,13 +131,13 @@ def test_standard_input_is_predicted_in_its_order(model, tmp_path, capsys, monke
     assert [(row[0], row[1]) for row in rows[1:]] == list(zip(ids, ["praise", "blame"]))
 
 
-def test_an_empty_standard_input_is_said(model, tmp_path, capsys, monkeypatch):
+def test_an_empty_standard_input_is_an_error(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Bytes(b""))
     arguments = ["--do_predict", "--predict_file=-", "--model_dir=" + model, "--output_dir=" + str(tmp_path)]
     assert "standard-input.txt: the file is empty" in mistake(arguments, capsys)
 
 
-def test_check_data_needs_no_model_and_names_what_stands_out(tiny, tmp_path, capsys):
+def test_check_data_needs_no_model_and_reports_anomalies(tiny, tmp_path, capsys):
     rows = ["text\tlabel", "good alpha\tpraise", "good  alpha\tpraise", "good alpha\tblame", "bad beta\tblame"]
     rows += ["good alpha\tpraise", "\tblame", "alpha " * 20 + "bad\tblame", "unknown words here\tblame"]
     (tmp_path / "train.tsv").write_text("\n".join(rows) + "\n")
@@ -187,7 +187,7 @@ def test_check_data_finds_labels_in_dev_where_there_is_no_train(tiny, tmp_path, 
     assert "None of " in mistake(arguments, capsys)
 
 
-def test_the_same_bytes_in_another_format_are_other_examples(model, tmp_path, capsys):
+def test_the_record_cache_depends_on_the_format_of_a_file(model, tmp_path, capsys):
     for name in ("new.txt", "new.tsv"):
         (tmp_path / name).write_text("text\nbad\n")
     counts = []
@@ -199,7 +199,7 @@ def test_the_same_bytes_in_another_format_are_other_examples(model, tmp_path, ca
     assert counts == [1, 2]
 
 
-def test_the_order_of_several_labels_and_the_form_of_a_number_make_no_contradiction(tiny, tmp_path, capsys):
+def test_equal_label_sets_and_equal_numbers_are_no_contradiction(tiny, tmp_path, capsys):
     arguments = ["--check_data", "--task_name=text", "--data_dir=" + str(tmp_path), "--vocab_file=" + tiny.vocab_file]
     (tmp_path / "train.tsv").write_text("text\tlabel\ngood\ta,b\ngood\tb,a\ngood\ta\n")
     printed = succeed(arguments + ["--label_type=multi"], capsys)

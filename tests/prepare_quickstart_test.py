@@ -1,4 +1,4 @@
-"""The quickstart's corpus: each text once in all, nothing lost without being counted, readable by the text task."""
+"""The quickstart's corpus: each text once, every dropped row counted, readable by the text task."""
 
 import collections
 import os
@@ -26,14 +26,14 @@ def test_each_text_is_kept_once_unless_its_labels_differ(rows):
         if text:
             labels[text.lower()].add(label)
     kept, repeated, conflicting = prepare_quickstart.without_duplicates(rows)
-    unambiguous = {(text, min(found)) for text, found in labels.items() if len(found) == 1}
+    unambiguous = {(text, min(of_text)) for text, of_text in labels.items() if len(of_text) == 1}
     assert sorted((text.lower(), label) for text, label in kept) == sorted(unambiguous)
     assert set(kept) <= set(rows)
     assert len(kept) + repeated + conflicting == len(rows)
 
 
 @given(st.sets(st.integers(0, 999)), st.randoms())
-def test_the_splits_part_the_rows_whatever_their_order(numbers, random):
+def test_the_splits_do_not_depend_on_the_order_of_the_rows(numbers, random):
     rows = [("text {}".format(number), "neutral") for number in sorted(numbers)]
     splits = prepare_quickstart.split(rows)
     assert sorted(splits["train"] + splits["dev"] + splits["test"]) == sorted(rows)
@@ -52,8 +52,8 @@ def test_the_files_are_what_the_text_task_reads(tmp_path):
     subprocess.run(command + [str(tmp_path / "corpus.csv"), str(tmp_path / "data")], check=True)
     labels = TextProcessor().find_labels(str(tmp_path / "data" / "train.tsv"))
     assert labels == ["negative", "positive"]
-    found = []
+    examples = []
     for split in ("train", "dev", "test"):
         path = str(tmp_path / "data" / (split + ".tsv"))
-        found += [(e.text_a, e.label) for e in TextProcessor(labels).read_examples(path, "dev")]
-    assert sorted(found) == sorted((" ".join(text.split()), label) for text, label in rows)
+        examples += [(e.text_a, e.label) for e in TextProcessor(labels).read_examples(path, "dev")]
+    assert sorted(examples) == sorted((" ".join(text.split()), label) for text, label in rows)

@@ -39,7 +39,7 @@ def run(arguments, **variables):
 
 
 def write_data(folder):
-    """CLUENER's people as JSON, times as columns."""
+    """Writes CLUENER's people as JSON, and times as columns."""
     rng = random.Random(5)
     (folder / "CLUENER-json").mkdir(parents=True)
     (folder / "time" / "split-with-dev").mkdir(parents=True)
@@ -65,25 +65,25 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(tmp_path):
     flags = ["--bert_config_file=" + str(tmp_path / "tiny.json"), "--num_train_epochs=2", "--max_seq_length=16"]
     early = run(["time-after-cluener", "1"] + flags, **variables)
     assert "SKIPPED time-after-cluener" in early.stdout and "Run cluener before" in early.stdout
-    found = run(["cluener time-after-cluener wnut17", "1"] + flags, **variables)
-    assert found.returncode == 0, found.stdout
-    assert "SKIPPED wnut17" in found.stdout
+    result = run(["cluener time-after-cluener wnut17", "1"] + flags, **variables)
+    assert result.returncode == 0, result.stdout
+    assert "SKIPPED wnut17" in result.stdout
     for row in ("| cluener | dev |", "| time-after-cluener | dev |", "| time-after-cluener | test |"):
-        assert row in found.stdout, found.stdout
+        assert row in result.stdout, result.stdout
     plan = json.loads((tmp_path / "runs" / "time-after-cluener-seed1" / "plan.json").read_text())
     assert plan["notes"]["stage"] == 2 and "cluener-seed1" in plan["notes"]["weights from"]
     again = run(["cluener time-after-cluener", "1"] + flags, **variables)
     assert again.stdout.count("is done.") == 2, again.stdout
 
 
-def test_what_is_wrong_with_a_command_is_said(tmp_path):
+def test_mistakes_in_a_command_are_named(tmp_path):
     absent = run(["time"], NER_DIR=str(tmp_path / "nothing"), RUNS_DIR=str(tmp_path / "runs"))
     assert absent.returncode == 2 and "is no folder. Name the data's." in absent.stdout
     write_data(tmp_path / "ner")
-    there = dict(NER_DIR=str(tmp_path / "ner"), RUNS_DIR=str(tmp_path / "runs"))
-    unknown = run(["times"], **there)
+    variables = dict(NER_DIR=str(tmp_path / "ner"), RUNS_DIR=str(tmp_path / "runs"))
+    unknown = run(["times"], **variables)
     assert unknown.returncode == 2 and "times is no task" in unknown.stdout
-    without = run(["time"], **there)
+    without = run(["time"], **variables)
     assert without.returncode == 2 and "set CHINESE_VOCAB, or CHINESE_BERT_DIR" in without.stdout
 
 

@@ -1,4 +1,4 @@
-"""Tagging through the command line: every head and format learns, nothing is cut, a folder is enough to predict."""
+"""Tagging through the command line: every head and format learns, no word is cut off, a folder is enough to predict."""
 
 import io
 import json
@@ -24,7 +24,7 @@ VOCAB += ["met", "in", "the", "is", "fast"] + list("王安李北京在去了")
 
 
 def sentences(count, seed, names, others, longest=8):
-    """(words, entities) of random phrases; a word is ambiguous without its neighbours."""
+    """[(words, entities)] of random phrases; some words are ambiguous without their neighbours."""
     rng = random.Random(seed)
     found = []
     for _ in range(count):
@@ -74,7 +74,7 @@ def cluener(found):
 
 
 class Files:
-    """The small task in a format, and the flags of a run on it."""
+    """The files of a small task in one format, and the flags of a run on them."""
 
     def __init__(self, folder, write=columns, ending=".conll", names=NAMES, others=OTHERS):
         self.folder = folder
@@ -150,16 +150,16 @@ def test_every_head_and_format_is_learned_scored_and_predicted(head, tmp_path, c
     rows = [line for line in read_lines(output, "predictions.conll") if line]
     assert len(rows) == words
     objects = [json.loads(line) for line in read_lines(output, "predictions.jsonl") if line]
-    right = there = 0
-    for found, (words, entities) in zip(objects, files.splits["test"]):
-        surfaces = [found["text"][item["start"] : item["end"]] for item in found["entities"]]
-        assert surfaces == [item["text"] for item in found["entities"]]
-        assert all(0 <= item["score"] <= 1 for item in found["entities"])
+    correct = predicted = 0
+    for item_of_text, (words, entities) in zip(objects, files.splits["test"]):
+        surfaces = [item_of_text["text"][item["start"] : item["end"]] for item in item_of_text["entities"]]
+        assert surfaces == [item["text"] for item in item_of_text["entities"]]
+        assert all(0 <= item["score"] <= 1 for item in item_of_text["entities"])
         joined = {"".join(words[e.start : e.end]) for e in entities}
-        right += sum("".join(surface.split()) in joined for surface in surfaces)
-        there += len(surfaces)
-    assert right > 0.85 * there
-    # The folder alone gives the same again, from standard input's format too.
+        correct += sum("".join(surface.split()) in joined for surface in surfaces)
+        predicted += len(surfaces)
+    assert correct > 0.85 * predicted
+    # The folder alone predicts the same again.
     again = str(tmp_path / "again")
     arguments = [
         "--do_predict",
@@ -197,8 +197,8 @@ def test_every_word_is_predicted_once_however_short_the_windows(files, model, tm
         assert rows == [word for words, _ in long for word in words] and len(rows) == total
 
 
-def test_the_whole_sentence_is_scored_better_than_its_beginning(files, tmp_path, capsys):
-    """Windows against truncation: the words that a cut sentence lacks would count as missed."""
+def test_windows_score_better_than_truncation(files, tmp_path, capsys):
+    """With truncation, the entities in the part that is cut off would count as missed."""
     output = str(tmp_path / "out")
     succeed(files.flags(do_eval="true", max_seq_length=10, num_train_steps=120, output_dir=output), capsys, "run_ner")
     windows = read_json(output, "eval_results.json")
@@ -237,15 +237,16 @@ def weights_of(folder):
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
-def test_a_run_goes_on_exactly_and_a_second_stage_starts_from_it(files, tmp_path, capsys):
+def test_a_run_resumes_exactly_and_a_second_stage_starts_from_it(files, tmp_path, capsys):
     flags = dict(head="crf", lr_schedule="constant", num_warmup_steps=0, save_checkpoints_steps=7)
     whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
     succeed(files.flags(output_dir=whole, num_train_steps=14, **flags), capsys, "run_ner")
     succeed(files.flags(output_dir=parts, num_train_steps=7, **flags), capsys, "run_ner")
     printed = succeed(files.flags(output_dir=parts, num_train_steps=14, **flags), capsys, "run_ner")
     assert "Resume: continue" in printed
-    mine, right = weights_of(parts), weights_of(whole)
-    assert set(mine) == set(right) and all(np.array_equal(mine[name], right[name]) for name in right)
+    resumed, straight = weights_of(parts), weights_of(whole)
+    assert set(resumed) == set(straight)
+    assert all(np.array_equal(resumed[name], straight[name]) for name in straight)
     stage = dict(output_dir=str(tmp_path / "stage"), init_checkpoint=whole, from_scratch=None, resume_mode="weights")
     assert "Stage 2" in succeed(files.flags(num_train_steps=3, **dict(flags, **stage)), capsys, "run_ner")
     other = dict(flags, head="softmax", output_dir=str(tmp_path / "other"), init_checkpoint=whole, from_scratch=None)
@@ -282,7 +283,7 @@ def test_mistakes_are_one_message(files, tmp_path, capsys, changed, content, mes
     assert message in mistake(files.flags(**flags), capsys, "run_ner")
 
 
-def test_a_file_may_be_in_a_scheme_of_its_own(files, tmp_path, capsys):
+def test_each_file_may_have_its_own_scheme(files, tmp_path, capsys):
     path = tmp_path / "dev.conll"
     path.write_text("in O\nanna I-PER\n")
     flags = dict(dev_file=str(path), do_eval="true", num_train_steps=1, output_dir=str(tmp_path / "out"))
@@ -290,7 +291,7 @@ def test_a_file_may_be_in_a_scheme_of_its_own(files, tmp_path, capsys):
     assert read_json(str(tmp_path), "out", "eval_results.json")["by_type"]["PER"]["gold"] == 1
 
 
-def test_nothing_that_is_read_is_written_over_and_no_other_scripts_model_is_used(files, model, tiny, tmp_path, capsys):
+def test_input_files_are_not_overwritten_and_the_other_scripts_models_are_refused(files, model, tiny, tmp_path, capsys):
     path, default = tmp_path / "in.jsonl", tmp_path / "predictions.jsonl"
     for each in (path, default):
         each.write_text('{"text": "anna met bob"}\n')
@@ -313,19 +314,18 @@ def test_nothing_that_is_read_is_written_over_and_no_other_scripts_model_is_used
     assert "labels.json: has no label_type" in message
 
 
-def test_the_folder_remembers_how_windows_overlap(files, tmp_path, capsys):
+def test_a_trained_folder_keeps_doc_stride(files, tmp_path, capsys):
     output, again = str(tmp_path / "out"), str(tmp_path / "again")
     flags = dict(do_eval="true", max_seq_length=8, doc_stride=2, num_train_steps=30, output_dir=output)
     succeed(files.flags(**flags), capsys, "run_ner")
     arguments = ["--do_eval", "--model_dir=" + output, "--dev_file=" + files.paths["dev"], "--output_dir=" + again]
     succeed(arguments + ["--eval_batch_size=32", "--checkpoint=best"], capsys, "run_ner")
-    mine, right = read_json(again, "eval_results.json"), read_json(output, "eval_results.json")
-    assert {name: mine[name] for name in ("f1", "accuracy", "loss")} == {
-        name: right[name] for name in ("f1", "accuracy", "loss")
-    }
+    names = ("f1", "accuracy", "loss")
+    first, second = (read_json(folder, "eval_results.json") for folder in (output, again))
+    assert [first[name] for name in names] == [second[name] for name in names]
 
 
-def test_check_data_tells_what_stands_out(files, tmp_path, capsys):
+def test_check_data_reports_anomalies(files, tmp_path, capsys):
     path = tmp_path / "train.conll"
     path.write_text("anna B-PER\n\nanna O\n\nquux O\nin I-PER\n\nanna B-PER\n\nrome B-LOC\n")
     arguments = ["--check_data", "--train_file=" + str(path), "--vocab_file=" + os.path.join(files.folder, "vocab.txt")]
@@ -341,12 +341,12 @@ def test_check_data_tells_what_stands_out(files, tmp_path, capsys):
         assert line in printed, printed
     windows = succeed(arguments + ["--mend_tags", "--max_seq_length=3"], capsys, "run_ner")
     assert "): 5 examples in 6 windows" in windows and "train.conll: repeat an earlier one: 1 " in windows
-    path.write_text("met O\nrome B-LOC\n\n" * 2)  # a repeated sentence is told once, not by window
+    path.write_text("met O\nrome B-LOC\n\n" * 2)  # a repeated sentence is reported once, not once for each window
     repeated = succeed(arguments + ["--max_seq_length=3"], capsys, "run_ner")
     assert "): 2 examples in 4 windows" in repeated and "train.conll: repeat an earlier one: 1 " in repeated
 
 
-def test_the_plan_says_that_a_bilstm_wants_a_higher_rate(files, tmp_path, capsys):
+def test_the_plan_advises_a_higher_rate_for_a_bilstm(files, tmp_path, capsys):
     for head, given, said in (
         ("bilstm_crf", None, True),
         ("bilstm", "bilstm/=10,output_=10", False),
@@ -356,7 +356,7 @@ def test_the_plan_says_that_a_bilstm_wants_a_higher_rate(files, tmp_path, capsys
         assert ("--lr_multipliers=bilstm/=10,output_=10" in succeed(flags, capsys, "run_ner")) == said
 
 
-def test_word_level_tags_that_are_no_entities(files, tmp_path, capsys):
+def test_plain_word_tags(files, tmp_path, capsys):
     def part_of_speech(found):
         kinds = {"in": "ADP", "the": "DET", "met": "VERB", "is": "VERB", "new": "ADJ", "fast": "ADJ"}
         return "\n\n".join("\n".join(w + "\t" + kinds.get(w, "NOUN") for w in words) for words, _ in found)

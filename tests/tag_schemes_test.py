@@ -18,19 +18,19 @@ NO_SEQEVAL = "seqeval does not build on Python 3.7"
 @st.composite
 def sentences(draw):
     """(entities that do not overlap, number of words)"""
-    found, word = [], 0
+    entities, word = [], 0
     for kind, gap, length in draw(
         st.lists(st.tuples(st.sampled_from(TYPES), st.integers(0, 2), st.integers(1, 4)), max_size=5)
     ):
-        found.append(Entity(kind, word + gap, word + gap + length))
+        entities.append(Entity(kind, word + gap, word + gap + length))
         word += gap + length
-    return found, word + draw(st.integers(0 if word else 1, 2))
+    return entities, word + draw(st.integers(0 if word else 1, 2))
 
 
-def written(found, words, scheme):
+def written(entities, words, scheme):
     tags = ["O"] * words
     ends = {}
-    for kind, start, end in found:
+    for kind, start, end in entities:
         for word in range(start, end):
             if scheme == "iob1":
                 prefix = "B" if word == start and ends.get(start) == kind else "I"
@@ -47,37 +47,37 @@ def written(found, words, scheme):
 SCHEMES = {"iob1": "iob1", "bio": "bio", "BIES": "bioes", "BMES": "bioes", "BILU": "bioes"}
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(sentences(), st.sampled_from(sorted(SCHEMES)))
 def test_entities_are_read_as_they_were_written(sentence, style):
-    found, words = sentence
-    tags = written(found, words, style)
-    assert tag_schemes.entities(tags) == found
+    entities, words = sentence
+    tags = written(entities, words, style)
+    assert tag_schemes.entities(tags) == entities
     assert tag_schemes.impossible(tags, SCHEMES[style]) == []
-    bio = tag_schemes.to_bio(found, words)
-    assert bio == written(found, words, "bio") and tag_schemes.strict_entities(bio) == found
+    bio = tag_schemes.to_bio(entities, words)
+    assert bio == written(entities, words, "bio") and tag_schemes.strict_entities(bio) == entities
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.lists(sentences(), min_size=1, max_size=6), st.sampled_from(sorted(SCHEMES)))
 def test_a_file_shows_its_scheme_or_one_that_reads_it_the_same(file, style):
     census = Census()
-    for found, words in file:
-        census.add(written(found, words, style))
-    told = census.scheme()
-    for found, words in file:
-        tags = written(found, words, style)
-        assert tag_schemes.impossible(tags, told) == [] and tag_schemes.entities(tags) == found
-    if style == "bio" or any(found for found, _ in file):
-        assert told == SCHEMES[style]
+    for entities, words in file:
+        census.add(written(entities, words, style))
+    scheme = census.scheme()
+    for entities, words in file:
+        tags = written(entities, words, style)
+        assert tag_schemes.impossible(tags, scheme) == [] and tag_schemes.entities(tags) == entities
+    if style == "bio" or any(entities for entities, _ in file):
+        assert scheme == SCHEMES[style]
 
 
 random_tags = st.lists(st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=200)
 @given(random_tags)
-def test_both_ways_of_reading_equal_seqevals(tags):
+def test_lenient_and_strict_entities_equal_seqevals(tags):
     labeling = pytest.importorskip("seqeval.metrics.sequence_labeling", reason=NO_SEQEVAL)
     scheme = pytest.importorskip("seqeval.scheme", reason=NO_SEQEVAL)
     lenient = [Entity(kind, start, end + 1) for kind, start, end in labeling.get_entities(tags)]
@@ -125,7 +125,7 @@ def test_every_impossible_tag_is_found():
         ("B-NP I-NP S-NP O", "bioes"),
     ],
 )
-def test_what_tags_look_like(tags, scheme):
+def test_the_scheme_of_tags_is_recognized(tags, scheme):
     census = Census()
     census.add(tags.split())
     assert census.scheme() == scheme

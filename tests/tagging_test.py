@@ -22,17 +22,16 @@ TAGS = ["O", "B-X", "I-X"]
 
 
 class Tokenizer:
-    """w3xx is three pieces; a dot is none."""
+    """w3xx has three pieces; a dot has none."""
 
     vocab = {piece: number for number, piece in enumerate(PIECES)}
     unk_id = 1
 
     def encode(self, words):
-        found = []
-        for word in words:
-            first = self.vocab[word.rstrip("x")] if word != "." else None
-            found.append([] if first is None else [first] + [self.vocab["##x"]] * word.count("x"))
-        return found
+        return [
+            [] if word == "." else [self.vocab[word.rstrip("x")]] + [self.vocab["##x"]] * word.count("x")
+            for word in words
+        ]
 
 
 def inputs_of(max_seq_length=16, stride=None, head=None, config=None, **changed):
@@ -55,9 +54,9 @@ def sentence(number, words, tags):
     return Sentence(number, 10 * number + 1, str(number), tuple(words), tags and tuple(tags), " ".join(words), ())
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(9, 20), st.data())
-def test_every_word_counts_in_one_window_where_most_is_around_it(pieces, room, data):
+def test_every_word_counts_in_the_one_window_that_shows_most_around_it(pieces, room, data):
     stride = data.draw(st.integers(1, room))
     found = windows(pieces, room, stride)
     places = np.concatenate([[0], np.cumsum(pieces)])
@@ -85,7 +84,7 @@ words = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(words, min_size=1, max_size=3), st.integers(5, 20))
 def test_records_hold_each_words_tag_at_its_first_piece_once(sentences, length):
     inputs = inputs_of(length)
@@ -119,12 +118,12 @@ def config_of():
 HEADS = {
     "softmax": TaggingHead(),
     "crf": TaggingHead(crf=True),
-    "bilstm_crf": TaggingHead(crf=True, lstm_layers=2, lstm_size=5),
+    "bilstm_crf": TaggingHead(crf=True, lstm_layers=1, lstm_size=5),
 }
 
 
 def batch_of(features, length=None):
-    """Padded as the input pipeline does."""
+    """Pads features as the input pipeline does."""
     length = length or max(len(feature["input_ids"]) for feature in features)
     batch = {}
     for name in ("input_ids", "roles", "tag_ids"):
@@ -136,25 +135,36 @@ def batch_of(features, length=None):
     return batch
 
 
-def outputs_of(inputs, features, compute, length=None, values=None, dtype=tf.int32):
-    """The numbers of a built tower, and those of the weights; with `values` the weights have those."""
-    batch = batch_of(features, length)
+def run_tower(inputs, batches, compute, length=None, change=None, with_gradients=False):
+    """[(outputs, gradients by weight) of each batch of features] of one graph.
+
+    change: weights → the values of those that are not to be the initial ones. length: pads all batches to it.
+    """
+    batches = [batch_of(features, length) for features in batches]
     with tf.Graph().as_default(), keyed_randomness(7, tf.constant(3, tf.int64)):
         fixed = length is not None
         holders = {
-            name: tf.placeholder(dtype, value.shape if fixed else [None] * value.ndim) for name, value in batch.items()
+            name: tf.placeholder(tf.int32, value.shape if fixed else [None] * value.ndim)
+            for name, value in batches[0].items()
         }
         outputs = tagging._build(inputs, holders, compute)
-        loss = tf.reduce_sum(outputs.loss) / tf.reduce_sum(outputs.weight)
         weights = {v.op.name: v for v in tf.trainable_variables()}
-        gradients = tf.gradients(loss, list(weights.values()))
-        gradients = [tf.convert_to_tensor(g) if g is not None else tf.constant(0.0) for g in gradients]
-        with tf.Session() as session:
+        gradients = {}
+        if with_gradients:
+            loss = tf.reduce_sum(outputs.loss) / tf.reduce_sum(outputs.weight)
+            taken = zip(weights, tf.gradients(loss, list(weights.values())))
+            gradients = {name: tf.convert_to_tensor(g) for name, g in taken if g is not None}
+        config = tf.ConfigProto()
+        config.graph_options.rewrite_options.disable_meta_optimizer = True  # it takes longer than the run
+        with tf.Session(config=config) as session:
             session.run(tf.global_variables_initializer())
-            for name, value in (values or {}).items():
+            for name, value in (change(session.run(weights)) if change else {}).items():
                 weights[name].load(value, session)
-            feeds = {holders[name]: value for name, value in batch.items()}
-            return session.run((outputs, gradients, weights), feeds)
+            return [session.run((outputs, gradients), {holders[n]: v for n, v in batch.items()}) for batch in batches]
+
+
+def outputs_of(inputs, features, is_training=False, change=None):
+    return run_tower(inputs, [features], Compute(is_training), change=change)[0][0]
 
 
 def random_features(inputs, count, seed, longest=20):
@@ -167,75 +177,85 @@ def random_features(inputs, count, seed, longest=20):
     return examples, [feature for feature, _ in tagging._featurize(inputs, examples)]
 
 
-def near(mine, right, tolerance=2e-5):
-    # A key's bias has a gradient of 0, of which rounding is all that is seen.
-    assert np.abs(np.asarray(mine) - right).max() <= tolerance * np.abs(right).max() + 1e-7
+def near(actual, expected, tolerance=2e-5):
+    # The gradient of a key's bias is 0 but for rounding.
+    assert np.abs(np.asarray(actual) - expected).max() <= tolerance * np.abs(expected).max() + 1e-7
 
 
 @pytest.mark.parametrize("name", ["bilstm_crf", "softmax"])
 def test_padding_free_fixed_and_alone_are_the_same(name):
-    """Losses, predictions and gradients; and nobody's depend on the rest of the batch."""
+    """Losses, predictions and gradients are equal; no example's depend on the rest of the batch."""
     inputs = inputs_of(16, head=HEADS[name], config=config_of())
     _, features = random_features(inputs, 6, seed=1)
-    random = np.random.RandomState(2)
-    _, _, weights = outputs_of(inputs, features, Compute(False))
-    values = {n: v + random.normal(size=v.shape, scale=0.3).astype(np.float32) for n, v in weights.items()}
-    right, gradients, _ = outputs_of(inputs, features, Compute(False), values=values)
-    free, free_gradients, _ = outputs_of(inputs, features, Compute(False, padding_free=True), values=values)
-    fixed, fixed_gradients, _ = outputs_of(inputs, features, Compute(False), length=16, values=values)
+
+    def shaken(weights):
+        random = np.random.RandomState(2)
+        return {n: v + random.normal(size=v.shape, scale=0.3).astype(np.float32) for n, v in weights.items()}
+
+    (padded, gradients), (alone, _) = run_tower(
+        inputs, [features, features[3:4]], Compute(False), change=shaken, with_gradients=True
+    )
     counts = np.array([np.count_nonzero(feature["roles"]) for feature in features])
-    for other, others in ((free, free_gradients), (fixed, fixed_gradients)):
-        near(other.loss, right.loss)
-        for mine, gold in zip(others, gradients):
-            near(mine, gold, 1e-4)
+    for compute, length in ((Compute(False, padding_free=True), None), (Compute(False), 16)):
+        ((other, other_gradients),) = run_tower(inputs, [features], compute, length, shaken, with_gradients=True)
+        near(other.loss, padded.loss)
+        assert set(other_gradients) == set(gradients)
+        for name, gradient in gradients.items():
+            near(other_gradients[name], gradient, 1e-4)
         for row, count in enumerate(counts):
-            assert np.array_equal(other.predictions["tag_ids"][row, :count], right.predictions["tag_ids"][row, :count])
-            near(other.predictions["probabilities"][row, :count], right.predictions["probabilities"][row, :count])
-    alone, _, _ = outputs_of(inputs, features[3:4], Compute(False), values=values)
-    near(alone.loss, right.loss[3:4])
-    assert np.array_equal(alone.predictions["tag_ids"][0], right.predictions["tag_ids"][3, : counts[3]])
+            for prediction, tolerance in (("tag_ids", 0), ("probabilities", 2e-5)):
+                expected = padded.predictions[prediction][row, :count]
+                np.testing.assert_allclose(other.predictions[prediction][row, :count], expected, 0, tolerance)
+    near(alone.loss, padded.loss[3:4])
+    assert np.array_equal(alone.predictions["tag_ids"][0], padded.predictions["tag_ids"][3, : counts[3]])
 
 
 @pytest.mark.parametrize("name", ["bilstm_crf", "softmax"])
 def test_dropout_is_off_at_evaluation(name):
     inputs = inputs_of(16, head=HEADS[name], config=config_of())
     _, features = random_features(inputs, 4, seed=1)
-    still = inputs._replace(bert_config=config_of())
-    still.bert_config.hidden_dropout_prob = still.bert_config.attention_probs_dropout_prob = 0.0
-    evaluated, _, _ = outputs_of(inputs, features, Compute(False))
-    trained, _, _ = outputs_of(inputs, features, Compute(True))
-    trained_still, _, _ = outputs_of(still, features, Compute(True))
-    near(evaluated.loss, trained_still.loss)
-    assert np.abs(trained.loss - trained_still.loss).max() > 1e-3
+    without_dropout = inputs._replace(bert_config=config_of())
+    without_dropout.bert_config.hidden_dropout_prob = without_dropout.bert_config.attention_probs_dropout_prob = 0.0
+    evaluated = outputs_of(inputs, features)
+    trained = outputs_of(inputs, features, is_training=True)
+    trained_without = outputs_of(without_dropout, features, is_training=True)
+    near(evaluated.loss, trained_without.loss)
+    assert np.abs(trained.loss - trained_without.loss).max() > 1e-3
 
 
 def test_probabilities_are_those_of_logits_without_a_squashing_function():
-    """With a zero encoder the logits are the bias: a tanh on them would show."""
+    """With output weights of 0 the logits are the bias: a tanh on them would show."""
     inputs = inputs_of(16, config=config_of())
     _, features = random_features(inputs, 2, seed=3)
-    _, _, weights = outputs_of(inputs, features, Compute(False))
-    values = {"output_weights": np.zeros_like(weights["output_weights"]), "output_bias": np.array([0.0, 5.0, -5.0])}
-    found, _, _ = outputs_of(inputs, features, Compute(False), values=values)
+    outputs = outputs_of(
+        inputs,
+        features,
+        change=lambda weights: {
+            "output_weights": np.zeros_like(weights["output_weights"]),
+            "output_bias": np.array([0.0, 5.0, -5.0]),
+        },
+    )
     expected = np.exp([0.0, 5.0, -5.0]) / np.exp([0.0, 5.0, -5.0]).sum()
-    np.testing.assert_allclose(found.predictions["probabilities"][0, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(outputs.predictions["probabilities"][0, 0], expected, rtol=1e-5)
     gold = np.array([tag for f in features for role, tag in zip(f["roles"], f["tag_ids"]) if role == COUNTED])
-    assert found.loss.sum() == pytest.approx(-np.log(expected)[gold].sum(), rel=1e-5)
-    assert found.weight.sum() == len(gold)
+    assert outputs.loss.sum() == pytest.approx(-np.log(expected)[gold].sum(), rel=1e-5)
+    assert outputs.weight.sum() == len(gold)
 
 
 @pytest.mark.parametrize("name", ["softmax", "crf"])
 def test_constrained_decoding_is_legal_in_windows_and_over_their_seams(name):
     inputs = inputs_of(9, head=HEADS[name], config=config_of(), constrained_decoding=True)
     examples, features = random_features(inputs, 12, seed=4, longest=30)
-    _, _, weights = outputs_of(inputs, features, Compute(False))
-    random = np.random.RandomState(5)  # words that are told apart
-    loud = ("bert/embeddings/word_embeddings", "output_weights")
-    values = {name: random.normal(size=weights[name].shape) for name in loud}
+
+    def loud(weights):
+        random = np.random.RandomState(5)  # makes words very different
+        names = ("bert/embeddings/word_embeddings", "output_weights")
+        return {name: random.normal(size=weights[name].shape) for name in names}
+
     follows, begins = tag_schemes.legal(TAGS)
 
     def tags_of(inputs):
-        found, _, _ = outputs_of(inputs, features, Compute(False), values=values)
-        predictions = {k: list(v) for k, v in found.predictions.items()}
+        predictions = {k: list(v) for k, v in outputs_of(inputs, features, change=loud).predictions.items()}
         reader = tagging.Reader(inputs)
         reader._kept["dev"] = {example.number: example for example in examples}
         return [np.array([TAGS.index(t) for t in each.tags]) for each in reader.tagged("dev", predictions)]
@@ -249,29 +269,31 @@ def test_constrained_decoding_is_legal_in_windows_and_over_their_seams(name):
     assert [len(tags) for tags in constrained] == [len(example.words) for example in examples]
 
 
-def test_at_a_seam_only_the_words_of_the_entity_that_none_begins_are_decoded_anew():
-    mine = np.array([0, 1, 2, 0, 2, 2, 0, 1, 2])
+def test_at_a_seam_only_the_words_of_the_entity_without_a_beginning_are_decoded_again():
+    tag_ids = np.array([0, 1, 2, 0, 2, 2, 0, 1, 2])
     probabilities = np.full((9, 3), 0.1)
     probabilities[4], probabilities[5] = [0.3, 0.2, 0.5], [0.1, 0.1, 0.8]
     # O O is .3 · .1, O B .3 · .1, B I .2 · .8
-    assert legal_at_seams(mine, probabilities, TAGS).tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2]
+    assert legal_at_seams(tag_ids, probabilities, TAGS).tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2]
     probabilities[4], probabilities[5] = [0.9, 0.05, 0.05], [0.5, 0.1, 0.4]
-    assert legal_at_seams(mine, probabilities, TAGS).tolist() == [0, 1, 2, 0, 0, 0, 0, 1, 2]
+    assert legal_at_seams(tag_ids, probabilities, TAGS).tolist() == [0, 1, 2, 0, 0, 0, 0, 1, 2]
 
 
 def test_a_window_in_mid_sentence_neither_begins_nor_ends_it():
-    """Of a CRF: its scores of beginnings and ends are those of the sentence's own first and last word."""
+    """A CRF adds its start and end scores only at the sentence's own first and last word."""
     inputs = inputs_of(9, head=HEADS["crf"], config=config_of())
-    _, (features) = random_features(inputs, 3, seed=6, longest=30)
-    _, _, weights = outputs_of(inputs, features, Compute(False))
-    quiet = {name: np.zeros_like(weights[name]) for name in ("output_weights", "crf/transitions")}
-    loud = {"crf/start": np.array([0.0, 4.0, 0.0]), "crf/end": np.array([0.0, 0.0, 4.0])}
-    found, _, _ = outputs_of(inputs, features, Compute(False), values=dict(quiet, **loud))
+    _, features = random_features(inputs, 3, seed=6, longest=30)
+
+    def start_with_b_end_with_i(weights):
+        zeros = {name: np.zeros_like(weights[name]) for name in ("output_weights", "crf/transitions")}
+        return dict(zeros, **{"crf/start": np.array([0.0, 4.0, 0.0]), "crf/end": np.array([0.0, 0.0, 4.0])})
+
+    outputs = outputs_of(inputs, features, change=start_with_b_end_with_i)
     last = [np.count_nonzero(feature["roles"]) - 1 for feature in features]
     for row, feature in enumerate(features):
-        begun, ended = found.predictions["tag_ids"][row, [0, last[row]]]
-        assert last[row] > 0 and (begun == 1) == (feature["first_word"] == [0])
-        assert (ended == 2) == (feature["ends"] == [1])
+        first_tag, last_tag = outputs.predictions["tag_ids"][row, [0, last[row]]]
+        assert last[row] > 0 and (first_tag == 1) == (feature["first_word"] == [0])
+        assert (last_tag == 2) == (feature["ends"] == [1])
     assert {feature["ends"][0] for feature in features} == {0, 1}
 
 
