@@ -32,7 +32,7 @@ addresses=$(PYTHONPATH=$ROOT "$PYTHON" - "$workers" <<'PYTHON'
 import socket
 import sys
 
-from training.cluster import Cluster
+from steady_bert.training.cluster import Cluster
 
 while True:
     sockets = [socket.socket() for _ in range(int(sys.argv[1]))]

@@ -34,7 +34,7 @@ def test_mrpc_has_upstreams_numbers():
     extra=st.integers(0, 1000),
     peak=st.floats(1e-7, 1.0),
 )
-@hypothesis.settings(max_examples=1000)
+@hypothesis.settings(max_examples=200)
 def test_rates_follow_the_closed_form(examples, batch, epochs, proportion, extra, peak):
     steps = int(examples / batch * epochs)
     hypothesis.assume(1 <= steps <= 20000)

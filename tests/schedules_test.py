@@ -74,7 +74,7 @@ def rate_by_hand(config, step):
         lr_values=st.just((0.5, 0.25, 0.125)),
     )
 )
-@hypothesis.settings(max_examples=1000)
+@hypothesis.settings(max_examples=200)
 def test_every_step_follows_the_formula(config):
     hypothesis.assume(config.lr_schedule != "exponential" or config.end_learning_rate)
     steps = np.arange(80)  # beyond the horizon too
