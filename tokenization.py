@@ -2,13 +2,16 @@
 
 A text is cleaned, split at white space and punctuation (BasicTokenizer), and each word is cut into the longest pieces
 that the vocabulary has (WordpieceTokenizer; Wu et al., https://arxiv.org/abs/1609.08144). What a character becomes and
-what a word is cut into is kept once found, so that text costs little more than looking words up.
+the pieces of a word are remembered, so that a text costs little more than looking its words up.
 """
 
 import collections
+import functools
+import itertools
 import re
 import unicodedata
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+import warnings
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
 if __package__:  # cloned as a package: `from bert import tokenization`
     from .steady_bert.base.errors import UserError
@@ -18,15 +21,18 @@ else:
 _REQUIRED = ("[UNK]", "[CLS]", "[SEP]")
 _CACHED_WORDS = 1 << 16  # bounds the memory of FullTokenizer's cache
 
-# Folder names of the published models, and whether their text is lower-cased.
+# The folder that a published checkpoint is in, and whether that model's text is lower-cased.
 _PUBLISHED_CASES = (
-    (re.compile(r"(^|[_/])(uncased|multilingual|chinese)_L-\d+"), True),
-    (re.compile(r"(^|[_/])cased_L-\d+"), False),
+    (re.compile(r"(^|/)(wwm_)?(uncased|multilingual|chinese)_L-\d+_H-\d+_A-\d+/bert_model\.ckpt[^/]*$"), True),
+    (re.compile(r"(^|/)((wwm|multi)_)?cased_L-\d+_H-\d+_A-\d+/bert_model\.ckpt[^/]*$"), False),
 )
 
 
 def validate_case_matches_checkpoint(do_lower_case: bool, init_checkpoint: Optional[str]) -> None:
-    """Raises UserError (a ValueError) where a published model's folder name contradicts do_lower_case."""
+    """Raises UserError (a ValueError) if do_lower_case contradicts the name of the checkpoint's own folder.
+
+    Only the folders and the file name of published models count: any other checkpoint passes.
+    """
     if not init_checkpoint:
         return
     for pattern, lower in _PUBLISHED_CASES:
@@ -76,13 +82,34 @@ def printable_text(text: Any) -> str:
     return convert_to_unicode(text)
 
 
-def load_vocab(vocab_file: str) -> "collections.OrderedDict[str, int]":
-    """piece → id, in file order: the id is the line number from 0.
+class Vocabulary(collections.OrderedDict):
+    """piece → id, in file order. `edits` grows with every change, so that what depends on the pieces can follow."""
 
-    Raises UserError naming file and line: unreadable, not UTF-8, a duplicate or blank line (either shifts the ids of
-    all that follow), or no [UNK], [CLS], [SEP]. Blank lines at the end are no pieces.
+    edits = 0
+
+
+def _counted(edit: Callable) -> Callable:
+    @functools.wraps(edit)
+    def counted(vocabulary: Vocabulary, *args: Any, **kwargs: Any) -> Any:
+        vocabulary.edits += 1
+        return edit(vocabulary, *args, **kwargs)
+
+    return counted
+
+
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    if hasattr(collections.OrderedDict, _name):  # __ior__ from Python 3.9 on
+        setattr(Vocabulary, _name, _counted(getattr(collections.OrderedDict, _name)))
+
+
+def load_vocab(vocab_file: str, strict: bool = False) -> "collections.OrderedDict[str, int]":
+    """piece → id, in file order: the id is the line number from 0. Blank lines at the end are no pieces.
+
+    Warns of what a published vocabulary does not have: a duplicate, whose id is that of its last line; a blank line
+    between pieces; no [UNK], [CLS] or [SEP]. With strict, that is a UserError, which names file and line.
+
+    Raises UserError if the file cannot be read or is not UTF-8.
     """
-    vocab: "collections.OrderedDict[str, int]" = collections.OrderedDict()
     try:
         with open(vocab_file, "rb") as reader:
             lines = reader.read().split(b"\n")
@@ -90,6 +117,8 @@ def load_vocab(vocab_file: str) -> "collections.OrderedDict[str, int]":
         raise UserError("{}: cannot be read ({}). Check --vocab_file.".format(vocab_file, error.strerror)) from None
     while lines and not lines[-1].strip():
         lines.pop()
+    ids: Dict[str, int] = {}
+    problems = []
     for number, line in enumerate(lines):
         place = "{}:{}".format(vocab_file, number + 1)
         try:
@@ -97,16 +126,20 @@ def load_vocab(vocab_file: str) -> "collections.OrderedDict[str, int]":
         except UnicodeDecodeError:
             raise UserError("{}: not UTF-8. Use the vocabulary file as published.".format(place)) from None
         if not piece:
-            raise UserError("{}: a blank line, which shifts the ids that follow. Remove it.".format(place))
-        if piece in vocab:
-            raise UserError(
-                "{}: {!r} stands at line {} too; ids would shift. Remove one.".format(place, piece, vocab[piece] + 1)
-            )
-        vocab[piece] = number
+            problems.append("{}: a blank line between pieces. Use the vocabulary file as published.".format(place))
+        elif piece in ids:
+            repeated = "{}: {!r} is on line {} too. Use the vocabulary file as published."
+            problems.append(repeated.format(place, piece, ids[piece] + 1))
+        ids[piece] = number
     for piece in _REQUIRED:
-        if piece not in vocab:
-            raise UserError("{}: has no {}. Is it a BERT vocabulary?".format(vocab_file, piece))
-    return vocab
+        if piece not in ids:
+            problems.append("{}: has no {}. Is it a BERT vocabulary?".format(vocab_file, piece))
+    if problems and strict:
+        raise UserError(problems[0])
+    if problems:
+        more = " ({:,} more like this)".format(len(problems) - 1) if problems[1:] else ""
+        warnings.warn(problems[0] + more, stacklevel=2)
+    return Vocabulary(ids)
 
 
 def convert_by_vocab(vocab: Dict[Any, Any], items: Iterable[Any]) -> List[Any]:
@@ -128,30 +161,42 @@ def whitespace_tokenize(text: str) -> List[str]:
 
 
 class FullTokenizer:
-    """text → pieces, pieces ↔ ids, for one vocabulary file."""
+    """text → pieces, pieces ↔ ids, for one vocabulary file. strict: as for load_vocab."""
 
-    def __init__(self, vocab_file: str, do_lower_case: bool = True) -> None:
-        self.vocab = load_vocab(vocab_file)
+    def __init__(self, vocab_file: str, do_lower_case: bool = True, strict: bool = False) -> None:
+        self.vocab = load_vocab(vocab_file, strict)
         self.inv_vocab = {number: piece for piece, number in self.vocab.items()}
         self.basic_tokenizer = BasicTokenizer(do_lower_case=do_lower_case)
         self.wordpiece_tokenizer = WordpieceTokenizer(vocab=self.vocab)
-        self.unk_id = self.vocab["[UNK]"]
+        self.unk_id = self.vocab.get("[UNK]", -1)
         self._pieces_of_word: Dict[str, List[str]] = {}
+        self._pieces_depend_on: Tuple[Any, ...] = ()
 
     def encode(self, texts: Sequence[str]) -> List[List[int]]:
         """The ids of each text's pieces."""
         return [self.convert_tokens_to_ids(self.tokenize(text)) for text in texts]
 
     def tokenize(self, text: Any) -> List[str]:
+        known = self._remembered()
         pieces: List[str] = []
         for word in self.basic_tokenizer.tokenize(text):
-            known = self._pieces_of_word.get(word)
-            if known is None:
-                known = self.wordpiece_tokenizer.tokenize(word)
-                if len(self._pieces_of_word) < _CACHED_WORDS:
-                    self._pieces_of_word[word] = known
-            pieces += known
+            of_word = known.get(word)
+            if of_word is None:
+                of_word = self.wordpiece_tokenizer.tokenize(word)
+                if len(known) < _CACHED_WORDS:
+                    known[word] = of_word
+            pieces += of_word
         return pieces
+
+    def _remembered(self) -> Dict[str, List[str]]:
+        """word → pieces of the words seen. Starts anew after a change of anything that the pieces depend on."""
+        cutter = self.wordpiece_tokenizer
+        if type(cutter) is not WordpieceTokenizer or type(cutter.vocab) is not Vocabulary:
+            return {}  # a change would not be noticed
+        depend_on = (cutter, cutter.vocab, cutter.vocab.edits, cutter.unk_token, cutter.max_input_chars_per_word)
+        if depend_on != self._pieces_depend_on:
+            self._pieces_of_word, self._pieces_depend_on = {}, depend_on
+        return self._pieces_of_word
 
     def convert_tokens_to_ids(self, tokens: Iterable[str]) -> List[int]:
         return convert_by_vocab(self.vocab, tokens)
@@ -171,16 +216,52 @@ class BasicTokenizer:
 
     def tokenize(self, text: Any) -> List[str]:
         text = convert_to_unicode(text)
-        written = text.translate(_WRITTEN[bool(self.do_lower_case)])
-        return self._in_context(text) if _UNDECIDED in written else whitespace_tokenize(written)
-
-    def _in_context(self, text: str) -> List[str]:
-        """The definition, which holds for every text; tokenize takes it where characters act on each other."""
-        words = []
-        for word in whitespace_tokenize("".join(map(_cleaned, text))):
-            words.append(_apart(_without_accents(word.lower()) if self.do_lower_case else word))
+        if self._has_stock_steps():
+            written = text.translate(_WRITTEN[bool(self.do_lower_case)])
+            if _UNDECIDED not in written:
+                return whitespace_tokenize(written)
+        words: List[str] = []
+        for word in whitespace_tokenize(self._tokenize_chinese_chars(self._clean_text(text))):
+            words += self._run_split_on_punc(self._run_strip_accents(word.lower()) if self.do_lower_case else word)
         # Lower-casing and NFD can bring white space forth, as in U+2128.
         return whitespace_tokenize(" ".join(words))
+
+    # The steps, under the original's names: scripts override them.
+
+    def _clean_text(self, text: str) -> str:
+        """Removes control characters, and makes every white space character a space."""
+        return "".join(map(_cleaned, text))
+
+    def _tokenize_chinese_chars(self, text: str) -> str:
+        """Sets spaces around every CJK ideograph."""
+        return "".join(" {} ".format(c) if self._is_chinese_char(ord(c)) else c for c in text)
+
+    def _is_chinese_char(self, cp: int) -> bool:
+        return _is_chinese(cp)
+
+    def _run_strip_accents(self, text: str) -> str:
+        """Decomposes characters (NFD) and removes non-spacing marks."""
+        return _without_accents(text)
+
+    def _run_split_on_punc(self, text: str) -> List[str]:
+        """["what", "'", "s"] from "what's"."""
+        runs = itertools.groupby(text, _is_punctuation)
+        return [word for apart, run in runs for word in (run if apart else ["".join(run)])]
+
+    def _has_stock_steps(self) -> bool:
+        """Whether no step is replaced: in a subclass, in this object, in the class or in the module."""
+        kind = type(self)
+        return (
+            kind._clean_text is _STOCK[0]
+            and kind._tokenize_chinese_chars is _STOCK[1]
+            and kind._is_chinese_char is _STOCK[2]
+            and kind._run_strip_accents is _STOCK[3]
+            and kind._run_split_on_punc is _STOCK[4]
+            and _is_whitespace is _STOCK[5]
+            and _is_control is _STOCK[6]
+            and _is_punctuation is _STOCK[7]
+            and (len(self.__dict__) == 1 or _STEPS.isdisjoint(self.__dict__))
+        )
 
 
 def word_places(text: str) -> List[Tuple[int, int]]:
@@ -238,13 +319,10 @@ def _looks_at_neighbours(character: str) -> bool:
 
 
 def _cleaned(character: str) -> str:
-    """Nothing for a control character, a space for white space, a CJK character between spaces."""
-    code = ord(character)
-    if code in (0, 0xFFFD) or _is_control(character):
+    """Nothing for a control character, a space for white space."""
+    if ord(character) in (0, 0xFFFD) or _is_control(character):
         return ""
-    if _is_whitespace(character):
-        return " "
-    return " {} ".format(character) if _is_chinese(code) else character
+    return " " if _is_whitespace(character) else character
 
 
 def _without_accents(text: str) -> str:
@@ -252,8 +330,8 @@ def _without_accents(text: str) -> str:
 
 
 def _apart(word: str) -> str:
-    """Each punctuation character between spaces."""
-    return "".join(" {} ".format(c) if _is_punctuation(c) else c for c in word)
+    """Each punctuation character and each CJK ideograph between spaces."""
+    return "".join(" {} ".format(c) if _is_punctuation(c) or _is_chinese(ord(c)) else c for c in word)
 
 
 class WordpieceTokenizer:
@@ -395,3 +473,16 @@ _CHINESE: Tuple[Tuple[int, int], ...] = (
 
 def _is_chinese(code: int) -> bool:
     return code >= 0x3400 and any(low <= code <= high for low, high in _CHINESE)
+
+
+_STEPS = frozenset(name for name in vars(BasicTokenizer) if re.match("_[a-z]", name)) - {"_has_stock_steps"}
+_STOCK = (
+    BasicTokenizer._clean_text,
+    BasicTokenizer._tokenize_chinese_chars,
+    BasicTokenizer._is_chinese_char,
+    BasicTokenizer._run_strip_accents,
+    BasicTokenizer._run_split_on_punc,
+    _is_whitespace,
+    _is_control,
+    _is_punctuation,
+)

@@ -126,6 +126,58 @@ def test_a_piece_added_to_the_vocabulary_later_is_used():
     assert tokenizer.tokenize("abba") == ["abba"]
 
 
+@pytest.fixture
+def small_tokenizer(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_text("\n".join(["[UNK]", "[CLS]", "[SEP]", "[unused1]", "a", "##b", "##c"]) + "\n")
+    return tokenization.FullTokenizer(str(path))
+
+
+def replace_an_unused_piece(tokenizer):
+    tokenizer.vocab["abc"] = tokenizer.vocab.pop("[unused1]")
+
+
+def forget_a_piece(tokenizer):
+    del tokenizer.vocab["##c"]
+
+
+def update_the_vocabulary(tokenizer):
+    tokenizer.vocab.update({"abc": 9})
+
+
+def use_another_vocabulary(tokenizer):
+    tokenizer.wordpiece_tokenizer.vocab = {"ab": 0, "##c": 1}
+
+
+def use_another_tokenizer(tokenizer):
+    tokenizer.wordpiece_tokenizer = tokenization.WordpieceTokenizer(tokenizer.vocab, max_input_chars_per_word=2)
+
+
+def name_the_unknown_piece(tokenizer):
+    tokenizer.wordpiece_tokenizer.unk_token = "?"
+    tokenizer.wordpiece_tokenizer.max_input_chars_per_word = 1
+
+
+@pytest.mark.parametrize(
+    "edit, pieces",
+    [
+        (replace_an_unused_piece, ["abc"]),
+        (forget_a_piece, ["[UNK]"]),
+        (update_the_vocabulary, ["abc"]),
+        (use_another_vocabulary, ["ab", "##c"]),
+        (use_another_tokenizer, ["[UNK]"]),
+        (name_the_unknown_piece, ["?"]),
+    ],
+)
+def test_an_edit_counts_for_words_already_seen(small_tokenizer, edit, pieces):
+    assert small_tokenizer.tokenize("abc") == ["a", "##b", "##c"]
+    edit(small_tokenizer)
+    assert small_tokenizer.tokenize("abc") == pieces
+    if edit is use_another_vocabulary:
+        small_tokenizer.wordpiece_tokenizer.vocab["abc"] = 2
+        assert small_tokenizer.tokenize("abc") == ["abc"]
+
+
 def test_words_above_the_limit_are_unknown():
     tokenizer = tokenization.WordpieceTokenizer({"a": 0, "##a": 1}, max_input_chars_per_word=5)
     assert tokenizer.tokenize("aaaaa aaaaaa") == ["a"] + ["##a"] * 4 + ["[UNK]"]
@@ -134,7 +186,7 @@ def test_words_above_the_limit_are_unknown():
 @pytest.mark.parametrize(
     "content, said",
     [
-        (b"[UNK]\n[CLS]\n[SEP]\na\nb\na\n", ":6: 'a' stands at line 4 too"),
+        (b"[UNK]\n[CLS]\n[SEP]\na\nb\na\n", ":6: 'a' is on line 4 too"),
         (b"[UNK]\n[CLS]\n\n[SEP]\n", ":3: a blank line"),
         (b"[UNK]\n[CLS]\n\xff\n[SEP]\n", ":3: not UTF-8"),
         (b"[UNK]\n[CLS]\nx\n", "has no [SEP]"),
@@ -145,8 +197,17 @@ def test_a_bad_vocabulary_is_named_with_its_line(tmp_path, content, said):
     path = tmp_path / "vocab.txt"
     path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        tokenization.load_vocab(str(path))
+        tokenization.load_vocab(str(path), strict=True)
     assert str(error.value).startswith(str(path)) and said in str(error.value)
+
+
+def test_a_script_is_warned_of_an_unusual_vocabulary_and_gets_the_originals_ids(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(b"[UNK]\na\nb\na\n\nc\n")
+    with pytest.warns(UserWarning, match=r":4: 'a' is on line 2 too.* \(3 more like this\)"):
+        tokenizer = tokenization.FullTokenizer(str(path))
+    assert list(tokenizer.vocab.items()) == [("[UNK]", 0), ("a", 3), ("b", 2), ("", 4), ("c", 5)]
+    assert tokenizer.convert_tokens_to_ids(tokenizer.tokenize("a c x")) == [3, 5, 0]
 
 
 def test_blank_lines_at_the_end_and_crlf_are_no_pieces(tmp_path):
@@ -169,6 +230,10 @@ def test_blank_lines_at_the_end_and_crlf_are_no_pieces(tmp_path):
         (False, "models/chinese_L-12_H-768_A-12/bert_model.ckpt", True),
         (True, "chinese_L-12_H-768_A-12/bert_model.ckpt", False),
         (True, "somewhere/model.ckpt-343", False),
+        (False, "/runs/uncased_L-12_H-768_A-12_ner/out/model.ckpt", False),
+        (False, "/uncased_L-12_H-768_A-12/run/bert_model.ckpt", False),
+        (False, "/runs/uncased_L-12_H-768_A-12_ner/bert_model.ckpt", False),
+        (False, "/runs/uncased_L-12_H-768_A-12/model.ckpt-343", False),
         (False, None, False),
     ],
 )
@@ -310,11 +375,54 @@ def test_encode_follows_a_subclass_that_splits_in_its_own_way(by_character):
 
 
 def test_texts_of_common_languages_are_looked_up(monkeypatch):
-    monkeypatch.setattr(tokenization.BasicTokenizer, "_in_context", None)
+    calls = []
+    monkeypatch.setattr(tokenization, "whitespace_tokenize", lambda text: calls.append(text) or text.split())
     for lower in (True, False):
         tokenizer = tokenization.BasicTokenizer(do_lower_case=lower)
         for text in SENTENCES:
             assert tokenizer.tokenize(text) == slow_basic(text, lower)
+    assert len(calls) == 2 * len(SENTENCES)  # once a text; the steps would call it twice
+
+
+# Step → (what replaces it, the words of "a-b中cÉx" then).
+STEPS = {
+    "_clean_text": (lambda self, text: text.replace("x", ""), "a - b 中 ce"),
+    "_tokenize_chinese_chars": (lambda self, text: text, "a - b中cex"),
+    "_is_chinese_char": (lambda self, code: chr(code) == "x", "a - b中ce x"),
+    "_run_strip_accents": (lambda self, text: text, "a - b 中 céx"),
+    "_run_split_on_punc": (lambda self, text: text.split("b"), "a- 中 cex"),
+}
+
+
+@pytest.mark.parametrize("step", sorted(STEPS))
+@pytest.mark.parametrize("where", ["subclass", "object", "class"])
+def test_a_step_that_a_script_replaces_counts(step, where, monkeypatch):
+    replaced, expected = STEPS[step]
+    plain = tokenization.BasicTokenizer()
+    tokenizer = type("Own", (tokenization.BasicTokenizer,), {})()
+    if where == "subclass":
+        setattr(type(tokenizer), step, replaced)
+    elif where == "class":
+        monkeypatch.setattr(tokenization.BasicTokenizer, step, replaced)
+    else:
+        setattr(tokenizer, step, lambda text: replaced(None, text))
+    assert tokenizer.tokenize("a-b中cÉx") == expected.split()
+    if where != "class":
+        assert plain.tokenize("a-b中cÉx") == ["a", "-", "b", "中", "cex"]
+
+
+def test_the_steps_do_what_the_originals_do():
+    tokenizer = tokenization.BasicTokenizer()
+    assert tokenizer._clean_text("a\t\0b\ufffd\u3000c\u200d") == "a b c"
+    assert tokenizer._tokenize_chinese_chars("ab中") == "ab 中 "
+    assert tokenizer._is_chinese_char(0x4E2D) and not tokenizer._is_chinese_char(ord("あ"))
+    assert tokenizer._run_strip_accents("Éa") == "Ea"
+    assert tokenizer._run_split_on_punc("--what's up?") == ["-", "-", "what", "'", "s up", "?"]
+
+
+def test_a_replaced_rule_of_punctuation_counts(monkeypatch):
+    monkeypatch.setattr(tokenization, "_is_punctuation", lambda c: c == "b")
+    assert tokenization.BasicTokenizer().tokenize("a-b.c") == ["a-", "b", ".c"]
 
 
 def test_the_case_can_be_changed_afterwards_as_in_upstream():

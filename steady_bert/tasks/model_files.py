@@ -43,7 +43,7 @@ def load_tokenizer(config: ModelConfig, model_dir: Optional[str]) -> Tuple[Any, 
     if config.spm_model_file:
         tokenizer = tokenization.SentencePieceTokenizer(config.spm_model_file, do_lower_case=config.do_lower_case)
     else:
-        tokenizer = tokenization.FullTokenizer(given, do_lower_case=config.do_lower_case)
+        tokenizer = tokenization.FullTokenizer(given, do_lower_case=config.do_lower_case, strict=True)
     wrong_case = tokenization.check_case_against_vocab(tokenizer.vocab, config.do_lower_case)
     if wrong_case:
         raise UserError("--do_lower_case={}: {}".format(str(config.do_lower_case).lower(), wrong_case))
