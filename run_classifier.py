@@ -29,6 +29,7 @@ import modeling
 import optimization
 import tokenization
 from steady_bert.tasks.classification.features import (
+    _truncate_seq_pair,
     convert_examples_to_features,
     convert_single_example,
     file_based_convert_examples_to_features,
@@ -58,6 +59,7 @@ __all__ = [
     "MrpcProcessor",
     "PaddingInputExample",
     "XnliProcessor",
+    "_truncate_seq_pair",
     "convert_examples_to_features",
     "convert_single_example",
     "create_model",

@@ -137,7 +137,7 @@ def config(**changed):
 BAD_MODELS = [
     ({VOCAB: None}, {}, r"vocab.txt: cannot be read.*--vocab_file"),
     ({VOCAB: ""}, {}, r"vocab.txt: has no \[UNK\]"),
-    ({VOCAB: V + "good\nbad\ngood\n"}, {}, r"vocab.txt:8: 'good' stands at line 6 too"),
+    ({VOCAB: V + "good\nbad\ngood\n"}, {}, r"vocab.txt:8: 'good' is on line 6 too"),
     ({VOCAB: V + "good\n\nbad\n"}, {}, r"vocab.txt:7: a blank line"),
     ({VOCAB: V.replace("[SEP]\n", "")}, {}, r"vocab.txt: has no \[SEP\]"),
     ({VOCAB: V.encode() + b"caf\xe9\n"}, {}, r"vocab.txt:6: not UTF-8"),

@@ -50,7 +50,7 @@ def _joined(
     return [cls, *first, sep, *second, sep], [0] * (len(first) + 2) + [1] * (len(second) + 1)
 
 
-def _truncated_pair(first: List[int], second: List[int], room: int) -> Tuple[List[int], List[int]]:
+def _truncated_pair(first: List[Any], second: List[Any], room: int) -> Tuple[List[Any], List[Any]]:
     a, b = len(first), len(second)
     while a + b > room:
         if a > b:
@@ -58,6 +58,11 @@ def _truncated_pair(first: List[int], second: List[int], room: int) -> Tuple[Lis
         else:
             b -= 1
     return first[:a], second[:b]
+
+
+def _truncate_seq_pair(tokens_a: List[Any], tokens_b: List[Any], max_length: int) -> None:
+    """Shortens the longer of two lists, in place, until they have max_length tokens together."""
+    tokens_a[:], tokens_b[:] = _truncated_pair(tokens_a, tokens_b, max_length)
 
 
 def convert_single_example(

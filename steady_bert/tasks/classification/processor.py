@@ -220,7 +220,12 @@ class DataProcessor:
         return self._examples(data_dir, "dev")
 
     def get_test_examples(self, data_dir: str) -> List[InputExample]:
-        return self._examples(data_dir, "test")
+        """Each with the first label, where there are labels: scripts look its id up."""
+        examples = self._examples(data_dir, "test")
+        if self.label_type == "single" and self.get_labels():
+            for example in examples:
+                example.label = self.get_labels()[0]
+        return examples
 
     def _examples(self, data_dir: str, split: str) -> List[InputExample]:
         return list(self.read_examples(self.file_path(data_dir, split), split))
