@@ -16,27 +16,19 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import tensorflow.compat.v1 as tf
 
 if __package__:  # cloned as a package: `from bert import modeling`
+    from .steady_bert.base.compute import PLAIN, Compute
     from .steady_bert.base.errors import UserError
+    from .steady_bert.base.forms import forms_of, plain_gelu
     from .steady_bert.base.randomness import dropout
     from .steady_bert.base.token_layout import TokenLayout, every_position, real_tokens
 else:
+    from steady_bert.base.compute import PLAIN, Compute
     from steady_bert.base.errors import UserError
+    from steady_bert.base.forms import forms_of, plain_gelu
     from steady_bert.base.randomness import dropout
     from steady_bert.base.token_layout import TokenLayout, every_position, real_tokens
 
-_LAYER_NORM_EPSILON = 1e-12  # of the published models
 _MASKED_SCORE = -10000.0  # added to the scores of padded positions, as in the published models
-
-# Keys of published bert_config.json files that no released BERT code reads.
-_UNREAD_KEYS = {
-    "directionality",
-    "pooler_fc_size",
-    "pooler_num_attention_heads",
-    "pooler_num_fc_layers",
-    "pooler_size_per_head",
-    "pooler_type",
-}
-
 
 # --- configuration ----------------------------------------------------------------------------------------------------
 
@@ -76,21 +68,23 @@ class BertConfig:
 
     @classmethod
     def from_dict(cls, json_object: Dict[str, Any]) -> "BertConfig":
-        """Raises UserError (a ValueError) for a key or a value that no BERT has, and where vocab_size is missing."""
+        """Keys that no BERT has are kept as attributes, as every config.json of Hugging Face has some.
+
+        Raises UserError (a ValueError) if vocab_size is missing, or for a value that no BERT can have.
+        """
         if not isinstance(json_object, dict):
             raise UserError("a configuration is an object with keys, not {!r}.".format(json_object))
-        known = set(vars(cls(vocab_size=0)))
-        unknown = sorted(set(json_object) - known - _UNREAD_KEYS)
-        if unknown:
-            raise UserError("unknown key {!r}; it may have {}. Remove it.".format(unknown[0], ", ".join(sorted(known))))
         if "vocab_size" not in json_object:
             raise UserError("'vocab_size' is missing. Use the bert_config.json that belongs to the checkpoint.")
-        config = cls(**{key: value for key, value in json_object.items() if key in known})
-        config._check()
+        config = cls(vocab_size=0)
+        sizes = sorted(vars(config))
+        vars(config).update(json_object)
+        config._check(sizes)
         return config
 
-    def _check(self) -> None:
-        for name, value in vars(self).items():
+    def _check(self, names: Sequence[str]) -> None:
+        for name in names:
+            value = getattr(self, name)
             if name.endswith("_prob"):
                 if not _is_number(value) or not 0 <= value < 1:
                     raise UserError("{}={!r} is not from 0 to below 1. Fix it.".format(name, value))
@@ -108,7 +102,7 @@ class BertConfig:
 
     @classmethod
     def from_json_file(cls, json_file: str) -> "BertConfig":
-        """Raises UserError naming the file: absent, not JSON, or as from_dict."""
+        """Raises UserError, naming the file, if it is absent or not JSON, or as from_dict does."""
         try:
             with tf.io.gfile.GFile(json_file, "r") as reader:
                 return cls.from_dict(json.loads(reader.read()))
@@ -127,35 +121,13 @@ class BertConfig:
 # --- activations ------------------------------------------------------------------------------------------------------
 
 
-_TWICE_GELU_SCALE = 2.0 * math.sqrt(2.0 / math.pi)
-_GELU_CUBIC = 0.044715
-
-
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
-    return _gelu(x)
-
-
-@tf.custom_gradient
-def _gelu(x: tf.Tensor) -> Any:
-    """.5 (1 + tanh u) is written as sigmoid(2u). Operations on the widest tensor of a layer are what a step pays for:
-    with this gradient there are half as many, and two tensors are kept for it instead of five.
-    """
-
-    def twice_u(x: tf.Tensor, cubic_factor: float) -> tf.Tensor:
-        """2u with a factor of 1, x · d(2u)/dx with one of 3."""
-        return x * (tf.square(x) * (cubic_factor * _GELU_CUBIC * _TWICE_GELU_SCALE) + _TWICE_GELU_SCALE)
-
-    phi = tf.sigmoid(twice_u(x, 1.0))
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        return upstream * phi + tf.raw_ops.SigmoidGrad(y=phi, dy=upstream * twice_u(x, 3.0))
-
-    return x * phi, gradient
+    return plain_gelu(x)
 
 
 def get_activation(activation_string: Any) -> Optional[Callable]:
-    """ "linear", "relu", "gelu", "tanh" (any case) → function, None for linear; what is not a string is given back.
+    """The function named linear (None), relu, gelu or tanh, in any case. What is not a string is returned as it is.
 
     Raises ValueError for another name.
     """
@@ -180,16 +152,16 @@ class BertModel:
       input_mask: [B, S] integer, 1 for real tokens and 0 for padding; all real if None.
       token_type_ids: [B, S] integer; all 0 if None.
       use_one_hot_embeddings: look word embeddings up by a matrix product, which is faster on TPU.
-      padding_free: what works token by token runs on the real tokens alone; attention alone sees the padded square.
-          The same vectors and gradients at real positions, but shapes that XLA and TPUs cannot compile. What the
-          getters pad is beside the way to the loss: tf.gradients of the loss by it is None.
       first_token_only: the last layer is computed for the first token alone, which is all that get_pooled_output
-          reads. get_sequence_output, and get_all_encoder_layers, raise ValueError.
-      matmul_dtype: of the factors and results of the encoder's matrix products, float32 or bfloat16. Everything else
-          is float32: weights, LayerNorm, softmax, and what is returned.
+          reads. get_sequence_output and get_all_encoder_layers raise ValueError.
+      compute: the form of the computation. If it is padding_free, tf.gradients of a loss by what the getters return is
+          None, as the loss is computed from the rows of real tokens.
 
     Positions where input_mask is 0 get vectors too, zeros if padding_free; they mean nothing, and no real position
     depends on them. The first token of a sequence is computed whatever its mask.
+
+    The type of the variables is the type of the computation: under a custom getter that returns float16 variables,
+    everything is float16.
     """
 
     def __init__(
@@ -201,9 +173,8 @@ class BertModel:
         token_type_ids: Optional[tf.Tensor] = None,
         use_one_hot_embeddings: bool = False,
         scope: Optional[str] = None,
-        padding_free: bool = False,
         first_token_only: bool = False,
-        matmul_dtype: tf.DType = tf.float32,
+        compute: Compute = PLAIN,
     ) -> None:
         config = copy.deepcopy(config)
         if not is_training:
@@ -215,9 +186,9 @@ class BertModel:
         if token_type_ids is None:
             token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
         self._first_token_only = first_token_only
-        layout = (
-            real_tokens(input_mask, batch_size, seq_length) if padding_free else every_position(batch_size, seq_length)
-        )
+        layout = every_position(batch_size, seq_length)
+        if compute.padding_free:
+            layout = real_tokens(input_mask, batch_size, seq_length)
 
         with tf.variable_scope(scope, default_name="bert"):
             with tf.variable_scope("embeddings"):
@@ -236,15 +207,18 @@ class BertModel:
                     initializer_range=config.initializer_range,
                     max_position_embeddings=config.max_position_embeddings,
                     dropout_prob=config.hidden_dropout_prob,
+                    compute=compute,
                 )
                 self.embedding_output = layout.padded(rows)
-                if not padding_free:  # on the way to the loss, so that its gradient is there for the asking
-                    rows = reshape_to_matrix(self.embedding_output)
             with tf.variable_scope("encoder"):
+                # Scripts fetch each layer's output as bert/encoder/Reshape_N: the mask is Reshape, the input Reshape_1.
+                score_bias = _score_bias(tf.reshape(input_mask, [batch_size, 1, seq_length]), rows.dtype)
+                if not compute.padding_free:  # what the getter returns is on the way to the loss: scripts differentiate
+                    rows = tf.reshape(self.embedding_output, [-1, config.hidden_size])
                 layers = _encoder(
                     rows,
                     layout,
-                    score_bias=_score_bias(tf.reshape(input_mask, [batch_size, 1, seq_length])),
+                    score_bias,
                     sizes=_LayerSizes(
                         hidden_size=config.hidden_size,
                         num_attention_heads=config.num_attention_heads,
@@ -253,18 +227,21 @@ class BertModel:
                         hidden_dropout_prob=config.hidden_dropout_prob,
                         attention_probs_dropout_prob=config.attention_probs_dropout_prob,
                         initializer_range=config.initializer_range,
-                        matmul_dtype=matmul_dtype,
+                        compute=compute,
                     ),
                     num_hidden_layers=config.num_hidden_layers,
                     first_token_only=first_token_only,
                 )
-            if first_token_only:
-                first = layers[-1]
-            else:
-                self.all_encoder_layers = [layout.padded(layer) for layer in layers]
-                self.sequence_output = self.all_encoder_layers[-1]
-                first = layout.first(layers[-1]) if padding_free else self.sequence_output[:, 0, :]
+                if not first_token_only:
+                    self.all_encoder_layers = [layout.padded(layer) for layer in layers]
+                    self.sequence_output = self.all_encoder_layers[-1]
             with tf.variable_scope("pooler"):
+                if first_token_only:
+                    first = layers[-1]
+                elif compute.padding_free:
+                    first = layout.first(layers[-1])
+                else:
+                    first = tf.squeeze(self.sequence_output[:, 0:1, :], axis=1)
                 self.pooled_output = _dense(
                     first,
                     config.hidden_size,
@@ -322,7 +299,7 @@ def embedding_lookup(
     shape = get_shape_list(input_ids)
     flat_ids = tf.reshape(input_ids, [-1])
     if use_one_hot_embeddings:
-        vectors = tf.matmul(tf.one_hot(flat_ids, depth=vocab_size), table)
+        vectors = tf.matmul(tf.one_hot(flat_ids, depth=vocab_size, dtype=table.dtype.base_dtype), table)
     else:
         vectors = tf.gather(table, flat_ids)
     return tf.reshape(vectors, shape[:-1] + [shape[-1] * embedding_size]), table
@@ -376,10 +353,11 @@ def _postprocessed(
     use_position_embeddings: bool = True,
     token_type_embedding_name: str = "token_type_embeddings",
     position_embedding_name: str = "position_embeddings",
+    compute: Compute = PLAIN,
 ) -> tf.Tensor:
     """embedding_postprocessor for rows [N, H]."""
     output = words
-    width = get_shape_list(words, expected_rank=2)[1]
+    width = _width(words)
     if use_token_type:
         if token_type_ids is None:
             raise ValueError("use_token_type needs token_type_ids.")
@@ -389,7 +367,8 @@ def _postprocessed(
             initializer=create_initializer(initializer_range),
         )
         # The table has a few rows: a product is faster than a gather, and its gradient needs no scatter.
-        output += tf.matmul(tf.one_hot(layout.rows(token_type_ids), depth=token_type_vocab_size), table)
+        one_hot = tf.one_hot(layout.rows(token_type_ids), depth=token_type_vocab_size, dtype=table.dtype.base_dtype)
+        output += tf.matmul(one_hot, table)
     if use_position_embeddings:
         table = tf.get_variable(
             position_embedding_name,
@@ -404,7 +383,7 @@ def _postprocessed(
             [] if isinstance(length, int) else [tf.assert_less_equal(length, max_position_embeddings, message=too_long)]
         ):
             output = layout.plus_positions(output, table)
-    return layer_norm_and_dropout(output, dropout_prob)
+    return dropout(_layer_norm(output, compute), dropout_prob)
 
 
 def create_attention_mask_from_input_mask(from_tensor: tf.Tensor, to_mask: tf.Tensor) -> tf.Tensor:
@@ -458,7 +437,7 @@ def attention_layer(
         reshape_to_matrix(to_tensor),
         every_position(batch_size, from_seq_length),
         every_position(batch_size, to_seq_length),
-        None if attention_mask is None else _score_bias(attention_mask),
+        None if attention_mask is None else _score_bias(attention_mask, from_tensor.dtype),
         num_attention_heads,
         num_attention_heads * size_per_head,
         attention_probs_dropout_prob,
@@ -470,9 +449,9 @@ def attention_layer(
     return tf.reshape(context, [batch_size, from_seq_length, num_attention_heads * size_per_head])
 
 
-def _score_bias(attention_mask: tf.Tensor) -> tf.Tensor:
-    """[B, F or 1, T], 1 where attention is allowed → [B, 1, F or 1, T], what is added to the scores of every head."""
-    return (1.0 - tf.expand_dims(tf.cast(attention_mask, tf.float32), axis=1)) * _MASKED_SCORE
+def _score_bias(attention_mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """[B, F or 1, T], 1 where attention is allowed → [B, 1, F or 1, T], which is added to the scores of every head."""
+    return (1.0 - tf.expand_dims(tf.cast(attention_mask, dtype), axis=1)) * _MASKED_SCORE
 
 
 def _attention(
@@ -486,22 +465,22 @@ def _attention(
     dropout_prob: float,
     initializer_range: float,
     activations: Sequence[Optional[Callable]] = (None, None, None),
-    matmul_dtype: tf.DType = tf.float32,
+    precision: str = "float32",
 ) -> tf.Tensor:
     """attention_layer for rows: [N, W], [M, W] → [N, width]."""
     names = ("query", "key", "value")
     rows_and_layouts = ((from_rows, from_layout), (to_rows, to_layout), (to_rows, to_layout))
     query, key, value = (
-        layout.heads(_dense(rows, width, initializer_range, name, activation, matmul_dtype), heads)
+        layout.heads(_dense(rows, width, initializer_range, name, activation, precision), heads)
         for name, activation, (rows, layout) in zip(names, activations, rows_and_layouts)
     )
     # Scaling the query costs F · D products a head, scaling the scores F · T.
     scale = 1.0 / math.sqrt(width // heads)
-    scores = _product(query * scale, key, matmul_dtype, transpose_b=True)  # [B, A, F, T]
+    scores = _product(query * scale, key, precision, transpose_b=True)  # [B, A, F, T]
     if score_bias is not None:
         scores += score_bias
     probabilities = dropout(tf.nn.softmax(scores), dropout_prob)
-    return from_layout.merged(_product(probabilities, value, matmul_dtype))
+    return from_layout.merged(_product(probabilities, value, precision))
 
 
 def transformer_model(
@@ -530,7 +509,7 @@ def transformer_model(
     outputs = _encoder(
         reshape_to_matrix(input_tensor),
         every_position(batch_size, seq_length),
-        None if attention_mask is None else _score_bias(attention_mask),
+        None if attention_mask is None else _score_bias(attention_mask, input_tensor.dtype),
         _LayerSizes(
             hidden_size,
             num_attention_heads,
@@ -555,7 +534,7 @@ class _LayerSizes(NamedTuple):
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
     initializer_range: float
-    matmul_dtype: tf.DType = tf.float32
+    compute: Compute = PLAIN
 
 
 def _encoder(
@@ -588,7 +567,7 @@ def _layer(
 ) -> tf.Tensor:
     """[N, H] attending to [M, H] → [N, H]"""
     width, initializer_range, dropout_prob = sizes.hidden_size, sizes.initializer_range, sizes.hidden_dropout_prob
-    dtype = sizes.matmul_dtype
+    compute, precision = sizes.compute, sizes.compute.precision
     with tf.variable_scope("attention"):
         with tf.variable_scope("self"):
             attended = _attention(
@@ -601,17 +580,18 @@ def _layer(
                 width,
                 sizes.attention_probs_dropout_prob,
                 initializer_range,
-                matmul_dtype=dtype,
+                precision=precision,
             )
         with tf.variable_scope("output"):
-            attended = dropout(_dense(attended, width, initializer_range, dtype=dtype), dropout_prob)
-            attended = layer_norm(attended + from_rows)
+            attended = dropout(_dense(attended, width, initializer_range, precision=precision), dropout_prob)
+            attended = _layer_norm(attended + from_rows, compute)
     with tf.variable_scope("intermediate"):
         activation = sizes.intermediate_act_fn
-        inner = _dense(attended, sizes.intermediate_size, initializer_range, activation=activation, dtype=dtype)
+        activation = forms_of(compute).gelu if activation is gelu else activation
+        inner = _dense(attended, sizes.intermediate_size, initializer_range, activation=activation, precision=precision)
     with tf.variable_scope("output"):
-        output = dropout(_dense(inner, width, initializer_range, dtype=dtype), dropout_prob)
-        return layer_norm(output + attended)
+        output = dropout(_dense(inner, width, initializer_range, precision=precision), dropout_prob)
+        return _layer_norm(output + attended, compute)
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -623,51 +603,34 @@ def _dense(
     initializer_range: float,
     name: str = "dense",
     activation: Optional[Callable] = None,
-    dtype: tf.DType = tf.float32,
+    precision: str = "float32",
 ) -> tf.Tensor:
-    """[N, W] → [N, units]: activation(x · kernel + bias), the factors of the product in `dtype`."""
+    """[N, W] → [N, units]: activation(x · kernel + bias)."""
     with tf.variable_scope(name):
-        width = get_shape_list(matrix, expected_rank=2)[1]
-        kernel = tf.get_variable("kernel", [width, units], initializer=create_initializer(initializer_range))
+        kernel = tf.get_variable("kernel", [_width(matrix), units], initializer=create_initializer(initializer_range))
         bias = tf.get_variable("bias", [units], initializer=tf.zeros_initializer())
-        output = tf.nn.bias_add(_product(matrix, kernel, dtype), bias)
+        output = tf.nn.bias_add(_product(matrix, kernel, precision), bias)
         return output if activation is None else activation(output)
 
 
-def _product(a: tf.Tensor, b: Any, dtype: tf.DType, transpose_b: bool = False) -> tf.Tensor:
-    """a · b, or a · bᵀ, of float32 tensors, in float32; its factors and result, and those of its gradients, rounded."""
-    product = tf.matmul(tf.cast(a, dtype), tf.cast(b, dtype), transpose_b=transpose_b)
-    return tf.cast(product, tf.float32)
+def _product(a: tf.Tensor, b: Any, precision: str, transpose_b: bool = False) -> tf.Tensor:
+    """a · b, or a · bᵀ, in their own type; with "bfloat16" its factors and result, and its gradients', are rounded."""
+    if precision == "float32":
+        return tf.matmul(a, b, transpose_b=transpose_b)
+    product = tf.matmul(tf.cast(a, precision), tf.cast(b, precision), transpose_b=transpose_b)
+    return tf.cast(product, a.dtype)
 
 
 def layer_norm(input_tensor: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:
     """(x - mean) / √(variance + ε) · gamma + beta over the last axis (Ba et al., https://arxiv.org/abs/1607.06450)."""
+    return _layer_norm(input_tensor, PLAIN, name)
+
+
+def _layer_norm(x: tf.Tensor, compute: Compute, name: Optional[str] = None) -> tf.Tensor:
     with tf.variable_scope(name, default_name="LayerNorm"):
-        width = [get_shape_list(input_tensor)[-1]]
-        beta = tf.get_variable("beta", width, initializer=tf.zeros_initializer())
-        gamma = tf.get_variable("gamma", width, initializer=tf.ones_initializer())
-        return _normalized(input_tensor, tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta))
-
-
-@tf.custom_gradient
-def _normalized(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
-    """layer_norm of […, W]. Its gradient reads two of the tensors that were computed; the automatic one reads five."""
-    centered = x - _mean_of_rows(x)
-    scale = tf.rsqrt(_mean_of_rows(tf.square(centered)) + _LAYER_NORM_EPSILON)
-    normal = centered * scale
-    rows = list(range(len(x.shape) - 1))
-
-    def gradient(upstream: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        d = upstream * gamma
-        of_x = (d - _mean_of_rows(d) - normal * _mean_of_rows(d * normal)) * scale
-        return of_x, tf.reduce_sum(upstream * normal, axis=rows), tf.reduce_sum(upstream, axis=rows)
-
-    return normal * gamma + beta, gradient
-
-
-def _mean_of_rows(x: tf.Tensor) -> tf.Tensor:
-    """[…, W] → […, 1]"""
-    return tf.reduce_mean(x, axis=-1, keepdims=True)
+        beta = tf.get_variable("beta", [_width(x)], initializer=tf.zeros_initializer())
+        gamma = tf.get_variable("gamma", [_width(x)], initializer=tf.ones_initializer())
+        return forms_of(compute).normalized(x, gamma, beta)
 
 
 def layer_norm_and_dropout(input_tensor: tf.Tensor, dropout_prob: float, name: Optional[str] = None) -> tf.Tensor:
@@ -728,8 +691,13 @@ def reshape_from_matrix(output_tensor: tf.Tensor, orig_shape_list: Sequence[Any]
     """[N, W] → the shape before reshape_to_matrix, with the matrix's own W."""
     if len(orig_shape_list) == 2:
         return output_tensor
-    width = get_shape_list(output_tensor, expected_rank=2)[-1]
-    return tf.reshape(output_tensor, list(orig_shape_list[:-1]) + [width])
+    assert_rank(output_tensor, 2)
+    return tf.reshape(output_tensor, list(orig_shape_list[:-1]) + [_width(output_tensor)])
+
+
+def _width(tensor: tf.Tensor) -> int:
+    """The size of the last axis, known when the graph is built. get_shape_list makes ops for all that are not."""
+    return tensor.shape.as_list()[-1]
 
 
 def assert_rank(tensor: tf.Tensor, expected_rank: Any, name: Optional[str] = None) -> None:

@@ -160,7 +160,7 @@ BUGS = {
     ),
     "the head drops out at evaluation": Bug(
         "steady_bert/tasks/tagging/assembly.py",
-        "    dropout_prob = inputs.bert_config.hidden_dropout_prob if compute.is_training else 0.0",
+        "    dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0",
         "    dropout_prob = inputs.bert_config.hidden_dropout_prob",
         "tests/tagging_test.py -k dropout_is_off",
     ),

@@ -11,9 +11,10 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
-    {"base.deferred_tensorflow", "base.errors"},
+    {"base.compute", "base.deferred_tensorflow", "base.errors"},
     {
         "base.files",
+        "base.forms",
         "base.randomness",
         "base.tensorflow_setup",
         "base.token_layout",
@@ -94,6 +95,7 @@ LAYERS = [
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 PURE = {
+    "base.compute",
     "base.errors",
     "base.files",
     "command_line.configuration",

@@ -6,11 +6,11 @@ import sklearn.utils.class_weight
 import tensorflow.compat.v1 as tf
 
 import modeling
+from steady_bert.base.compute import Compute
 from steady_bert.base.randomness import keyed_randomness
 from steady_bert.tasks import heads
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
-from steady_bert.tasks.task import Compute
 
 LABELS = ["a", "b", "c"]
 
@@ -35,7 +35,7 @@ def outputs_of(task, gold, is_training):
     with tf.Graph().as_default(), keyed_randomness(1, None), tf.Session() as session:
         ids = tf.constant([[2, 5 + n, 15, 3] for n in range(len(gold))])
         batch = dict(input_ids=ids, input_mask=tf.ones_like(ids), segment_ids=tf.zeros_like(ids))
-        outputs = task.build(dict(batch, label_ids=tf.constant(gold)), Compute(is_training))
+        outputs = task.build(dict(batch, label_ids=tf.constant(gold)), is_training, Compute("fast"))
         session.run(tf.global_variables_initializer())
         return session.run([outputs.loss, outputs.weight])
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import modeling
+from steady_bert.base.compute import PLAIN, Compute
 from steady_bert.base.errors import UserError
 from steady_bert.base.randomness import keyed_randomness
 
@@ -35,14 +36,19 @@ def assert_close(actual, expected, tolerance):
     assert np.abs(actual - expected).max() <= max(tolerance * np.abs(expected).max(), 1e-7)
 
 
-@pytest.mark.parametrize("use_resource", [False, True])
-@pytest.mark.parametrize("one_hot", [False, True])
-def test_forward_and_gradients_equal_upstreams(golden, use_resource, one_hot):
+FAST = Compute("fast")
+
+
+@pytest.mark.parametrize(
+    "compute, use_resource, one_hot",
+    [(PLAIN, False, False), (PLAIN, True, False), (PLAIN, False, True), (FAST, True, False), (FAST, False, True)],
+)
+def test_forward_and_gradients_equal_upstreams(golden, compute, use_resource, one_hot):
     with tf.Graph().as_default(), tf.variable_scope("", use_resource=use_resource):
         ids, mask, segments = (
             tf.placeholder(tf.int32, [None, None]) for _ in ("input_ids", "input_mask", "segment_ids")
         )
-        model = modeling.BertModel(config(), False, ids, mask, segments, use_one_hot_embeddings=one_hot)
+        model = modeling.BertModel(config(), False, ids, mask, segments, one_hot, compute=compute)
         logits = tf.matmul(model.get_pooled_output(), tf.constant(golden["classifier_weights"]), transpose_b=True)
         loss = tf.reduce_mean(
             tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.constant(golden["labels"]), logits=logits)
@@ -101,16 +107,16 @@ def test_padding_changes_nothing_at_real_positions():
         check()
 
 
-def test_padding_free_is_the_padded_computation():
+def test_padding_free_and_fast_are_the_plain_padded_computation():
     """Vectors and gradients, whatever the lengths, for heads that read every token and for those that read [CLS]."""
     with tf.Graph().as_default(), tf.variable_scope("", reuse=tf.AUTO_REUSE), tf.Session() as session:
         fed = [tf.placeholder(tf.int32, [None, None]) for _ in range(3)]
         factors = tf.placeholder(tf.float32, [None, None, None])
-        padded = modeling.BertModel(config(), False, *fed, scope="bert")
-        free = modeling.BertModel(config(), False, *fed, scope="bert", padding_free=True)
+        forms = [Compute(form, padding_free) for form in ("plain", "fast") for padding_free in (False, True)]
+        whole = [modeling.BertModel(config(), False, *fed, scope="bert", compute=form) for form in forms]
         first = [
-            modeling.BertModel(config(), False, *fed, scope="bert", padding_free=packed, first_token_only=True)
-            for packed in (False, True)
+            modeling.BertModel(config(), False, *fed, scope="bert", first_token_only=True, compute=form)
+            for form in forms[:2]
         ]
         with pytest.raises(ValueError, match="first_token_only"):
             first[0].get_sequence_output()
@@ -129,9 +135,9 @@ def test_padding_free_is_the_padded_computation():
             pooled = model.get_pooled_output()
             return pooled, gradients(tf.reduce_sum(pooled * factors[:, 0]))
 
-        tokens = [of_tokens(model) for model in (padded, free)]
-        pooled = [of_first(model) for model in (padded, free, *first)]
-        at_padding = free.get_sequence_output() * (1.0 - real)
+        tokens = [of_tokens(model) for model in whole]
+        pooled = [of_first(model) for model in whole + first]
+        at_padding = whole[1].get_sequence_output() * (1.0 - real)
         session.run(tf.global_variables_initializer())
 
         @hypothesis.given(
@@ -235,7 +241,7 @@ def test_towers_share_variables_and_slots_of_scopes():
         ("{", "bert_config.json"),
         ("[5]", "an object with keys, not [5]"),
         ('{"hidden_size": 8}', "'vocab_size' is missing"),
-        ('{"vocab_size": 8, "hiden_size": 8}', "unknown key 'hiden_size'"),
+        ('{"vocab_size": 8, "hidden_size": 0}', "hidden_size=0 is not a positive whole number"),
     ],
 )
 def test_a_bad_configuration_is_named(tmp_path, text, said):
@@ -248,7 +254,9 @@ def test_a_bad_configuration_is_named(tmp_path, text, said):
 
 def test_published_configurations_with_unread_keys_load(tmp_path):
     path = tmp_path / "bert_config.json"
-    path.write_text('{"vocab_size": 8, "directionality": "bidi", "pooler_type": "first_token_transform"}')
-    assert modeling.BertConfig.from_json_file(str(path)).hidden_size == 768
+    path.write_text('{"vocab_size": 8, "directionality": "bidi", "layer_norm_eps": 1e-12, "architectures": ["Bert"]}')
+    read = modeling.BertConfig.from_json_file(str(path))
+    assert (read.hidden_size, read.directionality, read.layer_norm_eps) == (768, "bidi", 1e-12)
+    assert read.to_dict()["architectures"] == ["Bert"] and "architectures" not in config().to_dict()
     with pytest.raises(UserError, match="nowhere"):
         modeling.BertConfig.from_json_file(str(tmp_path / "nowhere.json"))

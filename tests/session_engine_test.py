@@ -275,8 +275,8 @@ def tokens_of(record):
 def test_predictions_are_in_file_order_and_the_loss_does_not_depend_on_batches(task, records, padding):
     """With predictions and a loss that identify their example."""
 
-    def build(batch, compute):
-        outputs = task.build(batch, compute)
+    def build(batch, is_training, compute):
+        outputs = task.build(batch, is_training, compute)
         ids = batch["input_ids"]
         loss = tf.reduce_sum(tf.cast(ids, tf.float32), axis=1) * 0.1
         return outputs._replace(loss=loss, weight=loss * 0.0 + 1.0, predictions=dict(outputs.predictions, ids=ids))
@@ -297,7 +297,7 @@ def test_predictions_are_in_file_order_and_the_loss_does_not_depend_on_batches(t
 def test_fixed_padding_is_a_static_shape(task, records):
     shapes = []
     watched = task._replace(
-        build=lambda batch, t: shapes.append(batch["input_ids"].shape.as_list()) or task.build(batch, t)
+        build=lambda batch, *how: shapes.append(batch["input_ids"].shape.as_list()) or task.build(batch, *how)
     )
     session_engine.close(built(watched, padding="fixed"))
     session_engine.close(built(watched))
@@ -321,9 +321,9 @@ def test_the_best_checkpoint_holds_only_weights_and_early_stopping_ends_the_run(
 
 
 def test_a_loss_that_is_not_finite_stops_before_any_checkpoint(task, records, tmp_path):
-    def poisoned(batch, compute):
-        outputs = task.build(batch, compute)
-        if not compute.is_training:
+    def poisoned(batch, is_training, compute):
+        outputs = task.build(batch, is_training, compute)
+        if not is_training:
             return outputs
         bad = tf.cast(tf.equal(tf.train.get_global_step(), 3), tf.float32)
         return outputs._replace(loss=outputs.loss / (1.0 - bad))

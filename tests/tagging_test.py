@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import modeling
+from steady_bert.base.compute import Compute
 from steady_bert.base.randomness import keyed_randomness
 from steady_bert.tasks.tagging import assembly as tagging
 from steady_bert.tasks.tagging import layers
@@ -15,7 +16,6 @@ from steady_bert.tasks.tagging.heads import CELLS, TaggingHead
 from steady_bert.tasks.tagging.predictions import legal_at_seams
 from steady_bert.tasks.tagging.sentences import Layout, Sentence
 from steady_bert.tasks.tagging.windows import COUNTED, windows
-from steady_bert.tasks.task import Compute
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] + ["w{}".format(number) for number in range(30)] + ["##x"]
 TAGS = ["O", "B-X", "I-X"]
@@ -135,7 +135,10 @@ def batch_of(features, length=None):
     return batch
 
 
-def run_tower(inputs, batches, compute, length=None, change=None, with_gradients=False):
+FAST = Compute("fast")
+
+
+def run_tower(inputs, batches, compute=FAST, length=None, change=None, with_gradients=False, is_training=False):
     """[(outputs, gradients by weight) of each batch of features] of one graph.
 
     change: weights → the values of those that are not to be the initial ones. length: pads all batches to it.
@@ -147,7 +150,7 @@ def run_tower(inputs, batches, compute, length=None, change=None, with_gradients
             name: tf.placeholder(tf.int32, value.shape if fixed else [None] * value.ndim)
             for name, value in batches[0].items()
         }
-        outputs = tagging._build(inputs, holders, compute)
+        outputs = tagging._build(inputs, holders, is_training, compute)
         weights = {v.op.name: v for v in tf.trainable_variables()}
         gradients = {}
         if with_gradients:
@@ -164,7 +167,7 @@ def run_tower(inputs, batches, compute, length=None, change=None, with_gradients
 
 
 def outputs_of(inputs, features, is_training=False, change=None):
-    return run_tower(inputs, [features], Compute(is_training), change=change)[0][0]
+    return run_tower(inputs, [features], change=change, is_training=is_training)[0][0]
 
 
 def random_features(inputs, count, seed, longest=20):
@@ -192,11 +195,9 @@ def test_padding_free_fixed_and_alone_are_the_same(name):
         random = np.random.RandomState(2)
         return {n: v + random.normal(size=v.shape, scale=0.3).astype(np.float32) for n, v in weights.items()}
 
-    (padded, gradients), (alone, _) = run_tower(
-        inputs, [features, features[3:4]], Compute(False), change=shaken, with_gradients=True
-    )
+    (padded, gradients), (alone, _) = run_tower(inputs, [features, features[3:4]], change=shaken, with_gradients=True)
     counts = np.array([np.count_nonzero(feature["roles"]) for feature in features])
-    for compute, length in ((Compute(False, padding_free=True), None), (Compute(False), 16)):
+    for compute, length in ((Compute("fast", padding_free=True), None), (FAST, 16)):
         ((other, other_gradients),) = run_tower(inputs, [features], compute, length, shaken, with_gradients=True)
         near(other.loss, padded.loss)
         assert set(other_gradients) == set(gradients)

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 import numpy as np
 
+from ..base.compute import Compute
 from ..base.errors import UserError
 
 Feature = Dict[str, List[Any]]  # column name → the numbers of one example
@@ -57,14 +58,6 @@ class Facts(NamedTuple):
     unknown: int  # number of pieces that the vocabulary lacks
 
 
-class Compute(NamedTuple):
-    """How an engine wants the graph of a tower to compute."""
-
-    is_training: bool
-    padding_free: bool = False  # work on real tokens only; needs dynamic shapes
-    precision: str = "float32"  # of the encoder's matrix products; or "bfloat16"
-
-
 class Column(NamedTuple):
     """One column of a record.
 
@@ -98,8 +91,8 @@ class Task(NamedTuple):
     featurize(examples) returns the feature and the facts of each example, in order; with splits_examples, one or more
         for each example. The per-token columns of a feature all have the same length.
     fingerprint(split) returns everything that decides the bytes of the split's records (files, vocabulary, lengths).
-    build(batch, compute) makes the graph; batch has a tensor for each column and `input_mask` [B, S]. It is called once
-        for each replica and mode; calls share variables by name.
+    build(batch, is_training, compute) makes the graph; batch has a tensor for each column and `input_mask` [B, S].
+        It is called once for each replica and mode; calls share variables by name.
     score(split, predictions) returns metric name → value over the whole split.
     """
 
@@ -109,7 +102,7 @@ class Task(NamedTuple):
     read: Callable[[str, BadLines], Iterator[Any]]
     featurize: Callable[[Sequence[Any]], List[Tuple[Feature, Facts]]]
     fingerprint: Callable[[str], Dict[str, Any]]
-    build: Callable[[Dict[str, Any], Compute], Outputs]
+    build: Callable[[Dict[str, Any], bool, Compute], Outputs]
     score: Callable[[str, Predictions], Dict[str, float]]
     labels: Tuple[str, ...]  # class or tag names in id order; empty for regression
     best_metric: str  # the name, among those of `score`, that picks the best checkpoint; larger is better

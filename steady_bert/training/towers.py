@@ -11,9 +11,10 @@ import tensorflow.compat.v1 as tf
 import optimization
 
 from .. import rule_optimizer, schedules
+from ..base.compute import Compute
 from ..base.errors import UserError
 from ..base.randomness import keyed_randomness
-from ..tasks.task import Compute, Outputs, Task
+from ..tasks.task import Outputs, Task
 from . import input_pipeline
 from .engine_config import EngineConfig
 from .plan import Plan
@@ -83,8 +84,8 @@ def slice_of(records: tf.Tensor, place: Any, places: int) -> tf.Tensor:
     return records[place * count // places : (place + 1) * count // places]
 
 
-def _compute(config: EngineConfig, is_training: bool) -> Compute:
-    return Compute(is_training, padding_free=config.padding == "none", precision=config.precision)
+def _compute(config: EngineConfig) -> Compute:
+    return Compute("fast", padding_free=config.padding == "none", precision=config.precision)
 
 
 def inference_tower(task: Task, config: EngineConfig, seed: int, batch: Batch, averages: Dict[str, Any]) -> Outputs:
@@ -95,7 +96,7 @@ def inference_tower(task: Task, config: EngineConfig, seed: int, batch: Batch, a
 
     scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=read_average)
     with scope, keyed_randomness(seed, None):
-        return task.build(batch, _compute(config, is_training=False))
+        return task.build(batch, False, _compute(config))
 
 
 class _Sums(NamedTuple):
@@ -127,7 +128,7 @@ def training_tower(
 
     def build_part(part: int) -> _Sums:
         with keyed_randomness(plan.seed, tf.identity(global_step), replicas.index * parts + part):
-            outputs = task.build(batch_of(part), _compute(config, is_training=True))
+            outputs = task.build(batch_of(part), True, _compute(config))
         return _Sums(tf.reduce_sum(outputs.loss), tf.reduce_sum(outputs.weight))
 
     first = build_part(0)  # makes the variables

@@ -8,9 +8,10 @@ import tensorflow.compat.v1 as tf
 import modeling
 
 from ...base import files
+from ...base.compute import Compute
 from .. import heads, metrics
 from ..reading import text_files
-from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task, hash_of_text
+from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from .features import encode_pairs
 from .processor import DataProcessor, InputExample
 
@@ -115,8 +116,8 @@ def classification_task(inputs: TaskInputs) -> Task:
             "labels": list(inputs.labels),
         }
 
-    def build(batch: Dict[str, Any], compute: Compute) -> Outputs:
-        return _build(inputs, batch, compute)
+    def build(batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:
+        return _build(inputs, batch, is_training, compute)
 
     def score(split: str, predictions: Predictions) -> Dict[str, float]:
         predicted = label_type.predicted(predictions)
@@ -160,9 +161,8 @@ def _featurize(inputs: TaskInputs, examples: Sequence[InputExample]) -> List[Tup
     return features
 
 
-def _build(inputs: TaskInputs, batch: Dict[str, Any], compute: Compute) -> Outputs:
+def _build(inputs: TaskInputs, batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:
     assert inputs.bert_config is not None
-    is_training = compute.is_training
     model = modeling.BertModel(
         config=inputs.bert_config,
         is_training=is_training,
@@ -170,9 +170,8 @@ def _build(inputs: TaskInputs, batch: Dict[str, Any], compute: Compute) -> Outpu
         input_mask=batch["input_mask"],
         token_type_ids=batch["segment_ids"],
         scope="bert",  # by name, so that the inference tower finds the training tower's variables
-        padding_free=compute.padding_free,
         first_token_only=compute.padding_free,
-        matmul_dtype=tf.as_dtype(compute.precision),
+        compute=compute,
     )
     # Upstream's head always uses a dropout rate of 0.1, which is that of the published configurations too.
     dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0

@@ -39,9 +39,13 @@ def create_model(
         use_one_hot_embeddings=use_one_hot_embeddings,
     )
     dropout_prob = bert_config.hidden_dropout_prob if is_training else 0.0
-    logits = heads.classification_logits(model.get_pooled_output(), num_labels, dropout_prob)
-    per_example_loss, probabilities = heads.softmax_cross_entropy(logits, labels)
-    return tf.reduce_mean(per_example_loss), per_example_loss, logits, probabilities
+    with tf.name_scope("loss"):  # scripts fetch loss/Softmax and loss/LogSoftmax
+        logits = heads.classification_logits(model.get_pooled_output(), num_labels, dropout_prob)
+        probabilities = tf.nn.softmax(logits)
+        log_probabilities = tf.nn.log_softmax(logits)
+        one_hot = tf.one_hot(labels, depth=num_labels, dtype=logits.dtype)
+        per_example_loss = -tf.reduce_sum(one_hot * log_probabilities, axis=-1)
+        return tf.reduce_mean(per_example_loss), per_example_loss, logits, probabilities
 
 
 def _estimator() -> Any:

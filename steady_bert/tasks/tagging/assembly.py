@@ -11,7 +11,8 @@ import tensorflow.compat.v1 as tf
 import modeling
 
 from ...base import files
-from ..task import NO_LABEL, BadLines, Column, Compute, Facts, Feature, Outputs, Predictions, Task, hash_of_text
+from ...base.compute import Compute
+from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from . import formats, layers, scores
 from . import schemes as tag_schemes
 from .heads import TaggingHead
@@ -107,7 +108,7 @@ def tagging_task(inputs: TaggingInputs, reader: Reader) -> Task:
         read=reader.read,
         featurize=lambda examples: _featurize(inputs, examples),
         fingerprint=fingerprint,
-        build=lambda batch, compute: _build(inputs, batch, compute),
+        build=lambda batch, is_training, compute: _build(inputs, batch, is_training, compute),
         score=lambda split, predictions: reader.scores(split, reader.tagged(split, predictions)),
         labels=tuple(inputs.tags),
         best_metric="accuracy" if inputs.plain else "f1",
@@ -179,27 +180,26 @@ def _windows_of(
 # --- graph ------------------------------------------------------------------------------------------------------------
 
 
-def _build(inputs: TaggingInputs, batch: Dict[str, Any], compute: Compute) -> Outputs:
+def _build(inputs: TaggingInputs, batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:
     assert inputs.bert_config is not None
     model = modeling.BertModel(
         config=inputs.bert_config,
-        is_training=compute.is_training,
+        is_training=is_training,
         input_ids=batch["input_ids"],
         input_mask=batch["input_mask"],
         scope="bert",  # by name, so that the inference tower finds the training tower's variables
-        padding_free=compute.padding_free,
-        matmul_dtype=tf.as_dtype(compute.precision),
+        compute=compute,
     )
     words = layers.chains(batch["roles"] > NO_WORD, tf.equal(batch["first_word"], 0), tf.equal(batch["ends"], 1))
     real = tf.sequence_mask(words.lengths, tf.shape(words.places)[1], tf.int32)
     roles = words.gather(batch["roles"]) * real
     tag_ids = words.gather(batch["tag_ids"]) * real
-    dropout_prob = inputs.bert_config.hidden_dropout_prob if compute.is_training else 0.0
+    dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0
     vectors = words.gather(model.get_sequence_output())
     tag_scores = layers.tag_scores(vectors, words, len(inputs.tags), inputs.head, dropout_prob)
     counted = tf.cast(tf.equal(roles, COUNTED), tf.float32)
     loss, weight = layers.tagging_loss(tag_scores, words, tag_ids, counted)
-    if compute.is_training:
+    if is_training:
         return Outputs(loss=loss, weight=weight, predictions={})
     legal = tag_schemes.legal(inputs.tags) if inputs.constrained_decoding else None
     best, probabilities = layers.tagging_predictions(tag_scores, words, legal)

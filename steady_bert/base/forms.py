@@ -1,0 +1,86 @@
+"""gelu and layer normalization in the forms that Compute names. `forms_of` is the one place that chooses."""
+
+import math
+from typing import Any, Callable, NamedTuple, Tuple
+
+import tensorflow.compat.v1 as tf
+
+from .compute import Compute
+
+_EPSILON = 1e-12  # of LayerNorm in the published models
+_FLOAT16_EPSILON = 1e-3  # what float16 can hold, and what the original's LayerNorm took there
+
+_GELU_SCALE = math.sqrt(2.0 / math.pi)
+_GELU_CUBIC = 0.044715
+
+
+class Forms(NamedTuple):
+    gelu: Callable[[tf.Tensor], tf.Tensor]
+    normalized: Callable[[tf.Tensor, Any, Any], tf.Tensor]  # x […, W], gamma [W], beta [W]
+
+
+def forms_of(compute: Compute) -> Forms:
+    return {"plain": Forms(plain_gelu, _plain_normalized), "fast": Forms(_fast_gelu, _fast_normalized)}[compute.form]
+
+
+# --- gelu: x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415) ----------------
+
+
+def plain_gelu(x: tf.Tensor) -> tf.Tensor:
+    return x * (0.5 * (1.0 + tf.tanh(_GELU_SCALE * (x + _GELU_CUBIC * (x * x * x)))))
+
+
+@tf.custom_gradient
+def _fast_gelu(x: tf.Tensor) -> Any:
+    """.5 (1 + tanh u) is written as sigmoid(2u). Operations on the widest tensor of a layer are what a step pays for:
+    with this gradient there are half as many, and two tensors are kept for it instead of five.
+    """
+    scale = 2.0 * _GELU_SCALE
+
+    def twice_u(x: tf.Tensor, cubic_factor: float) -> tf.Tensor:
+        """2u with a factor of 1, x · d(2u)/dx with one of 3."""
+        return x * (tf.square(x) * (cubic_factor * _GELU_CUBIC * scale) + scale)
+
+    phi = tf.sigmoid(twice_u(x, 1.0))
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * phi + tf.raw_ops.SigmoidGrad(y=phi, dy=upstream * twice_u(x, 3.0))
+
+    return x * phi, gradient
+
+
+# --- (x - mean) / √(variance + ε) · gamma + beta over the last axis (Ba et al., https://arxiv.org/abs/1607.06450) -----
+
+
+def _plain_normalized(x: tf.Tensor, gamma: Any, beta: Any) -> tf.Tensor:
+    epsilon = _FLOAT16_EPSILON if x.dtype == tf.float16 else _EPSILON
+    mean, variance = tf.nn.moments(x, axes=[-1], keep_dims=True)
+    with tf.name_scope("batchnorm"):  # scripts fetch the result as …/LayerNorm/batchnorm/add_1
+        scale = tf.rsqrt(variance + epsilon)
+        # tf.nn.batch_normalization subtracts last, which loses digits where the variance is small.
+        return (x - mean) * scale * gamma + beta
+
+
+def _fast_normalized(x: tf.Tensor, gamma: Any, beta: Any) -> tf.Tensor:
+    return _normalized(x, tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta))
+
+
+@tf.custom_gradient
+def _normalized(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> Any:
+    """Its gradient reads two of the tensors that were computed; the automatic one reads five."""
+    centered = x - _mean_of_rows(x)
+    scale = tf.rsqrt(_mean_of_rows(tf.square(centered)) + _EPSILON)
+    normal = centered * scale
+    rows = list(range(len(x.shape) - 1))
+
+    def gradient(upstream: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        d = upstream * gamma
+        of_x = (d - _mean_of_rows(d) - normal * _mean_of_rows(d * normal)) * scale
+        return of_x, tf.reduce_sum(upstream * normal, axis=rows), tf.reduce_sum(upstream, axis=rows)
+
+    return normal * gamma + beta, gradient
+
+
+def _mean_of_rows(x: tf.Tensor) -> tf.Tensor:
+    """[…, W] → […, 1]"""
+    return tf.reduce_mean(x, axis=-1, keepdims=True)
