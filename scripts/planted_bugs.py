@@ -17,8 +17,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 class Bug(NamedTuple):
     file: str
-    right: str  # occurs once in the file
-    wrong: str
+    original: str  # occurs once in the file
+    planted: str  # replaces it
     tests: str  # arguments of pytest
 
 
@@ -205,17 +205,17 @@ def caught(bug: Bug) -> bool:
         path = os.path.join(copy, bug.file)
         with open(path, encoding="utf-8") as file:
             source = file.read()
-        if source.count(bug.right) != 1:
-            sys.exit("error: {}: {!r} is there {} times.".format(bug.file, bug.right, source.count(bug.right)))
+        if source.count(bug.original) != 1:
+            sys.exit("error: {}: {!r} is there {} times.".format(bug.file, bug.original, source.count(bug.original)))
         with open(path, "w", encoding="utf-8") as file:
-            file.write(source.replace(bug.right, bug.wrong))
+            file.write(source.replace(bug.original, bug.planted))
         command = [sys.executable, "-m", "pytest", "-q", "-x", *bug.tests.split()]
         code = subprocess.run(command, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
         return code == 1  # 2 and above: pytest itself failed
 
 
 def main() -> None:
-    wanted = [name for name in BUGS if not sys.argv[1:] or any(part in name for part in sys.argv[1:])]
+    wanted = [name for name in BUGS if not sys.argv[1:] or any(argument in name for argument in sys.argv[1:])]
     results = {}
     for name in wanted:
         results[name] = caught(BUGS[name])

@@ -239,4 +239,4 @@ def test_every_planted_bug_has_its_place():
     bugs = runpy.run_path(os.path.join(ROOT, "scripts", "planted_bugs.py"))["BUGS"]
     for name, bug in bugs.items():
         with open(os.path.join(ROOT, bug.file), encoding="utf-8") as file:
-            assert file.read().count(bug.right) == 1, name
+            assert file.read().count(bug.original) == 1, name

@@ -154,7 +154,8 @@ def test_mnli_scores_both_dev_sets_and_its_model_predicts_ax(tiny, tmp_path, cap
     assert scores_of(predicted)["matthews_correlation"] == 1.0
     message = mistake(["--do_predict", "--task_name=rte", "--data_dir=" + folder, "--model_dir=" + output], capsys)
     assert (
-        "the model tells apart contradiction, entailment, neutral; the command, entailment, not_entailment" in message
+        "the model predicts contradiction, entailment, neutral; the command asks for entailment, not_entailment"
+        in message
     )
 
 

@@ -195,8 +195,8 @@ def check_task(f: Values, data: ClassifierDataConfig) -> None:
                 "--{} is of --task_name={}, not of {}. Leave it out.".format(name, task, data.task_name),
             )
     require(
-        data.task_name != "ax" or not (f.do_train or f.dry_run),
-        "--task_name=ax has no training data: train mnli, then predict ax with --model_dir.",
+        "train" in PROCESSORS[data.task_name or ""].splits or not (f.do_train or f.dry_run),
+        "--task_name={} has no training data: train mnli, then predict with --model_dir.".format(data.task_name),
     )
     require(
         len(data.text_columns) <= 2 and len(set(data.text_columns)) == len(data.text_columns),

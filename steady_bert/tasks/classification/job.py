@@ -91,17 +91,17 @@ def choose_labels(
     model_dir: Optional[str],
     check_only: bool,
 ) -> Optional[List[str]]:
-    """The labels in id order; None where the data is only checked and nothing says them.
+    """The labels in id order; None if the data is only checked and has no labels.
 
-    A trained model's are those that it was trained with.
+    The labels of the model in model_dir come first, then those of the task or of --labels, then those of the data.
     """
-    found = model_files.saved_labels(model_dir, "label_type")
-    saved = found and found[0]
+    saved_labels = model_files.saved_labels(model_dir, "label_type")
     given = processor.known_labels()
-    if saved is not None:
+    if saved_labels is not None:
+        saved, _ = saved_labels
         if given is not None and given != saved:
             raise UserError(
-                "{}: the model tells apart {}; the command, {}. Name the task and labels of its training.".format(
+                "{}: the model predicts {}; the command asks for {}. Name the task and labels of its training.".format(
                     model_dir, ", ".join(saved) or "numbers", ", ".join(given) or "numbers"
                 )
             )
@@ -119,7 +119,7 @@ def choose_labels(
 
 
 def class_weights(data: ClassifierDataConfig, processor: DataProcessor, paths: Dict[str, str]) -> List[float]:
-    """In label order."""
+    """The weights of --class_weights in label order."""
     labels = processor.get_labels()
     if data.class_weights == ("balanced",):
         counts, examples = processor.count_labels(paths["train"], BadLines(data.skip_bad_lines))
@@ -129,19 +129,19 @@ def class_weights(data: ClassifierDataConfig, processor: DataProcessor, paths: D
                 raise UserError("--class_weights=balanced: {} training example is {}.".format(which, label))
         return classification.balanced_weights(processor.label_type, labels, counts, examples)
     weights = {}
-    for part in data.class_weights:
-        label, equals, weight = part.rpartition("=")
+    for setting in data.class_weights:
+        label, equals, weight = setting.rpartition("=")
         if not equals or label not in labels or label in weights or not (is_number(weight) and float(weight) > 0):
             raise UserError(
-                "--class_weights: {!r} is not label=weight with a positive weight and a label, once, of {}. "
-                "Or write balanced.".format(part, ", ".join(labels))
+                "--class_weights: {!r} is not label=weight, where the weight is positive and the label one of {}, each "
+                "at most once. Correct it, or write balanced.".format(setting, ", ".join(labels))
             )
         weights[label] = float(weight)
     return [weights.get(label, 1.0) for label in labels]
 
 
 def split_files(data: ClassifierDataConfig, processor: DataProcessor) -> Dict[str, str]:
-    """split → path, for the splits that the flags say something of."""
+    """split → path, for the splits of data_dir, and the test split for predict_file."""
     paths = {}
     if data.data_dir is not None:
         if not os.path.isdir(data.data_dir):
@@ -162,12 +162,12 @@ def write(
     path: str,
     folder: str,
 ) -> None:
-    """Writes the predictions of a split, upstream's file of their numbers beside it, and GLUE's file of its tests."""
+    """Writes the predictions of a split, their numbers in upstream's format beside them, and GLUE's upload."""
     ids = feature_cache.example_ids(task, split)
     labels = task.labels
     header, rows = classification.prediction_table(processor.label_type, labels, predictions, ids)
     reports.write_table(path, header, rows)
-    # Upstream's file: the numbers alone, one line an example, here with a header.
+    # Upstream's file has only the numbers, one line an example; here a header comes first.
     numbers = slice(2, None) if labels else slice(1, None)
     results = os.path.join(os.path.dirname(path) or os.curdir, trained_model.with_suffix("test_results.tsv", split))
     reports.write_table(results, header[numbers], [row[numbers] for row in rows])
@@ -175,6 +175,6 @@ def write(
     official = processor.submission.get(split)
     if official and config.data.predict_file is None:
         upload = os.path.join(folder, "submission", official + ".tsv")
-        answers = classification.submission(processor.label_type, labels, predictions)
-        reports.write_table(upload, ["index", "prediction"], list(zip(ids, answers)))
+        values = classification.submission(processor.label_type, labels, predictions)
+        reports.write_table(upload, ["index", "prediction"], list(zip(ids, values)))
         say("Wrote GLUE's file {}".format(upload))

@@ -125,7 +125,7 @@ def _kinds(tags: Sequence[str], plain: bool) -> Tuple[str, ...]:
     """The types of entities, or plain tags, in id order."""
     if plain:
         return tuple(tags)
-    return tuple(dict.fromkeys(tag_schemes.parts(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE))
+    return tuple(dict.fromkeys(tag_schemes.split_tag(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE))
 
 
 def _kinds_in(tags: Sequence[str], plain: bool) -> Sequence[str]:

@@ -36,34 +36,7 @@ def start(config: TaggingConfig, given_flags: List[str], notes: Dict[str, str]) 
 def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[str], notes: Dict[str, str]) -> Job:
     """The task with its tags: those saved in model_dir if it is given, else those of the data."""
     config = with_units(config)
-    data = config.data
-    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
-    bert_config = None
-    if not config.run.check_data:
-        bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=1)
-    paths = split_files(data)
-    layout = layout_of(data)
-    require_other_files(config, paths)
-    tags, scheme = choose_tags(data, layout, paths, model_dir)
-    plain = scheme == "plain"
-    if plain:
-        layout = layout._replace(tag_scheme="plain")
-        if data.constrained_decoding:
-            raise UserError("--constrained_decoding: these tags mark no entities. Leave it out.")
-    inputs = TaggingInputs(
-        files=paths,
-        layout=layout,
-        tags=tags,
-        plain=plain,
-        tokenizer=tokenizer,
-        vocab_fingerprint=vocab_fingerprint,
-        bert_config=bert_config,
-        max_seq_length=config.model.max_seq_length,
-        doc_stride=data.doc_stride,
-        head=head_of(data),
-        constrained_decoding=data.constrained_decoding,
-        skip_bad_lines=data.skip_bad_lines,
-    )
+    inputs = inputs_of(config, model_dir)
     reader = tagging.Reader(inputs)
     task = tagging.tagging_task(inputs, reader)
 
@@ -80,12 +53,12 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
         metrics=reader.metric_names(),
         identity={
             "task": "tagging",
-            "bert_config": bert_config and bert_config.to_dict(),
+            "bert_config": inputs.bert_config and inputs.bert_config.to_dict(),
             "head": list(inputs.head),
         },
         files=model_files.given_files(config.model),
         documents={
-            model_files.LABELS_FILE: {"tag_scheme": scheme, "labels": list(tags)},
+            model_files.LABELS_FILE: {"tag_scheme": "plain" if inputs.plain else "bio", "labels": list(inputs.tags)},
             "config.json": dataclasses.asdict(config),
         },
         flags=given_flags,
@@ -93,6 +66,38 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
         notes=dict(notes, **notes_on_rates(inputs.head, config.run.optimizer.lr_multipliers)),
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
+    )
+
+
+def inputs_of(config: TaggingConfig, model_dir: Optional[str]) -> TaggingInputs:
+    """What the task is assembled from, files checked and tags read."""
+    data = config.data
+    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
+    bert_config = None
+    if not config.run.check_data:
+        bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=1)
+    paths = split_files(data)
+    layout = layout_of(data)
+    require_other_files(config, paths)
+    tags, scheme = choose_tags(data, layout, paths, model_dir)
+    plain = scheme == "plain"
+    if plain:
+        layout = layout._replace(tag_scheme="plain")
+        if data.constrained_decoding:
+            raise UserError("--constrained_decoding: these tags mark no entities. Leave it out.")
+    return TaggingInputs(
+        files=paths,
+        layout=layout,
+        tags=tags,
+        plain=plain,
+        tokenizer=tokenizer,
+        vocab_fingerprint=vocab_fingerprint,
+        bert_config=bert_config,
+        max_seq_length=config.model.max_seq_length,
+        doc_stride=data.doc_stride,
+        head=head_of(data),
+        constrained_decoding=data.constrained_decoding,
+        skip_bad_lines=data.skip_bad_lines,
     )
 
 

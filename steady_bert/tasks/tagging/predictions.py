@@ -66,7 +66,7 @@ def legal_at_seams(tag_ids: np.ndarray, probabilities: np.ndarray, tags: Sequenc
     independently.
     """
     follows, _ = tag_schemes.legal(tags)
-    is_inside = np.array([tag_schemes.parts(tag)[0] == "I" for tag in tags])
+    is_inside = np.array([tag_schemes.split_tag(tag)[0] == "I" for tag in tags])
     repaired = tag_ids.copy()
     for word in range(1, len(repaired)):
         if follows[repaired[word - 1], repaired[word]]:

@@ -31,7 +31,7 @@ class Entity(NamedTuple):
     end: int  # the last word's number + 1
 
 
-def parts(tag: str) -> Tuple[str, str]:
+def split_tag(tag: str) -> Tuple[str, str]:
     """(B, I, E, S or O; type, empty for O). Raises ValueError if the tag is neither O nor prefixed."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
@@ -55,7 +55,7 @@ def entities(tags: Sequence[str]) -> List[Entity]:
     result = []
     start, before, type_before = 0, OUTSIDE, ""
     for number, tag in enumerate(list(tags) + [OUTSIDE]):
-        prefix, kind = parts(tag)
+        prefix, kind = split_tag(tag)
         is_open = before not in (OUTSIDE, "E", "S")
         goes_on = is_open and prefix in ("I", "E") and kind == type_before
         if before != OUTSIDE and not goes_on:
@@ -72,7 +72,7 @@ def strict_entities(tags: Sequence[str]) -> List[Entity]:
     start: Optional[int] = None
     type_before = ""
     for number, tag in enumerate(list(tags) + [OUTSIDE]):
-        prefix, kind = parts(tag)
+        prefix, kind = split_tag(tag)
         if start is not None and not (prefix == "I" and kind == type_before):
             result.append(Entity(type_before, start, number))
             start = None
@@ -98,7 +98,7 @@ def impossible(tags: Sequence[str], scheme: str) -> List[int]:
     numbers = []
     before, type_before = OUTSIDE, ""
     for number, tag in enumerate(list(tags) + [OUTSIDE]):
-        prefix, kind = parts(tag)
+        prefix, kind = split_tag(tag)
         unfinished = before in _UNFINISHED.get(scheme, ())
         same = kind == type_before
         if unfinished:
@@ -157,7 +157,7 @@ def tags_of(types: Iterable[str]) -> List[str]:
 
 def legal(tags: Sequence[str]) -> Tuple[np.ndarray, np.ndarray]:
     """For bio tags: ([L, L] whether the column's tag may follow the row's, [L] whether a tag may begin a sentence)."""
-    kinds: Dict[int, Tuple[str, str]] = dict(enumerate(map(parts, tags)))
+    kinds: Dict[int, Tuple[str, str]] = dict(enumerate(map(split_tag, tags)))
     follows = [
         [prefix != "I" or (before != OUTSIDE and kind == type_before) for prefix, kind in kinds.values()]
         for before, type_before in kinds.values()

@@ -26,7 +26,7 @@ def find_tags(path: str, layout: Layout, bad_lines: BadLines) -> List[str]:
         return sorted(tags)
     if tags <= {tag_schemes.OUTSIDE}:
         raise UserError("{}: no word has a tag but O. Is --tag_column right?".format(path))
-    return tag_schemes.tags_of(sorted({tag_schemes.parts(tag)[1] for tag in tags} - {""}))
+    return tag_schemes.tags_of(sorted({tag_schemes.split_tag(tag)[1] for tag in tags} - {""}))
 
 
 def read_tags_file(path: str, scheme: str) -> List[str]:
@@ -45,6 +45,6 @@ def read_tags_file(path: str, scheme: str) -> List[str]:
     for number, tag in enumerate(tags):
         if not tag_schemes.is_tag(tag):
             raise UserError("{}:{}: {!r} is neither O nor like B-PER, as the others are.".format(path, number + 1, tag))
-    types = dict.fromkeys(tag_schemes.parts(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE)
+    types = dict.fromkeys(tag_schemes.split_tag(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE)
     needed = tag_schemes.tags_of(types)
     return [tag for tag in tags if tag in needed] + [tag for tag in needed if tag not in tags]
