@@ -1,5 +1,6 @@
 """The files of a model, configuration, vocabulary and labels, and checks that they belong together."""
 
+import difflib
 import json
 import os
 from dataclasses import dataclass
@@ -17,6 +18,39 @@ if TYPE_CHECKING:
 MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
 LABELS_FILE = "labels.json"
 LABEL_KINDS = ("label_type", "tag_scheme")  # the key of labels.json beside the labels; each script has its own
+
+# The keys of bert_config.json that decide the model: the arguments of modeling.BertConfig.
+_READ = {
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "initializer_range",
+}
+# Keys of Google's bert_config.json files that no BERT code reads.
+_KNOWN_UNREAD = {
+    "directionality",
+    "pooler_fc_size",
+    "pooler_num_attention_heads",
+    "pooler_num_fc_layers",
+    "pooler_size_per_head",
+    "pooler_type",
+}
+# Key → (the one value that this model has, what another means), for keys of Hugging Face's files and of ALBERT's.
+_NOT_BERT = "this program trains BERT alone. Use the files of a BERT."
+_ONLY_VALUES = {
+    "model_type": ("bert", _NOT_BERT),
+    "num_hidden_groups": (None, "this is an ALBERT, and " + _NOT_BERT),
+    "position_embedding_type": ("absolute", "this program has absolute positions alone. Use another model."),
+    "layer_norm_eps": (1e-12, "LayerNorm has 1e-12 here, and the model would give other numbers. Use another model."),
+    "is_decoder": (False, "attention is to both sides here. Use a model that is no decoder."),
+}
 
 
 @dataclass(frozen=True)
@@ -51,12 +85,19 @@ def load_tokenizer(config: ModelConfig, model_dir: Optional[str]) -> Tuple[Any, 
 
 
 def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "modeling.BertConfig":
-    """Reads the configuration. Raises UserError if it is too small for the vocabulary, the length or the segments."""
+    """Reads the configuration, without keys that are not read.
+
+    Raises UserError for a model that is no BERT, a misspelt key, or a configuration that is too small for the
+    vocabulary, the length or the segments.
+    """
     import modeling  # imports TensorFlow, which a command that only checks flags does not need
 
     if config.bert_config_file is None:
         raise UserError("--bert_config_file is needed: the model's folder has none.")
+    _check_keys(config.bert_config_file, _json_object(config.bert_config_file))
     bert_config = modeling.BertConfig.from_json_file(config.bert_config_file)
+    for name in set(vars(bert_config)) - _READ:
+        delattr(bert_config, name)  # a resume compares only what decides the model
     if config.max_seq_length > bert_config.max_position_embeddings:
         raise UserError(
             "--max_seq_length={}: {} has max_position_embeddings={}. Lower --max_seq_length.".format(
@@ -76,6 +117,40 @@ def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "mo
             )
         )
     return bert_config
+
+
+def note_unread_keys(config: ModelConfig) -> Dict[str, str]:
+    """A note for the plan that names the keys of bert_config.json that are not read; empty if there are none."""
+    content = _json_object(config.bert_config_file) if config.bert_config_file else {}
+    unread = sorted(set(content) - _READ - _KNOWN_UNREAD)
+    return {"keys of bert_config.json that are not read": ", ".join(unread)} if unread else {}
+
+
+def _json_object(path: str) -> Dict[str, Any]:
+    """The object in a file; empty if there is none, which BertConfig.from_json_file explains."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _check_keys(path: str, content: Dict[str, Any]) -> None:
+    """Raises UserError if a key contradicts this model, or is a misspelt one."""
+    for name, (expected, meaning) in _ONLY_VALUES.items():
+        if content.get(name, expected) != expected:
+            raise UserError("{}: {}={!r}: {}".format(path, name, content[name], meaning))
+    if content.get("embedding_size", content.get("hidden_size", 768)) != content.get("hidden_size", 768):
+        raise UserError(
+            "{}: embedding_size={!r} is not hidden_size: this is an ALBERT or ELECTRA, not a BERT. Use the files of "
+            "a BERT.".format(path, content["embedding_size"])
+        )
+    for name in sorted(set(content) - _READ - _KNOWN_UNREAD):
+        near = difflib.get_close_matches(name, sorted(_READ), n=1, cutoff=0.9)
+        near = near or difflib.get_close_matches(name, sorted(_READ - set(content)), n=1, cutoff=0.8)
+        if near:
+            raise UserError("{}: unknown key {!r}. Did you mean {!r}?".format(path, name, near[0]))
 
 
 def given_files(config: ModelConfig) -> Dict[str, str]:

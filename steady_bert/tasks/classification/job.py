@@ -80,7 +80,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
         predictions_file="predictions.tsv",
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
-        notes=notes,
+        notes=dict(notes, **model_files.note_unread_keys(config.model)),
     )
 
 

@@ -63,7 +63,11 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
         },
         flags=given_flags,
         predictions_file=PREDICTIONS_FILE,
-        notes=dict(notes, **notes_on_rates(inputs.head, config.run.optimizer.lr_multipliers)),
+        notes=dict(
+            notes,
+            **model_files.note_unread_keys(config.model),
+            **notes_on_rates(inputs.head, config.run.optimizer.lr_multipliers),
+        ),
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
     )
