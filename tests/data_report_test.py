@@ -15,6 +15,7 @@ from steady_bert.training.feature_cache import FACTS_DTYPE
 class Records:
     skipped = []
     mended = []
+    notes = []
     kinds = {}
 
     def __init__(self, facts):

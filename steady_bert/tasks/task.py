@@ -27,6 +27,7 @@ class BadLines:
         self.allowed = allowed
         self.messages: List[str] = []
         self.mended: List[str] = []  # what was wrong with lines that were repaired and read
+        self.notes: List[str] = []  # what else the data report says about the file
 
     def add(self, error: UserError) -> None:
         """Notes a skipped line; raises the error if no more lines may be skipped."""

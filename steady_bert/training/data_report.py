@@ -42,6 +42,7 @@ class SplitReport(NamedTuple):
     conflicts: Places  # (line, the line that has the same text and another label)
     skipped: List[str]
     mended: List[str]
+    notes: List[str]
 
 
 class Overlap(NamedTuple):
@@ -92,6 +93,7 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         conflicts=conflicts,
         skipped=records.skipped,
         mended=records.mended,
+        notes=records.notes,
     )
 
 
@@ -176,6 +178,7 @@ def problems(split_report: SplitReport) -> List[str]:
     if split_report.mended:
         lines.append("{}: lines with mistakes that were read all the same: {:,}".format(file, len(split_report.mended)))
         lines += ["  " + message for message in split_report.mended]
+    lines += ["{}: {}".format(file, note) for note in split_report.notes]
     if split_report.truncated.total:
         text = "{}: cut to --max_seq_length={}: {:,} of {:,}, the longest of {:,} tokens ({})"
         longest, named = split_report.tokens["longest"], _named(split_report.truncated, file)

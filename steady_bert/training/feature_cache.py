@@ -83,6 +83,11 @@ class RecordFile:
         return self.description["kinds"]
 
     @property
+    def notes(self) -> List[str]:
+        """What else the data report says about the file."""
+        return self.description.get("notes", [])  # older entries have none
+
+    @property
     def mended(self) -> List[str]:
         """Messages about the lines with mistakes that were read all the same."""
         return self.description["mended"]
@@ -209,7 +214,9 @@ def _build(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     description.update(examples=count, record_bytes=size, sources=counter.sources, kinds=counter.kinds)
-    files.write_json(prefix + ".json", dict(description, skipped=bad_lines.messages, mended=bad_lines.mended))
+    files.write_json(
+        prefix + ".json", dict(description, skipped=bad_lines.messages, mended=bad_lines.mended, notes=bad_lines.notes)
+    )
 
 
 class _Counter:
