@@ -1,0 +1,522 @@
+"""Every flag changes something that can be seen: in the plan, a graph, the features, or what a phase is given.
+
+A row of ROWS names a flag, a value, the flags that it needs beside it, and an observer: a function of the command whose
+result must differ from that of the same command without the flag. A value that is refused shows nothing.
+"""
+
+import contextlib
+import io
+import json
+import os
+import types
+from typing import Any, Callable, Dict, NamedTuple
+from unittest import mock
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from absl.testing import flagsaver
+from conftest import train_sentencepiece
+
+import flags
+import optimization
+from steady_bert.command_line import configuration, relations
+from steady_bert.tasks.classification import job as classifier_job
+from steady_bert.tasks.tagging import job as tagger_job
+from steady_bert.tasks.task import BadLines
+from steady_bert.training import (
+    checkpoint,
+    devices,
+    estimator_engine,
+    feature_cache,
+    input_pipeline,
+    plan,
+    run,
+    run_folder,
+    session_engine,
+    towers,
+    trained_model,
+    weights,
+)
+from steady_bert.training.job import Job, RunConfig
+
+
+class Command(NamedTuple):
+    config: RunConfig
+    job: Callable[[], Job]
+    identity: Any  # what config.data says, for rows on files
+
+
+def parsed(arguments: Dict[str, Any], script: str) -> Command:
+    """A command line as its script reads it, with the registry as it was before."""
+    for known in flags.GROUPS:
+        flags.register(known)
+    saved = flagsaver.save_flag_values()
+    try:
+        flags.FLAGS([script + ".py"] + ["--{}={}".format(*pair) for pair in arguments.items()])
+        values = flags.Values(script)
+        if script == "run_classifier":
+            config: Any = configuration.classifier_config(values)
+            make_job: Any = classifier_job.make_job
+        else:
+            config, make_job = configuration.tagging_config(values), tagger_job.make_job
+        given, notes = values.given_flags(), relations.notes(values)
+    finally:
+        flagsaver.restore_flag_values(saved)
+    return Command(config.run, lambda: make_job(config, None, given, notes), config.data)
+
+
+# --- observers --------------------------------------------------------------------------------------------------------
+
+
+def plan_of(command):
+    job, config = command.job(), command.config
+    examples = feature_cache.count_records(job.task, "train", config.max_train_examples, config.plan.seed)
+    return run.make_plan(config, job, examples, None, None)
+
+
+def planned(command):
+    """The plan's numbers, notes and rates, without the settings that it only records."""
+    made = plan.to_json(plan_of(command))
+    made.pop("identity")
+    return made, plan.rates(plan_of(command)).tolist()
+
+
+def update(command):
+    """The graph of an update of variables named as a BERT's are."""
+    names = ("embeddings/word_embeddings", "encoder/layer_0/dense/kernel", "encoder/layer_1/LayerNorm/gamma")
+    with tf.Graph().as_default() as graph, tf.variable_scope("", use_resource=True):
+        made = [tf.get_variable("bert/" + name, [2, 2]) for name in names] + [tf.get_variable("output_weights", [2, 2])]
+        step = tf.train.get_or_create_global_step()
+        config = command.config.optimizer
+        variables = optimization.trained_variables(config)
+        gradients = tf.gradients(tf.add_n([tf.reduce_sum(tf.square(variable)) for variable in made]), variables)
+        optimization.create_update(gradients, variables, tf.constant(0.1), config, step)
+        return graph.as_graph_def().SerializeToString(deterministic=True)
+
+
+def towers_of(command):
+    """The graph of the model and its head, for training and for evaluation."""
+    task, engine = command.job().task, command.config.engine
+    with tf.Graph().as_default() as graph, tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
+        batch = towers.parse(tf.placeholder(tf.string, [None]), task, engine)
+        for is_training in (True, False):
+            task.build(batch, towers._compute(engine, is_training))
+        return graph.as_graph_def().SerializeToString(deterministic=True)
+
+
+def parts(command):
+    """The graph of the session engine."""
+    with mock.patch.object(session_engine, "_open_session"):
+        engine = session_engine.build(
+            command.job().task, command.config.engine, 0, plan_of(command), command.config.optimizer
+        )
+    return engine.records.graph.as_graph_def().SerializeToString(deterministic=True)
+
+
+def features(split):
+    def of_split(command):
+        task = command.job().task
+        read = list(task.read(split, BadLines(task.skip_bad_lines)))
+        return [feature for feature, _ in task.featurize(read)], task.labels
+
+    return of_split
+
+
+def files(command):
+    return command.job().task.files
+
+
+def tags(command):
+    job = command.job()
+    return job.task.labels, job.metrics
+
+
+def records(command):
+    """How many records of each split the command reads."""
+    with run_folder.cache_folder(None, None) as cache:
+        opened, _ = run.open_records(command.config, command.job(), cache)
+        return {split: len(of_split) for split, of_split in opened.items()}
+
+
+def cache(command):
+    with run_folder.cache_folder(command.config.cache_dir, command.config.weights.output_dir) as folder:
+        return folder, command.config.engine.bucket
+
+
+def order(command):
+    made = plan_of(command)
+    return input_pipeline.TrainingOrder(made.examples, made.seed, made.shuffle).numbers(0, 20).tolist()
+
+
+def phase(command):
+    """Which phase a command is, and its engine."""
+    phases = ("check_data", "dry_run", "train", "use_trained_model")
+    called = []
+    with contextlib.ExitStack() as stack:
+        for name in phases:
+            patched = mock.Mock(side_effect=lambda *args, name=name: called.append(name))
+            stack.enter_context(mock.patch.object(run, name, patched))
+        for module, name in ((estimator_engine, "require_estimator"), (devices, "prepare_xla")):
+            patched = mock.Mock(side_effect=lambda *args, name=name: called.append(name))
+            stack.enter_context(mock.patch.object(module, name, patched))
+        run.start(command.config, lambda model_dir: command.job())
+    return called
+
+
+def uses(command):
+    """What is evaluated, and where predictions are written."""
+    job = mock.Mock(predictions_file="predictions.tsv")
+    with mock.patch.object(trained_model, "evaluate") as evaluate:
+        trained_model.evaluate_and_predict(mock.Mock(), command.config, job, {"dev": [], "test": []}, "folder")
+    return len(evaluate.mock_calls), [call[1][3] for call in job.write_predictions.mock_calls]
+
+
+def model(command):
+    """The checkpoint that evaluation and prediction use."""
+    where = command.config.weights
+    return run.model_to_use(where, where.model_dir or where.output_dir)
+
+
+def initial(command):
+    prefix = run.initial_checkpoint(command.config.weights)
+    return prefix, run.weights_identity(command.config.weights, prefix)
+
+
+def head(command):
+    """Which variables keep their initial values when a checkpoint of two classes is read for three."""
+    prefix = run.initial_checkpoint(command.config.weights)
+    shapes = {"bert/embeddings/word_embeddings": (4, 2), "output_weights": (3, 2)}
+    return weights.match_weights(shapes, prefix, ("output_",), command.config.weights.reset_head).missing
+
+
+def decision(command):
+    """What the command does with a folder that holds a run."""
+    folder = command.config.weights.output_dir
+    saved = run_folder.saved_plan(folder)
+    prefix = run.initial_checkpoint(command.config.weights)
+    return run.decide(command.config, plan_of(command), saved, folder, prefix)
+
+
+def where_written(command):
+    """The folder that a run is written to."""
+    with mock.patch.object(run, "train") as train:
+        run.start(command.config, lambda model_dir: command.job())
+    return train.mock_calls[0][1][2]
+
+
+def batches(function):
+    def of_phase(command):
+        engine = mock.Mock(config=command.config.engine)
+        with mock.patch.object(session_engine, "_predict") as predict:
+            function(engine)
+        return predict.mock_calls[0][1][2]
+
+    return of_phase
+
+
+def kept(command):
+    """How many checkpoints a save leaves."""
+    with mock.patch.object(checkpoint, "save") as save, tf.Graph().as_default():
+        engine = mock.Mock(config=command.config.engine)
+        engine.session.graph = tf.get_default_graph()
+        engine.session.run.return_value = 3
+        session_engine.hand_over(engine, "folder", None)
+    return save.mock_calls[0][1][4]
+
+
+def reported(command):
+    """The steps whose loss is printed."""
+    engine = mock.Mock(config=command.config.engine)
+    made = plan_of(command)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(run_folder.cache_folder(None, None))
+        stack.enter_context(tf.Graph().as_default())
+        printed = stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        report = stack.enter_context(contextlib.closing(session_engine._report(engine, made, 0, folder)))
+        for step in range(1, 12):
+            report.update(step, 0.5, 1e-3, 1.0)
+    return [line.split()[1] for line in printed.getvalue().split("\n") if line.startswith("step ")]
+
+
+def traced(command):
+    """The updates that are traced."""
+    engine = mock.Mock(config=command.config.engine)
+    engine.session.run.return_value = {}
+    run_step = session_engine._step_runner(engine, 0)
+    return [step + 1 for step in range(5) if run_step(step, [], [])[1] is not None]
+
+
+def strategy(command):
+    """The devices of a strategy, and its kind."""
+    with mock.patch.object(devices, "tf") as fake:
+        fake.config.list_physical_devices.return_value = ["a CPU"]
+        devices.make_strategy(command.config.engine)
+    return [str(call) for call in fake.distribute.mock_calls]
+
+
+def session(command):
+    return devices.session_config(command.config.engine).SerializeToString()
+
+
+def estimator(command):
+    """What Estimator is told of a TPU."""
+    fake = mock.MagicMock()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(estimator_engine, "tf", fake))
+        stack.enter_context(mock.patch.object(estimator_engine, "_model_fn", lambda *args: None))
+        fake.errors.OpError = tf.errors.OpError
+        engine = types.SimpleNamespace(config=command.config.engine, plan=plan_of(command))
+        estimator_engine._make_estimator(engine, "folder", {})
+    kind = fake.estimator.tpu
+    tpu = {name: value for name, value in kind.TPUConfig.call_args[1].items() if isinstance(value, int)}
+    resolver = fake.distribute.cluster_resolver.TPUClusterResolver
+    return resolver.mock_calls, tpu, kind.RunConfig.call_args[1]["master"]
+
+
+def best_metric(command):
+    return run.with_best_metric(command.job(), command.config.best_metric).task.best_metric
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+class Row(NamedTuple):
+    value: Any
+    seen: Callable[[Command], Any]
+    companions: Dict[str, Any] = {}
+    script: str = "run_classifier"
+    instead: Any = None  # the value of the command without the flag, if it needs one
+
+
+TAGGING = dict(script="run_ner")
+USING = dict(do_train="false", model_dir="{model}")
+PLATEAU = dict(lr_schedule="plateau", do_eval="true")
+PIECEWISE = dict(lr_schedule="piecewise", learning_rate=None, num_warmup_steps=0)
+BILSTM = dict(head="bilstm")
+TPU = dict(use_tpu="true", tpu_name="t", train_batch_size=16)
+
+ROWS: Dict[str, Row] = {
+    "do_train": Row("true", phase, dict(do_train=None, do_eval="true", output_dir="{model}")),
+    "do_eval": Row("true", uses, dict(USING, do_predict="true")),
+    "do_predict": Row("true", uses, dict(USING, do_eval="true")),
+    "dry_run": Row("true", phase),
+    "check_data": Row("true", phase),
+    "task_name": Row("sst-2", features("train"), dict(data_dir="{sst}")),
+    "data_dir": Row("{sst}", features("train"), dict(text_columns="sentence")),
+    "text_columns": Row("other", features("train")),
+    "label_column": Row("mark", features("train")),
+    "label_type": Row("multi", features("train")),
+    "labels": Row("praise,blame", features("train")),
+    "class_weights": Row("balanced", towers_of),
+    "language": Row("de", files, dict(task_name="xnli")),
+    "bert_config_file": Row("{wide}", towers_of),
+    "vocab_file": Row("{reversed}", features("train")),
+    "spm_model_file": Row("{spm}", features("train"), dict(vocab_file=None)),
+    "do_lower_case": Row("false", features("train")),
+    "max_seq_length": Row(4, features("train")),
+    "max_train_examples": Row(5, records),
+    "max_eval_examples": Row(5, records, dict(do_eval="true")),
+    "cache_dir": Row("{cache}", cache),
+    "skip_bad_lines": Row(1, records, dict(data_dir="{bad}")),
+    "predict_file": Row("{data}/dev.tsv", features("test"), dict(USING, do_predict="true")),
+    "predict_output": Row("{cache}/elsewhere.tsv", uses, dict(USING, do_predict="true")),
+    "num_train_steps": Row(7, planned, dict(num_train_steps=None)),
+    "num_train_epochs": Row(7, planned, dict(num_train_steps=None)),
+    "lr_decay_steps": Row(90, planned),
+    "num_warmup_steps": Row(9, planned),
+    "warmup_proportion": Row(0.4, planned),
+    "learning_rate": Row(2e-5, planned),
+    "lr_schedule": Row("cosine", planned),
+    "end_learning_rate": Row(1e-4, planned),
+    "decay_power": Row(2, planned),
+    "decay_cycle": Row("true", planned, dict(lr_decay_steps=20, end_learning_rate=1e-4)),
+    "decay_begin": Row("warmup_end", planned),
+    "lr_boundaries": Row("20,40", planned, dict(PIECEWISE, lr_values="1e-3,1e-4,1e-5")),
+    "lr_values": Row("1e-3,1e-4,1e-5", planned, dict(PIECEWISE, lr_boundaries="20,40")),
+    "gradient_accumulation_steps": Row(2, parts),
+    "plateau_factor": Row(0.5, planned, PLATEAU),
+    "plateau_patience": Row(5, planned, PLATEAU),
+    "plateau_min_delta": Row(0.01, planned, PLATEAU),
+    "train_batch_size": Row(8, planned, dict(num_train_steps=None)),
+    "optimizer": Row("lamb", update),
+    "lookahead_steps": Row(3, update),
+    "lookahead_alpha": Row(0.25, update, dict(lookahead_steps=3)),
+    "weight_decay_rate": Row(0.1, update),
+    "no_decay_patterns": Row("embeddings", update),
+    "momentum": Row(0.5, update, dict(optimizer="momentum")),
+    "adam_beta1": Row(0.5, update),
+    "adam_beta2": Row(0.9, update),
+    "adam_epsilon": Row(0.1, update),
+    "bias_correction": Row("true", update),
+    "lr_multipliers": Row("output_=10", update),
+    "layerwise_lr_decay": Row(0.9, update),
+    "ema_decay": Row(0.9, update),
+    "freeze": Row("embeddings", update),
+    "clip_norm": Row(0.5, update),
+    "init_checkpoint": Row("{model}/model.ckpt-3", initial, dict(from_scratch=None)),
+    "from_scratch": Row("true", initial, dict(from_scratch=None)),
+    "output_dir": Row("{cache}", where_written),
+    "model_dir": Row("{model}", model, dict(do_train="false", do_eval="true", output_dir="{cache}")),
+    "checkpoint": Row("last", model, dict(USING, do_eval="true")),
+    "resume_mode": Row("weights", decision, dict(from_scratch=None, init_checkpoint="{model}", output_dir="{cache}")),
+    "allow_plan_change": Row("true", decision, dict(output_dir="{model}", learning_rate=0.5)),
+    "reset_head": Row("true", head, dict(from_scratch=None, init_checkpoint="{model}/model.ckpt-3")),
+    "seed": Row(1, order),
+    "shuffle": Row("false", order),
+    "padding": Row("longest", towers_of),
+    "precision": Row("bfloat16", towers_of),
+    "xla": Row("true", session),
+    "eval_batch_size": Row(4, batches(lambda engine: session_engine.evaluate(engine, "dev", None))),
+    "predict_batch_size": Row(4, batches(lambda engine: session_engine.predict(engine, None))),
+    "eval_every_steps": Row(7, planned, dict(do_eval="true")),
+    "eval_every_epochs": Row(2, planned, dict(do_eval="true")),
+    "best_metric": Row("macro_f1", best_metric, dict(do_eval="true")),
+    "early_stopping_patience": Row(2, planned, dict(do_eval="true")),
+    "save_checkpoints_steps": Row(7, planned),
+    "keep_checkpoint_max": Row(2, kept),
+    "log_every_steps": Row(3, reported),
+    "profile_steps": Row("2,3", traced),
+    "engine": Row("estimator", phase),
+    "distribution": Row("mirrored", strategy, dict(devices="cpu:0")),
+    "devices": Row("cpu:0,cpu:1", strategy, dict(distribution="mirrored"), instead="cpu:0"),
+    "use_tpu": Row("true", phase, dict(tpu_name="t")),
+    "tpu_name": Row("other", estimator, TPU, instead="t"),
+    "tpu_zone": Row("z", estimator, TPU),
+    "gcp_project": Row("p", estimator, TPU),
+    "master": Row("m", estimator, dict(TPU, tpu_name=None), instead="n"),
+    "num_tpu_cores": Row(4, estimator, TPU),
+    "iterations_per_loop": Row(7, estimator, TPU),
+    "train_file": Row("{tags3}", features("train"), **TAGGING),
+    "dev_file": Row("{tags3}", files, dict(dev_file=None), **TAGGING),
+    "test_file": Row("{tags3}", files, dict(test_file=None), **TAGGING),
+    "format": Row("columns", features("train"), dict(train_file="{columns}"), **TAGGING),
+    "tag_column": Row(1, features("train"), dict(train_file="{tags3}"), **TAGGING),
+    "tag_scheme": Row("plain", tags, **TAGGING),
+    "tags_file": Row("{tag_list}", tags, **TAGGING),
+    "mend_tags": Row("true", features("train"), dict(train_file="{impossible}"), **TAGGING),
+    "text_units": Row("characters", features("train"), dict(train_file="{spans}"), **TAGGING),
+    "head": Row("crf", towers_of, **TAGGING),
+    "lstm_size": Row(5, towers_of, BILSTM, **TAGGING),
+    "lstm_layers": Row(2, towers_of, BILSTM, **TAGGING),
+    "lstm_cell": Row("gru", towers_of, BILSTM, **TAGGING),
+    "constrained_decoding": Row("true", towers_of, dict(head="crf"), **TAGGING),
+    "doc_stride": Row(1, features("train"), dict(max_seq_length=6), **TAGGING),
+}
+
+
+@pytest.fixture(scope="module")
+def places(tiny, tmp_path_factory):
+    """Name → path of the files that rows name."""
+    root = tmp_path_factory.mktemp("effects")
+
+    def write(name, text):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return str(path)
+
+    rows = ["{} {}\t{}\t{}\t{}".format(*row) for row in [("Good", "alpha", "beta", "praise", "up")] * 6]
+    rows += ["bad gamma delta zeta\tkappa\tblame\tdown"] * 5
+    for split in ("train", "dev", "test"):
+        write("data/{}.tsv".format(split), "\n".join(["text\tother\tlabel\tmark"] + rows[len(split) - 3 :]) + "\n")
+    write("sst/train.tsv", "sentence\tlabel\ngood alpha\t1\nbad\t0\n")
+    write("bad/train.tsv", "text\tlabel\ngood\tx\nbad\ty\nbroken\n")
+    with open(tiny.bert_config_file) as file:
+        wide = dict(json.load(file), intermediate_size=48)
+    with open(tiny.vocab_file) as file:
+        pieces = file.read().split()
+    words = "alpha\tB-A\nbeta\tO\ngamma\tO\ndelta\tO\nzeta\tO\n\ngood\tO\nbad\tB-A\n\n"
+    three_columns = "alpha\tB-A\tO\nbeta\tO\tB-A\ngamma\tO\tI-A\n\ngood\tO\tO\nbad\tB-A\tB-A\n\n"
+    symbols = "[CLS],[SEP],[MASK]"
+    lines = ["good alpha beta", "bad gamma delta zeta"] * 9
+    paths = dict(
+        data=str(root / "data"),
+        sst=str(root / "sst"),
+        bad=str(root / "bad"),
+        cache=str(root / "cache"),
+        model=str(root / "model"),
+        wide=write("wide.json", json.dumps(wide)),
+        reversed=write("vocab.txt", "\n".join(pieces[:5] + pieces[:4:-1]) + "\n"),
+        spm=train_sentencepiece(str(root / "spm.model"), lines, control_symbols=symbols),
+        tags=write("tags.txt", words),
+        columns=write("tags.json", words),
+        tags3=write("tags3.txt", three_columns),
+        impossible=write("impossible.txt", "alpha\tO\nbeta\tI-A\n\ngood\tB-A\n\n"),
+        spans=write("spans.json", '{"text": "alpha beta", "entities": [{"start": 0, "end": 5, "type": "A"}]}\n'),
+        tag_list=write("tag_list.txt", "I-A\nB-A\nO\n"),
+    )
+    write_model(paths, tiny)
+    return paths
+
+
+def write_model(paths, tiny):
+    """A folder with a checkpoint of step 3, a best one of step 2, and the plan of a run."""
+    for folder, step in ((paths["model"], 3), (os.path.join(paths["model"], "best"), 2)):
+        os.makedirs(folder)
+        with tf.Graph().as_default(), tf.Session() as session_:
+            tf.get_variable("bert/embeddings/word_embeddings", [4, 2])
+            tf.get_variable("output_weights", [2, 2])
+            tf.get_variable("global_step", initializer=np.int64(step))
+            session_.run(tf.global_variables_initializer())
+            tf.train.Saver().save(session_, os.path.join(folder, "model.ckpt-{}".format(step)), write_meta_graph=False)
+    command = parsed(arguments_of(paths, tiny, Row(None, planned)), "run_classifier")
+    with open(os.path.join(paths["model"], "plan.json"), "w") as file:
+        json.dump(plan.to_json(plan_of(command)), file)
+
+
+def arguments_of(paths, tiny, row):
+    """The flags of a row's command without its own flag."""
+    common = dict(
+        do_train="true",
+        vocab_file=tiny.vocab_file,
+        bert_config_file=tiny.bert_config_file,
+        max_seq_length=16,
+        train_batch_size=4,
+        learning_rate=1e-3,
+        num_train_steps=60,
+        from_scratch="true",
+        output_dir=os.path.join(paths["cache"], "out"),
+    )
+    if row.script == "run_classifier":
+        common.update(task_name="text", data_dir="{data}")
+    else:
+        common.update(train_file="{tags}", dev_file="{tags}", test_file="{tags}")
+    common.update(row.companions)
+    return {name: str(value).format(**paths) for name, value in common.items() if value is not None}
+
+
+_OUTCOMES: Dict[Any, Any] = {}
+
+
+def outcome(arguments, row):
+    """The outcome of a command, which several rows may share."""
+    key = (row.script, row.seen, tuple(sorted(arguments.items())))
+    if key not in _OUTCOMES:
+        _OUTCOMES[key] = fresh_outcome(arguments, row)
+    return _OUTCOMES[key]
+
+
+def fresh_outcome(arguments, row):
+    """(what the observer sees, None), or (None, why the command is refused)."""
+    try:
+        return row.seen(parsed(arguments, row.script)), None
+    except flags.UserError as error:
+        return None, str(error)
+
+
+def test_every_flag_has_a_row():
+    assert set(ROWS) == {flag.name for script in flags.GROUPS for flag in flags.flags_of(script)}
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_the_flag_has_an_effect(places, tiny, name):
+    row = ROWS[name]
+    without = arguments_of(places, tiny, row)
+    without.pop(name, None)
+    if row.instead is not None:
+        without[name] = row.instead
+    with_flag = dict(without, **{name: str(row.value).format(**places)})
+    seen, refused = outcome(with_flag, row)
+    assert refused is None
+    assert seen != outcome(without, row)[0]
