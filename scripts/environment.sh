@@ -3,7 +3,7 @@
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# find_python 3.11 3.12 …: the first of these versions on PATH or among pyenv's; empty when there is none.
+# find_python 3.11 3.12 …: prints the first of these versions on PATH or among pyenv's; fails if there is none.
 find_python() {
   local version candidate pyenv_root
   pyenv_root=${PYENV_ROOT:-${HOME:-/nonexistent}/.pyenv}
@@ -22,13 +22,13 @@ find_python() {
   return 1
 }
 
-# requirements_checksum FILE: over the file and the files it includes.
+# requirements_checksum FILE: prints the checksum of the file and the files it includes.
 requirements_checksum() {
   (cd "$ROOT" && cat "$1" requirements.txt requirements-common.txt requirements-no-deps.txt) | cksum
 }
 
 # make_environment FOLDER REQUIREMENTS VERSION…: sets PYTHON. Returns 3 when no such Python is found, 1 when pip fails.
-# Each command has its own `|| return`: a caller that tests the status switches `set -e` off in here.
+# Each command has its own `|| return`, because `set -e` is off in a function whose status the caller tests.
 make_environment() {
   local folder=$ROOT/$1 requirements=$2 marker wanted python
   shift 2
@@ -66,12 +66,12 @@ need_environment() {
     echo "Install one, then run this again." >&2
     exit 2
   elif [ "$status" != 0 ]; then
-    echo "error: ${1} could not be made; pip's message stands above. Run this again." >&2
+    echo "error: ${1} could not be made; pip's message is above. Run this again." >&2
     exit 1
   fi
 }
 
-# run_pytest ARGUMENT…: two tests at a time on 2 cores. Building a graph, most of the time, keeps one core busy.
+# run_pytest ARGUMENT…: runs one test on each core. Most of a test's time goes into building a graph, which uses one core.
 run_pytest() {
   "$PYTHON" -m pytest -q -n auto --maxprocesses=4 --dist=worksteal "$@"
 }

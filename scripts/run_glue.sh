@@ -4,11 +4,11 @@
 #   scripts/run_glue.sh [TASKS] [SEEDS] [FLAGS…]        scripts/run_glue.sh "mrpc rte" "1 2 3"
 #
 # TASKS: "all", or some of cola sst-2 mrpc sts-b qqp mnli qnli rte wnli ax; SEEDS: 1 when not given; FLAGS go to
-# run_classifier.py. A task whose folder is not there is left out. Stopped, the same command goes on where it was.
+# run_classifier.py. A task without a folder is skipped. After a stop, the same command continues.
 #
 #   GLUE_DIR   the official folders CoLA, SST-2, …           glue
 #   BERT_DIR   bert_model.ckpt.*, bert_config.json, vocab.txt   quickstart/model, which scripts/quickstart.sh makes
-#   RUNS_DIR   one folder a run, results.md, submission.zip  runs/glue
+#   RUNS_DIR   a folder for each run, results.md, submission.zip  runs/glue
 #
 # Command:  scripts/run_glue.sh "cola mrpc rte sts-b" 1; scripts/run_glue.sh sst-2 1 --num_train_epochs=1
 # Hardware: 2 cores (AVX-512), no GPU, other jobs running
@@ -23,8 +23,8 @@ shift $(($# < 2 ? $# : 2))
 glue=${GLUE_DIR:-$ROOT/glue} model=${BERT_DIR:-$ROOT/quickstart/model} runs=${RUNS_DIR:-$ROOT/runs/glue}
 [ "$tasks" != all ] || tasks="cola sst-2 mrpc sts-b qqp mnli qnli rte wnli ax"
 mkdir -p "$runs"
-glue=$(cd "$glue" 2>/dev/null && pwd) || { echo "error: GLUE_DIR=${GLUE_DIR:-glue} is no folder. Name GLUE's." >&2; exit 2; }
-model=$(cd "$model" 2>/dev/null && pwd) || { echo "error: BERT_DIR=${BERT_DIR:-quickstart/model} is no folder." >&2; exit 2; }
+glue=$(cd "$glue" 2>/dev/null && pwd) || { echo "error: GLUE_DIR=${GLUE_DIR:-glue} is not a folder. Set GLUE_DIR to the folder that holds CoLA, SST-2, …" >&2; exit 2; }
+model=$(cd "$model" 2>/dev/null && pwd) || { echo "error: BERT_DIR=${BERT_DIR:-quickstart/model} is not a folder. Set it, or run scripts/quickstart.sh." >&2; exit 2; }
 runs=$(cd "$runs" && pwd)
 cd "$ROOT"
 need_environment .venv requirements.txt 3.11 3.12 3.13 3.10
@@ -33,7 +33,7 @@ folder_of() {
   case $1 in
     cola) echo CoLA ;; sst-2) echo SST-2 ;; mrpc) echo MRPC ;; sts-b) echo STS-B ;; qqp) echo QQP ;; mnli) echo MNLI ;;
     qnli) echo QNLI ;; rte) echo RTE ;; wnli) echo WNLI ;; ax) echo AX ;;
-    *) echo "error: $1 is no GLUE task." >&2; exit 2 ;;
+    *) echo "error: $1 is not a GLUE task." >&2; exit 2 ;;
   esac
 }
 
@@ -41,9 +41,9 @@ for seed in $seeds; do
   for task in $tasks; do
     data=$glue/$(folder_of "$task")
     if [ ! -d "$data" ]; then
-      echo "SKIPPED $task: $data is not there."
+      echo "SKIPPED $task: there is no $data."
     elif [ "$task" = ax ] && [ ! -f "$runs/mnli-seed$seed/done" ]; then
-      echo "SKIPPED ax: it is predicted by a model of mnli; run mnli first."
+      echo "SKIPPED ax: a model of mnli predicts it. Run mnli first."
     elif [ "$task" = ax ]; then
       resumable run_classifier.py "ax-seed$seed" --task_name=ax --data_dir="$data" --do_predict --model_dir="$runs/mnli-seed$seed" --checkpoint=last
     else

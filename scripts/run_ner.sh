@@ -4,14 +4,14 @@
 #   scripts/run_ner.sh [TASKS] [SEEDS] [FLAGS…]        scripts/run_ner.sh wnut17 "1 2 3" --head=crf
 #
 # TASKS: "all", or some of wnut17 cluener cluener-bio time conll2003 peoples-daily, and a second stage, time-after-cluener:
-# cluener's best weights, a new head, a plan of its own. SEEDS: 1 when not given; FLAGS go to run_ner.py. A task
-# whose folder is not there is left out. Stopped, the same command goes on where it was.
+# cluener's best weights, a new head, a new plan. SEEDS: 1 when not given; FLAGS go to run_ner.py. A task
+# without a folder is skipped. After a stop, the same command continues.
 #
 #   NER_DIR       folders WNUT17, CLUENER-json, CLUENER-bio, time, conll2003, peoples-daily, as published   ner
 #   BERT_DIR      bert_model.ckpt.*, bert_config.json, vocab.txt: English   quickstart/model, which scripts/quickstart.sh makes
 #   CHINESE_VOCAB the vocabulary of Chinese BERT. Without CHINESE_BERT_DIR a small BERT is trained from scratch
-#   CHINESE_BERT_DIR  the same three as in BERT_DIR: Chinese
-#   RUNS_DIR      one folder a run, results.md   runs/ner
+#   CHINESE_BERT_DIR  the same three files as in BERT_DIR, for Chinese
+#   RUNS_DIR      a folder for each run, results.md   runs/ner
 #
 # Command:  scripts/run_ner.sh "wnut17 cluener cluener-bio time time-after-cluener" 1
 # Hardware: one core of two (AVX-512), no GPU, another run beside it
@@ -19,7 +19,7 @@
 # Scores:   entity F1. WNUT-17 .548 ± .003 on dev, .418 ± .003 on test (3 seeds, all-MiniLM-L6-v2); with a small Chinese BERT from
 #           random weights CLUENER .512 (JSON) and .494 (BIO) on dev, .610 with --head=crf, .692 with bilstm_crf; time .440 ± .009 on test (3 seeds),
 #           .794 with --head=crf, after CLUENER .673
-# Not run here: CoNLL-2003, which may not be passed on, and People's Daily. Chinese BERT-base is published at .761 for CLUENER,
+# Not run here: CoNLL-2003, whose licence forbids to pass it on, and People's Daily. Chinese BERT-base is published at .761 for CLUENER,
 #           .889 for time, .925 for People's Daily.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -29,7 +29,7 @@ shift $(($# < 2 ? $# : 2))
 ner=${NER_DIR:-$ROOT/ner} english=${BERT_DIR:-$ROOT/quickstart/model} runs=${RUNS_DIR:-$ROOT/runs/ner}
 [ "$tasks" != all ] || tasks="wnut17 cluener cluener-bio time time-after-cluener conll2003 peoples-daily"
 mkdir -p "$runs"
-ner=$(cd "$ner" 2>/dev/null && pwd) || { echo "error: NER_DIR=${NER_DIR:-ner} is no folder. Name the data's." >&2; exit 2; }
+ner=$(cd "$ner" 2>/dev/null && pwd) || { echo "error: NER_DIR=${NER_DIR:-ner} is not a folder. Set NER_DIR to the folder that holds WNUT17, CLUENER-json, …" >&2; exit 2; }
 runs=$(cd "$runs" && pwd)
 [ ! -d "$english" ] || english=$(cd "$english" && pwd)
 chinese=${CHINESE_BERT_DIR:+$(cd "$CHINESE_BERT_DIR" && pwd)}
@@ -42,7 +42,7 @@ pretrained() {
   begin=(--init_checkpoint="$1/bert_model.ckpt")
 }
 
-# What Chinese text is learned with, and how long: random weights need a higher rate and more epochs.
+# Sets model and schedule for Chinese text: random weights need a higher rate and more epochs.
 chinese_weights() {
   if [ -n "$chinese" ]; then
     pretrained "$chinese"
@@ -67,7 +67,7 @@ for seed in $seeds; do
         files=(--train_file="$folder/wnut17train.conll" --dev_file="$folder/emerging.dev.conll"
           --test_file="$folder/emerging.test.annotated")
         ;;
-      cluener) # the official test file is not labelled, so dev stands for it, and nothing is chosen by it
+      cluener) # the official test file has no labels, so dev takes its place and chooses no checkpoint
         folder=$ner/CLUENER-json
         files=(--train_file="$folder/train.json" --dev_file="$folder/dev.json" --mend_tags --checkpoint=last)
         ;;
@@ -80,7 +80,7 @@ for seed in $seeds; do
         files=(--train_file="$folder/time.train" --dev_file="$folder/time.dev" --test_file="$folder/time.test" --mend_tags
           --max_seq_length=192)
         ;;
-      conll2003) # not run here: the data may not be passed on
+      conll2003) # not run here: its licence forbids to pass it on
         folder=$ner/conll2003
         files=(--train_file="$folder/train.txt" --dev_file="$folder/valid.txt" --test_file="$folder/test.txt")
         ;;
@@ -89,10 +89,10 @@ for seed in $seeds; do
         files=(--train_file="$folder/example.train" --dev_file="$folder/example.dev" --test_file="$folder/example.test"
           --mend_tags --max_seq_length=256)
         ;;
-      *) echo "error: $task is no task of this script." >&2; exit 2 ;;
+      *) echo "error: $task is not a task of this script." >&2; exit 2 ;;
     esac
     if [ ! -d "$folder" ]; then
-      echo "SKIPPED $task: $folder is not there."
+      echo "SKIPPED $task: there is no $folder."
       continue
     fi
     case $task in
@@ -105,7 +105,7 @@ for seed in $seeds; do
     if [ "$task" = time-after-cluener ]; then
       first=$runs/cluener-seed$seed
       if [ ! -f "$first/done" ]; then
-        echo "SKIPPED $task: $first has not ended. Run cluener before."
+        echo "SKIPPED $task: $first has not finished. Run cluener first."
         continue
       fi
       begin=(--init_checkpoint="$first" --resume_mode=weights --reset_head)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A second stage of training: MRPC for one epoch, then on from those weights with a plan of its own. The same command
-# again continues whichever stage was stopped.
+# Two stages of training: MRPC for one epoch, then again from those weights with a new plan. After a stop, the same
+# command continues the stage that was stopped.
 #
 #   scripts/second_stage.sh MRPC_FOLDER MODEL_FOLDER OUTPUT_FOLDER
 #
@@ -20,5 +20,5 @@ stage() {
     --eval_batch_size=32 --keep_checkpoint_max=1 "$@"
 }
 stage --output_dir="$output/stage1" --init_checkpoint="$model/bert_model.ckpt"
-# Weights alone: step 0, empty slots, and a plan of its own. Continuing stage 1 instead would find it finished.
+# Takes the weights only: step 0, empty slots and a new plan. Continuing stage 1 instead would find it finished.
 stage --output_dir="$output/stage2" --init_checkpoint="$output/stage1" --resume_mode=weights --learning_rate=3e-5

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests on TensorFlow 2.15 and 1.15.5, each in an environment of its own; about 9 minutes on 2 cores each.
-# Arguments go to pytest. A missing interpreter is skipped, loudly; with CI=true it is an error.
+# The tests that touch TensorFlow, on 2.15 and 1.15.5, each in its own environment; about 8 minutes each on 2 cores.
+# Arguments go to pytest. A missing interpreter is reported and skipped; with CI=true it is an error.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$ROOT"
@@ -13,7 +13,7 @@ compat() {
   shift
   if [ ! -x "$ROOT/.venv-tf$tf/bin/python" ] && ! find_python "$@" >/dev/null; then
     echo "################################################################"
-    echo "## SKIPPED: TensorFlow $tf — no Python $* was found"
+    echo "## SKIPPED: TensorFlow $tf — no Python $* found"
     echo "################################################################"
     skipped=$((skipped + 1))
     return 0

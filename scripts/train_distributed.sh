@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a command on several GPUs, as a worker of several machines, or on a TPU: sets what TensorFlow wants to know, and adds
-# the flags.
+# Runs a command on several GPUs, as a worker of several machines, or on a TPU: sets the variables that TensorFlow reads,
+# and adds the flags.
 #
 #   scripts/train_distributed.sh gpus run_classifier.py --task_name=mnli …            # all GPUs; --devices names some
 #   scripts/train_distributed.sh worker 0 10.0.0.1:2222,10.0.0.2:2222 run_classifier.py …  # on the first machine
@@ -8,7 +8,7 @@
 #   scripts/train_distributed.sh tpu local run_classifier.py …                        # on a TPU VM
 #   scripts/train_distributed.sh tpu NAME run_classifier.py --cache_dir=gs://BUCKET/FOLDER …
 #
-# PYTHON  the interpreter; else .venv's, for a TPU .venv-tf2.15's (Estimator ends with TensorFlow 2.15)
+# PYTHON  the interpreter (default: .venv's; for a TPU .venv-tf2.15's, since TensorFlow 2.15 is the last with Estimator)
 # See docs/distribution.md and docs/tpu.md.
 set -euo pipefail
 usage() {

@@ -64,7 +64,7 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(tmp_path):
     )
     flags = ["--bert_config_file=" + str(tmp_path / "tiny.json"), "--num_train_epochs=2", "--max_seq_length=16"]
     early = run(["time-after-cluener", "1"] + flags, **variables)
-    assert "SKIPPED time-after-cluener" in early.stdout and "Run cluener before" in early.stdout
+    assert "SKIPPED time-after-cluener" in early.stdout and "Run cluener first" in early.stdout
     result = run(["cluener time-after-cluener wnut17", "1"] + flags, **variables)
     assert result.returncode == 0, result.stdout
     assert "SKIPPED wnut17" in result.stdout
@@ -78,11 +78,11 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(tmp_path):
 
 def test_mistakes_in_a_command_are_named(tmp_path):
     absent = run(["time"], NER_DIR=str(tmp_path / "nothing"), RUNS_DIR=str(tmp_path / "runs"))
-    assert absent.returncode == 2 and "is no folder. Name the data's." in absent.stdout
+    assert absent.returncode == 2 and "is not a folder. Set NER_DIR" in absent.stdout
     write_data(tmp_path / "ner")
     variables = dict(NER_DIR=str(tmp_path / "ner"), RUNS_DIR=str(tmp_path / "runs"))
     unknown = run(["times"], **variables)
-    assert unknown.returncode == 2 and "times is no task" in unknown.stdout
+    assert unknown.returncode == 2 and "times is not a task" in unknown.stdout
     without = run(["time"], **variables)
     assert without.returncode == 2 and "set CHINESE_VOCAB, or CHINESE_BERT_DIR" in without.stdout
 
