@@ -91,11 +91,11 @@ BAD_FILES = [
         r":1: the id .* is neither text",
     ),
     ({TRAIN: None, "data/train.jsonl": "[" * 200000 + "\n"}, {}, r"train.jsonl:1: not JSON"),
-    ({TRAIN: None, "data/train.tsv.gz": H.encode()}, {}, r"train.tsv.gz: no whole gzip file .*Make it again"),
+    ({TRAIN: None, "data/train.tsv.gz": H.encode()}, {}, r"train.tsv.gz: not a complete gzip file .*Make it again"),
     (
         {TRAIN: None, "data/train.tsv.gz": gzip.compress((H + ROWS * 999).encode())[:-30]},
         {},
-        r"train.tsv.gz: no whole gzip file",
+        r"train.tsv.gz: not a complete gzip file",
     ),
     ({TRAIN: 'text\tlabel\tid\na\tyes\t1\nb\tno\t"2\r3"\n'}, {}, r"train.tsv:3: the id .* has a tab or a line end"),
     ({TRAIN: "text\tlabel\n" + ROWS + "x\tx,x\n"}, {"label_type": "multi"}, r"train.tsv:4: names a label twice"),
