@@ -259,12 +259,12 @@ class BertModel:
         return self.sequence_output
 
     def get_all_encoder_layers(self) -> List[tf.Tensor]:
-        """num_hidden_layers tensors [B, S, H]."""
+        """A list of num_hidden_layers tensors [B, S, H]."""
         self._require_all_tokens()
         return self.all_encoder_layers
 
     def get_embedding_output(self) -> tf.Tensor:
-        """[B, S, H]: what the first layer reads."""
+        """[B, S, H]: the input of the first layer."""
         return self.embedding_output
 
     def get_embedding_table(self) -> Any:
@@ -273,7 +273,7 @@ class BertModel:
 
     def _require_all_tokens(self) -> None:
         if self._first_token_only:
-            raise ValueError("The last layer has vectors of first tokens alone: leave first_token_only out.")
+            raise ValueError("With first_token_only, the last layer has the first tokens alone. Leave it out.")
 
 
 # --- the parts of the model -------------------------------------------------------------------------------------------
@@ -319,8 +319,8 @@ def embedding_postprocessor(
 ) -> tf.Tensor:
     """Adds token-type and position embeddings to [B, S, H], then LayerNorm and dropout.
 
-    Raises ValueError where use_token_type lacks token_type_ids, or where S, known when the graph is built, is above
-    max_position_embeddings; else the session raises InvalidArgumentError.
+    Raises ValueError if use_token_type lacks token_type_ids, or if S is above max_position_embeddings; the session
+    raises InvalidArgumentError instead if S is unknown when the graph is built.
     """
     batch_size, seq_length, _ = get_shape_list(input_tensor, expected_rank=3)
     layout = every_position(batch_size, seq_length)
@@ -498,7 +498,7 @@ def transformer_model(
 ) -> Any:
     """The encoder stack: [B, S, H] → [B, S, H], or the list of every layer's output.
 
-    Raises ValueError where hidden_size does not divide by the heads, or is not the input's width.
+    Raises ValueError if hidden_size is not a multiple of the number of heads, or not the input's width.
     """
     if hidden_size % num_attention_heads:
         raise ValueError("hidden_size={} does not divide by {} heads.".format(hidden_size, num_attention_heads))
@@ -545,7 +545,7 @@ def _encoder(
     num_hidden_layers: int,
     first_token_only: bool = False,
 ) -> List[tf.Tensor]:
-    """Every layer's output, rows [N, H]; with first_token_only, the last one's is of first tokens, [B, H]."""
+    """The output of every layer, rows [N, H]; with first_token_only, the last one has the first tokens, [B, H]."""
     outputs = []
     for layer in range(num_hidden_layers):
         from_rows, from_layout = rows, layout
@@ -666,9 +666,9 @@ get_assigment_map_from_checkpoint = get_assignment_map_from_checkpoint  # the na
 
 
 def get_shape_list(tensor: tf.Tensor, expected_rank: Any = None, name: Optional[str] = None) -> List[Any]:
-    """The dimensions: ints where they are known when the graph is built, else int32 scalar tensors.
+    """The dimensions: an int if it is known when the graph is built, else an int32 scalar tensor.
 
-    Raises ValueError where the rank is not expected_rank (an int, or a list of ints).
+    Raises ValueError if the rank is not expected_rank (an int, or a list of ints).
     """
     if expected_rank is not None:
         assert_rank(tensor, expected_rank, name)
@@ -701,7 +701,7 @@ def _width(tensor: tf.Tensor) -> int:
 
 
 def assert_rank(tensor: tf.Tensor, expected_rank: Any, name: Optional[str] = None) -> None:
-    """Raises ValueError where the tensor's rank is not expected_rank, an int or a list of ints."""
+    """Raises ValueError if the tensor's rank is not expected_rank, an int or a list of ints."""
     expected = [expected_rank] if isinstance(expected_rank, int) else list(expected_rank)
     if tensor.shape.ndims not in expected:
         raise ValueError(

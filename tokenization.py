@@ -48,10 +48,10 @@ def validate_case_matches_checkpoint(do_lower_case: bool, init_checkpoint: Optio
 
 
 def check_case_against_vocab(vocab: Iterable[str], do_lower_case: bool) -> Optional[str]:
-    """What is wrong where the vocabulary's own letters contradict do_lower_case; None where nothing is.
+    """Says how the vocabulary's letters contradict do_lower_case; None if they do not.
 
     A cased vocabulary has thousands of pieces with upper-case letters, an uncased one none beside [UNK] and its like.
-    Between them, and where few pieces have letters that come in two cases, nothing is said: they are 18 % of the
+    Between them, and if few pieces have letters that come in two cases, the answer is None: such pieces are 18 % of the
     published Chinese vocabulary, which is used in both ways, and 91 % of the English uncased one.
     """
     words = [piece for piece in vocab if not (piece.startswith("[") and piece.endswith("]"))]
@@ -265,9 +265,9 @@ class BasicTokenizer:
 
 
 def word_places(text: str) -> List[Tuple[int, int]]:
-    """[start, end) of the words that BasicTokenizer parts cased text into, control characters within them included."""
+    """[start, end) of each word that BasicTokenizer splits cased text into, with the control characters in it."""
     places: List[Tuple[int, int]] = []
-    start = end = 0  # of the word that is being read; the same where none is
+    start = end = 0  # of the word that is being read; equal between words
     for number, character in enumerate(text + " "):
         written = _apart(_cleaned(character))
         if not written:
@@ -283,11 +283,11 @@ def word_places(text: str) -> List[Tuple[int, int]]:
     return places
 
 
-_UNDECIDED = "\ufffd"  # cleaning removes this character, so it is free to say: look at the neighbours
+_UNDECIDED = "\ufffd"  # cleaning removes this character, so it is free to mean: the neighbours decide
 
 
 class _Written(Dict[int, str]):
-    """Character code → what the steps of BasicTokenizer make of the character, for str.translate; filled when met."""
+    """Character code → the result of BasicTokenizer's steps, for str.translate; an entry is made at its first use."""
 
     def __init__(self, lower: bool) -> None:
         super().__init__()
@@ -308,10 +308,10 @@ _WRITTEN = {lower: _Written(lower) for lower in (True, False)}
 
 
 def _looks_at_neighbours(character: str) -> bool:
-    """Whether lower-casing or NFD may treat a character by those around it.
+    """Whether the result of lower-casing or NFD may depend on the characters around this one.
 
-    str.lower writes a capital sigma by its place in the word. NFD sorts combining characters, which shows where one is
-    not removed as a non-spacing mark.
+    str.lower writes a capital sigma by its place in the word. NFD sorts combining characters, which matters for those
+    that are not removed as non-spacing marks.
     """
     decomposed = unicodedata.normalize("NFD", character) + unicodedata.normalize("NFD", character.lower())
     stays = any(unicodedata.combining(c) and unicodedata.category(c) != "Mn" for c in decomposed)
@@ -413,7 +413,7 @@ class SentencePieceTokenizer:
         return pieces
 
     def _without_comma(self, piece: str) -> List[str]:
-        """The piece before its final comma, cut anew; it starts a word only where it did before."""
+        """Cuts the piece again without its final comma; the result starts a word only if the piece does."""
         again = self._model.EncodeAsPieces(piece[:-1].replace(_WORD_START, ""))
         if not piece.startswith(_WORD_START) and again and again[0].startswith(_WORD_START):
             again = ([again[0][1:]] if len(again[0]) > 1 else []) + again[1:]

@@ -1,4 +1,4 @@
-"""Random numbers of a model: masks and initial values that depend on keys, not on what was built before."""
+"""Dropout masks and initial values that depend on keys, not on the order in which a graph is built."""
 
 import collections
 import contextlib
@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 
 class _Keys:
-    """What the random numbers of a keyed_randomness context are computed from."""
+    """The seed, clock and replica that the random numbers of a keyed_randomness context are computed from."""
 
     def __init__(self, seed: int, clock: Optional[Any], replica_id: Any) -> None:
         self.seed = seed
@@ -24,7 +24,7 @@ class _Keys:
         return int.from_bytes(digest[:8], "little") >> 1
 
     def dropout_seed(self) -> Any:
-        """[2] int64. The place is the variable scope and the number of dropouts already built in it."""
+        """[2] int64: a hash of the place, and the moment. A place is a variable scope and a count of dropouts in it."""
         scope = tf.get_variable_scope().name
         place = self.hashed("dropout", scope, str(self.uses[scope]))
         self.uses[scope] += 1
@@ -43,14 +43,14 @@ _contexts = _Contexts()
 
 @contextlib.contextmanager
 def keyed_randomness(seed: int, clock: Optional[Any], replica_id: Any = 0) -> Iterator[None]:
-    """Inside, everything random is a pure function of its key, on every TensorFlow.
+    """A context in which everything random is a pure function of its key, the same on every TensorFlow.
 
-    Initial values of truncated-normal variables depend on (seed, variable name), whatever is built before them. Dropout
-    masks depend on (seed, place, clock, replica_id).
+    Initial values of truncated-normal variables depend on (seed, variable name). Dropout masks depend on (seed, place,
+    clock, replica_id).
 
     Args:
-      seed: of the run.
-      clock: int64 scalar tensor, the step; None where no dropout is built.
+      seed: the seed of the run.
+      clock: the step, an int64 scalar tensor; None if no dropout is built.
       replica_id: int or int32 scalar tensor.
     """
     keys = _Keys(seed, clock, replica_id)
@@ -79,7 +79,8 @@ def _keyed_truncated_normal(stddev: float, key: int) -> Callable:
 def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor:
     """Sets a share dropout_prob of the elements to 0 and scales the rest by 1 / (1 - dropout_prob).
 
-    In a keyed_randomness context with a clock, the mask is a function of its key; else the graph's seed decides.
+    In a keyed_randomness context with a clock, the mask is a function of its key, and the gradient keeps it in one byte
+    an element. Elsewhere the graph's seed decides, and the ops are stock ones.
     """
     if not dropout_prob:
         return input_tensor
@@ -107,7 +108,7 @@ def _random_int16(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     if hasattr(tf.raw_ops, "StatelessRandomUniformFullInt"):  # TF 2
         bits = tf.random.stateless_uniform(words, seed, minval=None, maxval=None, dtype=tf.int32)
     else:
-        least = tf.int32.min  # a range that leaves out one value of 2³², and has the top bit turned over
+        least = tf.int32.min  # the range leaves out one value of 2³², and its top bit is inverted
         bits = tf.random.stateless_uniform(words, seed, minval=least, maxval=tf.int32.max, dtype=tf.int32)
         bits = tf.bitwise.bitwise_xor(bits, tf.constant(least, tf.int32))
     return tf.reshape(tf.reshape(tf.bitcast(bits, tf.int16), [-1])[:size], shape)

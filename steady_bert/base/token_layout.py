@@ -1,4 +1,4 @@
-"""Which positions of a padded batch are computed, and where their rows stand.
+"""Which positions of a padded batch are computed, and the order of their rows.
 
 B batch · S sequence · N rows · A heads · D = H / A · W the width of a row.
 """
@@ -9,7 +9,7 @@ import tensorflow.compat.v1 as tf
 
 
 class TokenLayout(NamedTuple):
-    """How the rows of a matrix of tokens [N, …] stand in the padded square [B, S, …].
+    """The places of the rows of a matrix of tokens [N, …] in the padded square [B, S, …].
 
     Everything that works token by token works on rows.
     """
@@ -24,12 +24,12 @@ class TokenLayout(NamedTuple):
         return tf.reshape(square, [-1]) if self.places is None else tf.gather_nd(square, self.places)
 
     def square(self, rows: tf.Tensor) -> tf.Tensor:
-        """[N, W] → [B, S, W], zeros where no row stands."""
+        """[N, W] → [B, S, W], zeros at positions without a row."""
         shape = [self.batch_size, self.seq_length, rows.shape.as_list()[1]]
         return tf.reshape(rows, shape) if self.places is None else tf.scatter_nd(self.places, rows, tf.stack(shape))
 
     def padded(self, rows: tf.Tensor) -> tf.Tensor:
-        """square, with zeros for the rows that only round their number up."""
+        """As `square`, but with zeros for the rows that only round the number of rows up."""
         square = self.square(rows)
         return square if self.real is None else tf.where_v2(self.real[:, :, None], square, 0.0)
 
@@ -54,7 +54,7 @@ class TokenLayout(NamedTuple):
         return tf.boolean_mask(rows, tf.equal(self.places[:, 1], 0))
 
     def plus_positions(self, rows: tf.Tensor, table: Any) -> tf.Tensor:
-        """rows [N, W] plus the row of `table` that each one's position has."""
+        """Adds to each row the row of `table` that belongs to its position."""
         if self.places is not None:
             return rows + tf.gather(table, self.places[:, 1])
         width = rows.shape.as_list()[1]
@@ -66,14 +66,15 @@ def every_position(batch_size: Any, seq_length: Any) -> TokenLayout:
     return TokenLayout(batch_size, seq_length)
 
 
-# oneDNN compiles code for every new shape, and keeps it; this leaves few shapes.
+# oneDNN compiles code for every new shape and keeps it: rounding up leaves few shapes.
 _ROWS_MULTIPLE = 32
 
 
 def real_tokens(input_mask: tf.Tensor, batch_size: Any, seq_length: Any) -> TokenLayout:
-    """Of a mask [B, S]; the first token of each sequence is computed whatever its mask says: the pooler reads it.
+    """The layout of the positions where input_mask [B, S] is not 0.
 
-    So are the first padded positions, as many as make the rows a multiple of _ROWS_MULTIPLE, where there are so many.
+    The first token of each sequence is always among them, since the pooler reads it. The first padded positions
+    round the number of rows up to a multiple of _ROWS_MULTIPLE, if there are enough of them.
     """
     first = tf.equal(tf.range(seq_length), 0)
     real = tf.logical_or(tf.cast(input_mask, tf.bool), first)
