@@ -142,6 +142,12 @@ _INPUT = [
         "checkpoints.",
     ),
     Flag(
+        "encoding",
+        "string",
+        "auto",
+        "Encoding of the data files, such as gb18030 or cp1252. auto: UTF-8, with or without a byte-order mark.",
+    ),
+    Flag(
         "skip_bad_lines",
         "integer",
         0,

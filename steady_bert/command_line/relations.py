@@ -10,6 +10,7 @@ from typing import Dict, Optional, Sequence
 
 from ..tasks.classification.config import ClassifierDataConfig
 from ..tasks.classification.registry import PROCESSORS
+from ..tasks.reading import encodings
 from ..tasks.tagging.sentences import TAG_COLUMNS
 from .parts import Values, require
 
@@ -23,6 +24,7 @@ def check_common(f: Values) -> None:
         require(
             value is None or math.isfinite(value), "--{}={}: not a finite number. Give one.".format(flag.name, value)
         )
+    encodings.require_known(f.encoding)
     check_phases(f)
     check_engine(f)
     check_buckets(f)

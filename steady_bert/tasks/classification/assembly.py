@@ -106,6 +106,7 @@ def classification_task(inputs: TaskInputs) -> Task:
         return _featurize(inputs, examples)
 
     def fingerprint(split: str) -> Dict[str, Any]:
+        encoding = inputs.processor.encoding
         return {
             "features": FEATURES,
             "task": inputs.processor.identity(),
@@ -114,6 +115,7 @@ def classification_task(inputs: TaskInputs) -> Task:
             "vocabulary": inputs.vocab_fingerprint,
             "max_seq_length": inputs.max_seq_length,
             "labels": list(inputs.labels),
+            **({} if encoding == text_files.AUTO else {"encoding": encoding}),
         }
 
     def build(batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:

@@ -20,6 +20,7 @@ class ClassifierDataConfig:
     class_weights: Tuple[str, ...]
     language: str
     skip_bad_lines: int
+    encoding: str
     predict_file: Optional[str]
 
 

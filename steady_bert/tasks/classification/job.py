@@ -22,7 +22,9 @@ def start(config: ClassifierConfig, given_flags: List[str], notes: Dict[str, str
     if config.data.predict_file != "-":
         run.start(config.run, lambda model_dir: make_job(config, model_dir, given_flags, notes))
         return
-    with run.standard_input(lambda path: text_files.ending_for(path, config.data.text_columns)) as path:
+    with run.standard_input(
+        lambda path: text_files.ending_for(path, config.data.text_columns, config.data.encoding)
+    ) as path:
         data = dataclasses.replace(config.data, predict_file=path)
         start(dataclasses.replace(config, data=data), given_flags, notes)
 
@@ -36,6 +38,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
         bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=2)
     assert data.task_name is not None
     processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
+    processor.encoding = data.encoding
     paths = split_files(data, processor)
     labels = choose_labels(data, processor, paths, model_dir, config.run.check_data)
     if labels is not None:

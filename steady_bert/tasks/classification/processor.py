@@ -85,6 +85,7 @@ class DataProcessor:
     options: Tuple[str, ...] = ()  # the flags that this data set alone reads
     header_is_searched = False  # whether `columns` looks for names in the first row, instead of counting its cells
     reads_json = False
+    encoding = text_files.AUTO  # of the files
     splits: Tuple[str, ...] = ("train", "dev", "test")  # dev_… and test_… are further files, scored apart
     submission: Dict[str, str] = {}  # split → the name of GLUE's file of its predictions
 
@@ -129,7 +130,7 @@ class DataProcessor:
         The labels of a test file are not read: it is predicted, not scored.
         """
         bad_lines = bad_lines or BadLines(0)
-        rows = text_files.rows(path, bad_lines)
+        rows = text_files.rows(path, bad_lines, self.encoding)
         first = next(rows, None)
         if first is None:
             raise UserError("{}: the file is empty. Put data into it.".format(path))

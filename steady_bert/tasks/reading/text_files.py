@@ -1,20 +1,24 @@
 """files → rows: tab-separated text, CSV and JSON lines, plain or gzipped, with file and line in every error.
 
-A file is UTF-8; a byte-order mark and CRLF are accepted. What the cells of a row mean is decided by the caller. A row
-that cannot be read goes to BadLines, which raises an error unless the user allowed to skip some.
+A file is UTF-8 unless the caller names its encoding; a byte-order mark and CRLF are accepted. What the cells of a row
+mean is decided by the caller. A row that cannot be read goes to BadLines, which raises an error unless the user allowed
+to skip some.
 """
 
 import contextlib
 import csv
 import gzip
+import io
 import json
 import os
 import re
 import zlib
-from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 from ...base.errors import UserError
 from ..task import BadLines
+from . import encodings
+from .encodings import AUTO
 
 # A longer line is not an example: it is the wrong file, or a quote that was not closed.
 LONGEST_LINE_BYTES = 1 << 20
@@ -38,7 +42,7 @@ def ending_of(path: str) -> str:
     return os.path.splitext(path[: -len(".gz")] if path.endswith(".gz") else path)[1].lower()
 
 
-def rows(path: str, bad_lines: Optional[BadLines] = None) -> Iterator[Row]:
+def rows(path: str, bad_lines: Optional[BadLines] = None, encoding: str = AUTO) -> Iterator[Row]:
     """The rows of a file: CSV or JSON lines if its name ends so, else lines split at tabs, without quoting.
 
     Raises UserError with file:line for a row that cannot be read, unless bad_lines accepts it.
@@ -46,16 +50,16 @@ def rows(path: str, bad_lines: Optional[BadLines] = None) -> Iterator[Row]:
     bad_lines = bad_lines or BadLines(0)
     ending = ending_of(path)
     if ending == ".csv":
-        return _csv_rows(path, bad_lines)
+        return _csv_rows(path, bad_lines, encoding)
     if ending in JSON_ENDINGS:
-        return _json_rows(path, bad_lines)
-    return _tab_rows(path, bad_lines)
+        return _json_rows(path, bad_lines, encoding)
+    return _tab_rows(path, bad_lines, encoding)
 
 
-def lines(path: str, bad_lines: BadLines) -> Iterator[Tuple[int, str]]:
+def lines(path: str, bad_lines: BadLines, encoding: str = AUTO) -> Iterator[Tuple[int, str]]:
     """(line number from 1, text with its line end). Blank lines at the end are ignored, other blank lines are bad."""
     blank_from = blanks = 0
-    for number, text in lines_or_errors(path):
+    for number, text in lines_or_errors(path, encoding):
         if isinstance(text, UserError):
             bad_lines.add(text)
             continue
@@ -68,11 +72,12 @@ def lines(path: str, bad_lines: BadLines) -> Iterator[Tuple[int, str]]:
         yield number, text
 
 
-def lines_or_errors(path: str) -> Iterator[Tuple[int, Union[str, UserError]]]:
+def lines_or_errors(path: str, encoding: str = AUTO) -> Iterator[Tuple[int, Union[str, UserError]]]:
     """(line number from 1, text with its line end or what is wrong with it) for every line, blank ones included."""
-    for number, raw in _raw_lines(path):
+    source = _Source(path, encoding)
+    for number, raw in source.lines():
         try:
-            yield number, _decoded(raw, path, number)
+            yield number, source.decoded(raw, number)
         except UserError as error:
             yield number, error
 
@@ -94,49 +99,94 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
         raise UserError("{}: cannot be read ({}). Check the path.".format(path, error.strerror)) from None
 
 
-def _raw_lines(path: str) -> Iterator[Tuple[int, bytes]]:
-    """(number, bytes). A line that is too long is cut one byte after the limit, and _decoded refuses it."""
-    number = 0
-    with _opened(path) as file:
-        while True:
-            raw = file.readline(LONGEST_LINE_BYTES + 1)
-            if not raw:
-                return
-            number += 1
-            if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-                raise UserError("{}: is in UTF-16. Convert it: iconv -f utf-16 -t utf-8.".format(path))
-            yield number, raw
-            while len(raw) > LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
-                raw = file.readline(LONGEST_LINE_BYTES + 1)
+class _Source:
+    """A file in an encoding: its lines as bytes, and what they say."""
 
+    def __init__(self, path: str, encoding: str) -> None:
+        self.path = path
+        self._encoding = encoding
+        codec = encodings.codec_of(encoding)
+        self._is_recoded = not encodings.ends_lines_as_ascii(codec)  # lines come in UTF-8, whatever the file is in
+        self._codec = "utf-8" if self._is_recoded else codec
+        self._first_lines: Optional[List[bytes]] = None
 
-def _decoded(raw: bytes, path: str, number: int) -> str:
-    if len(raw) > LONGEST_LINE_BYTES:
-        raise UserError(
-            "{}:{}: the line is longer than {:,} bytes. One line is one example: is it the right file?".format(
-                path, number, LONGEST_LINE_BYTES
+    def lines(self) -> Iterator[Tuple[int, bytes]]:
+        """(number from 1, bytes). A line that is too long is cut one byte after the limit, and decoded() refuses it."""
+        number = 0
+        with _opened(self.path) as file:
+            readline = self._recoded(file) if self._is_recoded else file.readline
+            while True:
+                raw = readline(LONGEST_LINE_BYTES + 1)
+                if not raw:
+                    return
+                number += 1
+                marked = encodings.marked(raw) if number == 1 and not self._is_recoded else None
+                if marked:
+                    raise UserError("{0}: is in {1}. Pass --encoding={2}.".format(self.path, marked.upper(), marked))
+                yield number, raw
+                while len(raw) > LONGEST_LINE_BYTES and not raw.endswith(b"\n"):
+                    raw = readline(LONGEST_LINE_BYTES + 1)
+
+    def _recoded(self, file: IO[bytes]) -> Callable[[int], bytes]:
+        """A readline that gives UTF-8."""
+        text = io.TextIOWrapper(file, encoding=self._encoding, newline="\n")
+
+        def readline(size: int) -> bytes:
+            try:
+                return text.readline(size).encode("utf-8")
+            except UnicodeError as error:
+                message = "{}: is not in {} ({}). Name another --encoding, or copy the file again."
+                reason = getattr(error, "reason", error)
+                raise UserError(message.format(self.path, self._encoding, reason)) from None
+
+        return readline
+
+    def decoded(self, raw: bytes, number: int) -> str:
+        """The text of a line. Raises UserError if it has none."""
+        if len(raw) > LONGEST_LINE_BYTES:
+            raise UserError(
+                "{}:{}: the line is longer than {:,} bytes. One line is one example: is it the right file?".format(
+                    self.path, number, LONGEST_LINE_BYTES
+                )
             )
-        )
-    try:
-        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "{}:{}: byte {} is not UTF-8. Convert the file, as with iconv -f latin1 -t utf-8.".format(
-                path, number, error.start + 1
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 and self._codec == "utf-8" else self._codec)
+        except UnicodeDecodeError as error:
+            raise UserError("{}:{}: {}".format(self.path, number, self._problem(error, raw))) from None
+        if "\0" in text:
+            remedy = encodings.remedy_of_nul(raw)
+            raise UserError("{}:{}: has a NUL character. {}".format(self.path, number, remedy))
+        return text
+
+    def _problem(self, error: UnicodeDecodeError, raw: bytes) -> str:
+        """What is wrong with a line that cannot be decoded, and what to do."""
+        cut_off = "the file ends within a character"
+        byte = error.start + 1
+        is_cut_off = encodings.is_cut_off(error, raw)
+        if self._encoding != AUTO:
+            if is_cut_off:
+                return cut_off + ": it was cut off. Copy it again."
+            return "byte {} is not {}. Fix the line, or name another --encoding.".format(byte, self._encoding)
+        if self._first_lines is None:
+            with _opened(self.path) as file:
+                self._first_lines = file.readlines(1 << 18)
+        if is_cut_off and encodings.with_utf8(self._first_lines + [raw[: error.start]]):
+            return cut_off + ": it was cut off. Copy it again."
+        remedy = encodings.remedy(self._first_lines, raw)
+        if is_cut_off:
+            return "byte {} is not UTF-8: the file was cut off within a character, or is not UTF-8. {}".format(
+                byte, remedy
             )
-        ) from None
-    if "\0" in text:
-        raise UserError("{}:{}: has a NUL character. Is it a text file in UTF-8? Remove it.".format(path, number))
-    return text
+        return "byte {} is not UTF-8. {}".format(byte, remedy)
 
 
-def _tab_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
-    for number, text in lines(path, bad_lines):
+def _tab_rows(path: str, bad_lines: BadLines, encoding: str) -> Iterator[Row]:
+    for number, text in lines(path, bad_lines, encoding):
         yield Row(path, number, text.rstrip("\r\n").split("\t"))
 
 
-def _json_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
-    for number, text in lines(path, bad_lines):
+def _json_rows(path: str, bad_lines: BadLines, encoding: str) -> Iterator[Row]:
+    for number, text in lines(path, bad_lines, encoding):
         place = "{}:{}".format(path, number)
         try:
             cells = json.loads(text)
@@ -167,9 +217,10 @@ def _is_encodable(cells: Dict[str, Any]) -> bool:
 class _CsvFeed:
     """Feeds lines to csv.reader and remembers at which line the current row began."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, encoding: str) -> None:
+        self._source = _Source(path, encoding)
         self._path = path
-        self._lines = _raw_lines(path)
+        self._lines = self._source.lines()
         self.first = 0  # the line at which the row begins; 0 before its first line is read
         self.error: Optional[UserError] = None  # the first error in a line of the row
         self.ended = False
@@ -190,10 +241,10 @@ class _CsvFeed:
         number, raw = line
         self.first = self.first or number
         try:
-            text = _decoded(raw, self._path, number)
+            text = self._source.decoded(raw, number)
         except UserError as error:  # the row still ends where it would end without the error
             self.error = self.error or error
-            text = raw.decode("utf-8", "replace").replace("\0", "")
+            text = raw.decode("latin-1").replace("\0", "")
         self._characters += len(text)
         if self._characters > LONGEST_LINE_BYTES:
             raise self.unclosed()
@@ -207,9 +258,9 @@ class _CsvFeed:
         )
 
 
-def _csv_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
+def _csv_rows(path: str, bad_lines: BadLines, encoding: str) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_LINE_BYTES)
-    feed = _CsvFeed(path)
+    feed = _CsvFeed(path, encoding)
     reader = csv.reader(feed, strict=True)
     blanks: List[int] = []
     while True:
@@ -235,27 +286,32 @@ def _csv_rows(path: str, bad_lines: BadLines) -> Iterator[Row]:
         yield Row(path, feed.first, cells)
 
 
-def is_json_lines(path: str) -> bool:
-    """Whether the first line is a JSON object."""
-    with open(path, "rb") as file:
-        try:
-            return isinstance(json.loads(file.readline(LONGEST_LINE_BYTES).decode("utf-8-sig")), dict)
-        except (ValueError, RecursionError):
-            return False
-
-
-def ending_for(path: str, text_columns: Sequence[str]) -> str:
-    """The file name ending that fits the content of standard input, which was copied to `path`.
-
-    JSON lines start with {. CSV names the text columns in its first line. Otherwise each line is a text, as in .txt.
-    """
+def _first_line(path: str, encoding: str) -> Tuple[str, bool]:
+    """(the first line of a file, whether the file is gzipped, whatever its name is)."""
     with open(path, "rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
     try:
         with (gzip.open if gzipped else open)(path, "rb") as file:
-            first = file.readline(LONGEST_LINE_BYTES).decode("utf-8-sig", "replace").strip()
+            raw = file.readline(LONGEST_LINE_BYTES)
     except (OSError, EOFError, zlib.error):
-        first = ""  # reading the file will report what is wrong
+        raw = b""  # reading the file will report what is wrong
+    return raw.decode(encodings.codec_of(encoding), "replace").strip("\ufeff \t\r\n"), gzipped
+
+
+def is_json_lines(path: str, encoding: str = AUTO) -> bool:
+    """Whether the first line is a JSON object."""
+    try:
+        return isinstance(json.loads(_first_line(path, encoding)[0]), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def ending_for(path: str, text_columns: Sequence[str], encoding: str = AUTO) -> str:
+    """The file name ending that fits the content of standard input, which was copied to `path`.
+
+    JSON lines start with {. CSV names the text columns in its first line. Otherwise each line is a text, as in .txt.
+    """
+    first, gzipped = _first_line(path, encoding)
     names = next(csv.reader([first]), [])
     if first.startswith("{"):
         ending = ".jsonl"

@@ -85,7 +85,7 @@ def tagging_task(inputs: TaggingInputs, reader: Reader) -> Task:
     def fingerprint(split: str) -> Dict[str, Any]:
         return {
             "features": FEATURES,
-            "layout": list(inputs.layout),
+            "layout": inputs.layout.identity(),
             "source": files.sha256_of_file(inputs.files[split]),
             "format": formats.format_of(inputs.files[split], inputs.layout),
             "vocabulary": inputs.vocab_fingerprint,

@@ -37,7 +37,7 @@ def read(path: str, layout: Layout, needs_tags: bool, bad_lines: BadLines) -> It
     """The sentences of a file, in order."""
     scheme = scheme_of(path, layout) if layout.tag_scheme == "auto" else layout.tag_scheme
     gap = "" if layout.text_units == "characters" else " "
-    for number, block in enumerate(_blocks(path, bad_lines)):
+    for number, block in enumerate(_blocks(path, layout, bad_lines)):
         words = tuple(cells[0] for cells in block.cells)
         try:
             column = _tag_column(layout, len(block.cells[0]), path)
@@ -60,16 +60,16 @@ def read(path: str, layout: Layout, needs_tags: bool, bad_lines: BadLines) -> It
 def scheme_of(path: str, layout: Layout) -> str:
     """The scheme that the tags of a file look like."""
     census = tag_schemes.Census()
-    for block in _blocks(path, BadLines(_ALL_LINES)):
+    for block in _blocks(path, layout, BadLines(_ALL_LINES)):
         column = _tag_column(layout, len(block.cells[0]), path)
         if column is not None:
             census.add([cells[column] for cells in block.cells])
     return census.scheme()
 
 
-def units_of(path: str) -> str:
+def units_of(path: str, layout: Layout) -> str:
     """characters if none of the first words is longer than one character, else words."""
-    blocks = itertools.islice(_blocks(path, BadLines(_ALL_LINES)), _CENSUS_SENTENCES + 1)
+    blocks = itertools.islice(_blocks(path, layout, BadLines(_ALL_LINES)), _CENSUS_SENTENCES + 1)
     return "words" if any(len(cells[0]) > 1 for block in blocks for cells in block.cells) else "characters"
 
 
@@ -110,12 +110,12 @@ def _bio_tags(
     return tuple(tag_schemes.to_bio(tag_schemes.entities(tags), len(tags)))
 
 
-def _blocks(path: str, bad_lines: BadLines) -> Iterator[_Block]:
+def _blocks(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[_Block]:
     """The sentences of a file without comments and document starts. A bad line takes its whole sentence with it."""
-    table = _table_of(path)
+    table = _table_of(path, layout.encoding)
     current = _Block(0, [], [])
     error: Optional[UserError] = None
-    for number, text in itertools.chain(text_files.lines_or_errors(path), [(0, "")]):
+    for number, text in itertools.chain(text_files.lines_or_errors(path, layout.encoding), [(0, "")]):
         if isinstance(text, UserError):
             error = error or text
             continue
@@ -168,10 +168,10 @@ class _Table(NamedTuple):
         return None
 
 
-def _table_of(path: str) -> _Table:
+def _table_of(path: str, encoding: str) -> _Table:
     """The shape of the first row that cannot be a comment; of the first row if all could be."""
     first: Optional[_Table] = None
-    for _, text in text_files.lines_or_errors(path):
+    for _, text in text_files.lines_or_errors(path, encoding):
         if isinstance(text, UserError) or not text.strip(_BLANK):
             continue
         tabs = "\t" in text.rstrip(_BLANK)

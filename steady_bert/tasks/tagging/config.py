@@ -27,6 +27,7 @@ class TaggingDataConfig:
     lstm_cell: str
     constrained_decoding: bool
     skip_bad_lines: int
+    encoding: str
     predict_file: Optional[str]
 
 

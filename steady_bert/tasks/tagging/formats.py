@@ -22,7 +22,7 @@ class Format(NamedTuple):
 
     read: Callable[[str, Layout, bool, BadLines], Iterator[Sentence]]
     scheme: Callable[[str, Layout], str]  # the scheme of a file's tags with --tag_scheme=auto
-    units: Callable[[str], str]  # what gets one tag with --text_units=auto
+    units: Callable[[str, Layout], str]  # what gets one tag with --text_units=auto
     has_text: bool = True  # False: words alone, so that entities have no surface in a text
 
 
@@ -35,7 +35,7 @@ def format_of(path: str, layout: Layout) -> str:
         return layout.format
     if text_files.ending_of(path) not in text_files.JSON_ENDINGS:
         return "columns"
-    first = next(text_files.rows(path, BadLines(1 << 62)), None)
+    first = next(text_files.rows(path, BadLines(1 << 62), layout.encoding), None)
     return "cluener" if first is not None and spans.is_cluener(first.cells) else "json"
 
 
@@ -54,7 +54,7 @@ def units_of(path: str, layout: Layout) -> str:
     """What gets one tag: what the layout says, or what a training file looks like."""
     if layout.text_units != "auto":
         return layout.text_units
-    return FORMATS[format_of(path, layout)].units(path)
+    return FORMATS[format_of(path, layout)].units(path, layout)
 
 
 def read_sentences(
@@ -97,7 +97,7 @@ def _unknown_tag(path: str, sentence: Sentence, word: int, tags: Sequence[str]) 
 
 def _of_texts(texts: Any, units: str = "words") -> Format:
     """A format of texts with spans, which `texts` reads; spans are written as bio."""
-    return Format(spans.reader(texts), scheme=lambda path, layout: "bio", units=lambda path: units)
+    return Format(spans.reader(texts), scheme=lambda path, layout: "bio", units=lambda path, layout: units)
 
 
 FORMATS: Dict[str, Format] = {

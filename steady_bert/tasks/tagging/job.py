@@ -26,7 +26,9 @@ def start(config: TaggingConfig, given_flags: List[str], notes: Dict[str, str]) 
     if config.data.predict_file != "-":
         run.start(config.run, lambda model_dir: make_job(config, model_dir, given_flags, notes))
         return
-    with run.standard_input(lambda path: ".jsonl" if text_files.is_json_lines(path) else ".txt") as path:
+    with run.standard_input(
+        lambda path: ".jsonl" if text_files.is_json_lines(path, config.data.encoding) else ".txt"
+    ) as path:
         data = dataclasses.replace(config.data, predict_file=path)
         if data.format == "auto" and path.endswith(".txt"):
             data = dataclasses.replace(data, format="text")

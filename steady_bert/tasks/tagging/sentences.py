@@ -1,12 +1,15 @@
 """Tagged sentences and the layout of their files: what every format is read into."""
 
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 from . import schemes as tag_schemes
 
 SCHEMES = ("auto",) + tag_schemes.SCHEMES
 UNITS = ("auto", "words", "characters")
 TAG_COLUMNS = ("last", "none")  # or a number
+
+
+_FIRST_FIELDS = 5  # of Layout; the plans of earlier runs hold these
 
 
 class Layout(NamedTuple):
@@ -17,6 +20,12 @@ class Layout(NamedTuple):
     tag_scheme: str = "auto"
     text_units: str = "words"  # what gets one tag in texts
     mend_tags: bool = False
+    encoding: str = "auto"  # of the files: UTF-8
+
+    def identity(self) -> List[Any]:
+        """What distinguishes the layout from others. Fields that were added later count only if they were set."""
+        later = dict(zip(self._fields[_FIRST_FIELDS:], self[_FIRST_FIELDS:]))
+        return list(self[:_FIRST_FIELDS]) + [[k, v] for k, v in later.items() if v != self._field_defaults[k]]
 
 
 class Sentence(NamedTuple):

@@ -30,7 +30,7 @@ class MarkedText(NamedTuple):
 
 def raw_texts(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[MarkedText]:
     """The lines of a file that hold at least one word."""
-    for number, text in text_files.lines_or_errors(path):
+    for number, text in text_files.lines_or_errors(path, layout.encoding):
         if isinstance(text, UserError):
             bad_lines.add(text)
         elif units_in(text, layout.text_units):
@@ -39,7 +39,7 @@ def raw_texts(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[Marked
 
 def json_texts(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[MarkedText]:
     """The objects of a file of JSON lines; each object shows by its keys how it gives its entities."""
-    for row in text_files.rows(path, bad_lines):
+    for row in text_files.rows(path, bad_lines, layout.encoding):
         try:
             if not isinstance(row.cells, dict):
                 raise UserError("not a JSON object. Name the file .json, or give another --format.")
