@@ -2,6 +2,7 @@
 
 import codecs
 import functools
+import re
 from typing import Optional, Sequence
 
 from ...base.errors import UserError
@@ -10,21 +11,10 @@ AUTO = "auto"  # UTF-8, with or without a byte-order mark
 
 _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 # Short texts in these are often taken for each other.
-_LATIN = (
-    "cp1250",
-    "cp1252",
-    "cp1257",
-    "latin_1",
-    "mac_latin2",
-    "mac_roman",
-    "cp437",
-    "cp775",
-    "cp850",
-    "cp852",
-    "cp858",
+_LATIN = re.compile(
+    "cp(125[0247]|437|775|85[028]|86[0135]|1006|1125)|latin_1|hp_roman8|mac_(iceland|latin2|roman|turkish)|"
+    "iso8859_(2|3|4|9|1[03456])"
 )
-_LATIN += ("cp860", "cp861", "cp863", "cp865", "cp1006", "cp1125", "cp1254", "hp_roman8", "mac_iceland", "mac_turkish")
-_LATIN += tuple("iso8859_{}".format(number) for number in (1, 2, 3, 4, 9, 10, 13, 14, 15, 16))
 _SAMPLE_BYTES = 1 << 16
 
 
@@ -72,7 +62,7 @@ def remedy(lines: Sequence[bytes], bad: bytes) -> str:
         return "Other lines are UTF-8: fix this one."
     beyond_ascii = [line for line in [bad, *lines] if any(byte > 127 for byte in line)]
     likely = _likely(b"".join(beyond_ascii)[:_SAMPLE_BYTES])
-    if likely in _LATIN:
+    if likely is not None and _LATIN.fullmatch(likely):
         return (
             "The file looks like cp1252 (Western Europe) or cp1250 (Central Europe): pass --encoding=cp1252 or "
             "--encoding=cp1250."
