@@ -96,6 +96,7 @@ PLAIN_UPDATES = {
     "command_line_tables_test",
     "glue_test",
     "own_data_test",
+    "run_classifier_test",  # its runs in processes of their own are compiled
     "run_ner_test",
 }
 
@@ -233,6 +234,19 @@ def succeed(arguments: List[str], capsys, script: str = "run_classifier") -> str
     captured = capsys.readouterr()
     assert code == 0, captured.err
     return captured.out
+
+
+def run_in_new_process(commands: List[List[str]]) -> None:
+    """Runs command lines of run_classifier, one after the other, in one new process; all must exit 0."""
+    code = """
+import json, sys
+sys.path[:0] = {!r}
+from conftest import run_main
+sys.exit(any(run_main(arguments) for arguments in json.loads(sys.argv[1])))
+""".format([ROOT, os.path.join(ROOT, "tests")])
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+    process = subprocess.run([sys.executable, "-c", code, json.dumps(commands)], cwd=ROOT, **pipes)
+    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-3000:]
 
 
 def copy_as_stopped(whole: str, step: int, folder: str) -> None:

@@ -14,7 +14,7 @@ import filelock
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import ROOT, command, copy_as_stopped, mistake, run_main, succeed
+from conftest import ROOT, command, copy_as_stopped, mistake, run_in_new_process, run_main, succeed
 
 
 def tensors(folder, step):
@@ -163,41 +163,28 @@ def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished
     assert [line["step"] for line in metrics_lines(other, "train")] == list(range(1, 61))
 
 
-def test_two_replicas_equal_one_and_are_restored_like_one(tiny, run_command, tmp_path):
-    """With Lookahead and averaged weights; the replicas continue a run of their own.
+def test_two_replicas_equal_one_and_are_restored_like_one(tiny, tmp_path):
+    """With Lookahead and averaged weights; the replicas continue a run of two replicas.
 
     Two replicas on CPU need a process of their own: TensorFlow 2 fixes the number of CPU devices when it starts.
     """
-    losses, scores, answers = {}, {}, {}
-    two_replicas = ["--distribution=mirrored", "--devices=cpu:0,cpu:1"]
-    for name, steps, extra in (("one", 20, []), ("two", 10, two_replicas), ("two", 20, two_replicas)):
-        folder = str(tmp_path / name)
-        arguments = tiny.flags(
-            output_dir=folder,
-            do_train="true",
-            eval_batch_size=7,
-            predict_batch_size=7,
-            checkpoint="last",
-            bert_config_file=tiny.without_dropout,
-            num_train_steps=steps,
-            lr_schedule="constant",
-            num_warmup_steps=0,
-            lookahead_steps=3,
-            ema_decay=0.9,
-            log_every_steps=1,
-        )
-        arguments += extra + (["--do_eval", "--do_predict"] if steps == 20 else [])
-        if extra:
-            process = run_command(arguments)
-            assert process.returncode == 0, process.stderr
-        else:
-            assert run_main(arguments) == 0
-        if steps < 20:
-            continue
-        losses[name] = [line["loss"] for line in metrics_lines(folder, "train")]
-        scores[name] = json.loads(Path(folder, "eval_results.json").read_text())["loss"]
-        answers[name] = np.loadtxt(os.path.join(folder, "test_results.tsv"), skiprows=1)
-    np.testing.assert_allclose(answers["two"], answers["one"], atol=1e-3)
+
+    def command_line(name, steps, *more):
+        flags = dict(do_train="true", num_train_steps=steps, lr_schedule="constant", num_warmup_steps=0)
+        flags.update(lookahead_steps=3, ema_decay=0.9, bert_config_file=tiny.without_dropout, log_every_steps=1)
+        flags.update(eval_batch_size=7, predict_batch_size=7, checkpoint="last", output_dir=str(tmp_path / name))
+        return tiny.flags(**flags) + list(more)
+
+    use = ["--do_eval", "--do_predict"]
+    replicas = ["--distribution=mirrored", "--devices=cpu:0,cpu:1"]
+    assert run_main(command_line("one", 20, *use)) == 0
+    run_in_new_process([command_line("two", 10, *replicas), command_line("two", 20, *replicas, *use)])
+    losses, scores, predictions = {}, {}, {}
+    for name in ("one", "two"):
+        losses[name] = [line["loss"] for line in metrics_lines(str(tmp_path / name), "train")]
+        scores[name] = json.loads((tmp_path / name / "eval_results.json").read_text())["loss"]
+        predictions[name] = np.loadtxt(str(tmp_path / name / "test_results.tsv"), skiprows=1)
+    np.testing.assert_allclose(predictions["two"], predictions["one"], atol=1e-3)
     assert scores["two"] == pytest.approx(scores["one"], rel=1e-4)
     np.testing.assert_allclose(losses["one"], losses["two"], rtol=1e-5)
     first, second = tensors(str(tmp_path / "one"), 20), tensors(str(tmp_path / "two"), 20)
@@ -230,7 +217,6 @@ def test_dry_run_prints_the_plan_and_starts_no_run(tiny, tmp_path, capsys):
         (dict(from_scratch=None, init_checkpoint="/nowhere/model.ckpt"), "/nowhere/model.ckpt"),
         (dict(engine="estimator", xla="true"), "--xla is the session engine's"),
         (dict(distribution="multi_worker"), "TF_CONFIG"),
-        (dict(tpu_name="x"), "--tpu_name"),
         (dict(devices="cpu:0,cpu:1"), "--distribution=mirrored"),
         (dict(best_metric="bleu"), "--best_metric=bleu"),
         (dict(do_train=None), "Nothing to do"),
