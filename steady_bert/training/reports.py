@@ -13,10 +13,10 @@ import time
 from typing import Any, Dict, Iterator, List, Sequence
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 import tqdm
 
 from ..base import files
+from ..base.deferred_tensorflow import tf
 
 METRICS_FILE = "metrics.jsonl"
 
