@@ -186,7 +186,9 @@ def test_the_flags_of_a_task_are_refused_with_another():
             of_task = [other for other in BASE if "task_name" not in other] + ["--task_name=" + task]
             given = "--{}={}".format(name, value)
             assert configured(of_task + [given])[0].data != configured(of_task)[0].data
-            with pytest.raises(flags.UserError, match="--{} is of --task_name={}, not of mrpc".format(name, task)):
+            with pytest.raises(
+                flags.UserError, match="--{} is read with --task_name={}, not with mrpc".format(name, task)
+            ):
                 configured(BASE + [given])
 
 
@@ -211,7 +213,7 @@ def test_a_flag_of_the_other_script_is_refused():
         (["--do_predict"], "--predict_file (or --test_file) is needed to predict"),
         (["--tag_column=0"], "--tag_column=0: not last, none, or a number from 1"),
         (["--format=text"], "--format=text has no tags"),
-        (["--lstm_size=3"], "--lstm_size is of --head=bilstm and bilstm_crf"),
+        (["--lstm_size=3"], "--lstm_size is read with --head=bilstm or bilstm_crf"),
         (["--doc_stride=127"], "--doc_stride=127: words would be left out between windows of 126 pieces"),
         (["--doc_stride=126"], None),
     ],

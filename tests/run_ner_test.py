@@ -266,7 +266,7 @@ def test_a_run_resumes_exactly_and_a_second_stage_starts_from_it(files, tmp_path
         (dict(best_metric="accurracy"), "anna B-PER\n", "this task has f1, precision, recall"),
         (dict(do_eval="true", dev_file="nowhere.conll"), "", "--dev_file=nowhere.conll: no such file"),
         (dict(vocab_file="nowhere.txt"), "", "nowhere.txt: cannot be read"),
-        (dict(head="crf", lstm_size=3), "", "--lstm_size is of --head=bilstm"),
+        (dict(head="crf", lstm_size=3), "", "--lstm_size is read with --head=bilstm"),
         (dict(max_seq_length=65), "anna B-PER\n", "--max_seq_length=65"),
         (
             dict(best_metric="surface_macro_f1"),

@@ -194,7 +194,7 @@ def check_task(f: Values, data: ClassifierDataConfig) -> None:
         for name in processor.options:
             require(
                 task == data.task_name or not f.given(name),
-                "--{} is of --task_name={}, not of {}. Leave it out.".format(name, task, data.task_name),
+                "--{} is read with --task_name={}, not with {}. Leave it out.".format(name, task, data.task_name),
             )
     require(
         "train" in PROCESSORS[data.task_name or ""].splits or not (f.do_train or f.dry_run),
@@ -233,7 +233,8 @@ def check_tagging(f: Values, head: str) -> None:
     )
     for name in ("lstm_size", "lstm_layers", "lstm_cell"):
         require(
-            not f.given(name) or "lstm" in head, "--{} is of --head=bilstm and bilstm_crf. Leave it out.".format(name)
+            not f.given(name) or "lstm" in head,
+            "--{} is read with --head=bilstm or bilstm_crf. Leave it out.".format(name),
         )
 
 
