@@ -1,6 +1,7 @@
 """A small task that a tiny BERT learns in seconds, and the command line run as a user runs it."""
 
 import ast
+import functools
 import importlib
 import json
 import os
@@ -35,6 +36,7 @@ MESSAGES = {"bad_input_test.py", "flags_test.py"}
 RUNS_THE_PROGRAM = {"conftest." + name for name in ("ROOT", "command", "mistake", "run_main", "succeed")}
 
 
+@functools.lru_cache(maxsize=None)
 def _imports(path: str) -> Set[str]:
     """The modules that a file imports, wherever in the file, and the names that it takes from them."""
     with open(path, encoding="utf-8") as file:
