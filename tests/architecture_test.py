@@ -1,4 +1,4 @@
-"""The layers of docs/architecture.md: what may import what, where flags and TensorFlow may be named."""
+"""The floors of docs/architecture.md: what may import what, and where flags and TensorFlow may be imported."""
 
 import ast
 import os
@@ -149,7 +149,7 @@ def path_of(module):
 
 
 def project_modules():
-    """Names of all modules: those of the package without its own name."""
+    """The names of all modules; those in the package are without the package's name."""
     found = {name[:-3] for name in os.listdir(ROOT) if name.endswith(".py")}
     package = os.path.join(ROOT, PACKAGE)
     for folder, _, names in os.walk(package):
@@ -159,7 +159,7 @@ def project_modules():
 
 
 def imports_of(module):
-    """Every module imported anywhere in the file, by its name in LAYERS; `from .tasks import heads` is tasks.heads."""
+    """The modules that a file imports anywhere, by their names in LAYERS: `from .tasks import heads` is tasks.heads."""
     path = path_of(module)
     with open(path, encoding="utf-8") as file:
         tree = ast.parse(file.read())
@@ -237,7 +237,7 @@ def test_no_placeholder_is_left():
 
 
 def test_every_planted_bug_has_its_place():
-    """scripts/planted_bugs.py plants them, which takes minutes; where the source has moved on it has to follow."""
+    """scripts/planted_bugs.py plants them, in minutes. Here is only checked that each finds its place in the source."""
     bugs = runpy.run_path(os.path.join(ROOT, "scripts", "planted_bugs.py"))["BUGS"]
     for name, bug in bugs.items():
         with open(os.path.join(ROOT, bug.file), encoding="utf-8") as file:

@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 from absl.testing import flagsaver
 
-# No case fails for the time it takes. In CI the same cases each time: what fails there can be looked into here.
+# No case fails because it takes long. In CI the cases are the same each time, so a failure there can be repeated here.
 hypothesis.settings.register_profile(
     "steady",
     deadline=None,
@@ -117,13 +117,13 @@ def plain_updates(request):
 
 
 class Tiny(NamedTuple):
-    """Files of the small task. A text holds one word of praise or blame, which decides its label."""
+    """Files of the small task. Each text has one word of praise or blame, which decides its label."""
 
     data_dir: str
     vocab_file: str
-    bert_config_file: str  # of one layer: the time goes into building graphs
+    bert_config_file: str  # one layer: most of a test's time goes into building graphs
     without_dropout: str  # the same configuration with both dropouts 0
-    two_layers: str  # likewise, where what one layer passes on to the next matters
+    two_layers: str  # without dropout, for tests that need more than one layer
 
     def flags(self, **changed: object) -> List[str]:
         values = dict(
@@ -195,7 +195,7 @@ def command(arguments: List[str], script: str = "run_classifier") -> List[str]:
 
 
 def train_sentencepiece(path: str, lines: List[str], **options: object) -> str:
-    """A small SentencePiece model. In a process of its own: its trainer and TensorFlow 1.15 crash in one."""
+    """Makes a small SentencePiece model, in a new process: its trainer and TensorFlow 1.15 crash in one process."""
     values = dict(vocab_size=40, hard_vocab_limit=False, pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, minloglevel=2)
     values.update(options)
     code = (
@@ -208,7 +208,7 @@ def train_sentencepiece(path: str, lines: List[str], **options: object) -> str:
 
 
 def run_main(arguments: List[str], script: str = "run_classifier") -> int:
-    """The command line within this process, which is much faster than another; gives the exit code."""
+    """Runs the command line in this process, which saves the start of another one. Returns the exit code."""
     import flags
 
     module = importlib.import_module(script)
@@ -223,7 +223,7 @@ def run_main(arguments: List[str], script: str = "run_classifier") -> int:
 
 
 def mistake(arguments: List[str], capsys, script: str = "run_classifier") -> str:
-    """What the command line says of a user's mistake, which must make it exit 2."""
+    """Runs a command line with a user's mistake, which must exit 2. Returns its message."""
     code = run_main(arguments, script)
     captured = capsys.readouterr()
     assert code == 2, captured
@@ -231,7 +231,7 @@ def mistake(arguments: List[str], capsys, script: str = "run_classifier") -> str
 
 
 def succeed(arguments: List[str], capsys, script: str = "run_classifier") -> str:
-    """What a run that must exit 0 prints."""
+    """Runs a command line that must exit 0. Returns what it prints."""
     code = run_main(arguments, script)
     captured = capsys.readouterr()
     assert code == 0, captured.err
@@ -261,7 +261,7 @@ def copy_as_stopped(whole: str, step: int, folder: str) -> None:
 
 @pytest.fixture(scope="session")
 def run_command():
-    """Runs the command line; gives the finished process with its output."""
+    """Runs the command line in a new process. Returns the finished process with its output."""
 
     def run(arguments: List[str], cwd: str = ROOT) -> subprocess.CompletedProcess:
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)

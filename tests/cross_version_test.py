@@ -1,4 +1,4 @@
-"""A run started on one TensorFlow continues on another. scripts/test_compat.sh names the other interpreters."""
+"""A run started on one TensorFlow continues on another. scripts/test_compat.sh passes the other interpreters."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(not OTHERS, reason="STEADY_BERT_OTHER_PYTHONS na
 
 
 def losses(python, tiny, folder, steps):
-    """Runs to `steps` of a schedule of 40; the loss of every update so far."""
+    """Trains up to `steps` on a schedule of 40 steps. Returns the losses of all updates of the run."""
     arguments = tiny.flags(
         output_dir=folder,
         do_train="true",

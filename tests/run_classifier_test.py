@@ -35,7 +35,7 @@ def metrics_lines(folder, split):
 
 @pytest.fixture(scope="module")
 def finished(tiny, run_command, tmp_path_factory):
-    """One run with everything on; most tests look at what it left."""
+    """One run that trains, evaluates and predicts; most tests look into its folder."""
     folder = str(tmp_path_factory.mktemp("run") / "out")
     arguments = tiny.flags(output_dir=folder, do_train="true", do_eval="true", do_predict="true", eval_every_steps=20)
     process = run_command(arguments)
@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_that_a_flag_names_is_a_mistake(finished, tiny, tmp
 
 
 def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished, tiny, tmp_path, run_command):
-    """SIGKILL at a moment after the first checkpoint, SIGTERM once, then to the end: weights, slots, counters equal."""
+    """A run stopped by SIGKILL, then by SIGTERM, ends with the weights, slots and counters of an undisturbed one."""
     folder, _, _ = finished
     other = str(tmp_path / "out")
     arguments = tiny.flags(
@@ -250,7 +250,7 @@ def test_interrupt_before_training_exits_130(tiny, tmp_path, seconds):
     )
     while "tensorflow" not in Path("/proc/{}/maps".format(process.pid)).read_text():
         time.sleep(0.01)
-    time.sleep(seconds)  # in the import of TensorFlow, or in what comes between it and the first step
+    time.sleep(seconds)  # while TensorFlow is imported, or between that and the first step
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors.decode()
@@ -280,7 +280,7 @@ with tensorflow_setup.temporary_folder():
 
 
 def test_a_signal_after_the_end_changes_nothing():
-    """Python, on its way out, gives its handlers up before it takes the modules down."""
+    """When Python ends, it resets signal handlers before it destroys modules."""
     script = """
 import os, signal
 from steady_bert.base import tensorflow_setup
@@ -344,7 +344,7 @@ print("ok")
 
 
 def test_plateau_lowers_the_rate_when_dev_stalls_and_its_state_is_resumed(tiny, tmp_path):
-    """A rate so small that no score improves: each second evaluation halves it, down to the least rate."""
+    """At so small a rate no score improves: every second evaluation halves the rate, down to end_learning_rate."""
     flags = dict(do_train="true", do_eval="true", lr_schedule="plateau", learning_rate=1e-9, plateau_factor=0.5)
     flags.update(end_learning_rate=2e-10, eval_every_steps=4, num_train_steps=40, log_every_steps=1)
     flags.update(save_checkpoints_steps=3, num_warmup_steps=2)

@@ -1,4 +1,4 @@
-"""A further stage of training from a fine-tuned model's weights, through the command line."""
+"""Further training from the weights of a fine-tuned model (a second stage), through the command line."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def test_a_stage_keeps_its_lineage_and_no_other_run_gets_one(first_stage, tiny, 
     lineage = {name: read_plan(stage)["notes"][name] for name in ("stage", "weights from")}
     succeed(tiny.flags(**dict(flags, resume_mode="auto", num_train_steps=6)), capsys)
     assert lineage.items() <= read_plan(stage)["notes"].items()
-    # A run that started otherwise stays the stage that it is, whatever mode goes on with it.
+    # Continuing a run in another mode does not change its stage.
     other = str(tmp_path / "other")
     succeed(tiny.flags(**dict(flags, resume_mode="auto", output_dir=other)), capsys)
     printed = succeed(tiny.flags(**dict(flags, output_dir=other, num_train_steps=6)), capsys)
@@ -123,7 +123,7 @@ def test_what_is_no_stage_is_refused(first_stage, tiny, tmp_path, capsys):
 
 
 def test_upstreams_trap_is_refused_and_the_printed_remedy_trains_on(tiny, tmp_path, capsys):
-    """Three epochs, then twice the batch: upstream goes on at rate 0, and no weight changes."""
+    """Three epochs, then the same command with twice the batch: upstream continues at rate 0, and no weight changes."""
     folder = str(tmp_path / "run")
     flags = dict(output_dir=folder, do_train="true", num_train_steps=None, num_train_epochs=3, log_every_steps=1)
     succeed(tiny.flags(**flags), capsys)  # 200 examples / 16 = 12.5 an epoch → 37 steps
