@@ -87,7 +87,7 @@ class Values:
 
 
 def _default(flag: Flag) -> Any:
-    return [part for part in flag.default.split(",") if part] if flag.kind == "list" else flag.default
+    return [item for item in flag.default.split(",") if item] if flag.kind == "list" else flag.default
 
 
 def run(script: str, main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:

@@ -12,7 +12,7 @@ from steady_bert.base import files
 
 
 def flags_table() -> str:
-    lines = ["# Flags", "", "Made by `scripts/write_flags_table.py` from flags.py."]
+    lines = ["# Flags", "", "Made by `scripts/write_flags_table.py` from `steady_bert/command_line/`."]
     scripts: Dict[str, List[str]] = {}
     groups = {}
     for script in flags.GROUPS:

@@ -155,8 +155,8 @@ class Plateau(NamedTuple):
 
 
 def reduced(state: Plateau, score: float, factor: float, patience: int, min_delta: float) -> Plateau:
-    """After an evaluation: a score that is not better than the best by min_delta counts, and the patience-th such in a
-    row multiplies the rate by the factor. As keras.callbacks.ReduceLROnPlateau.
+    """The state after an evaluation. As keras.callbacks.ReduceLROnPlateau: the rate is multiplied by the factor after
+    `patience` evaluations in a row whose scores do not beat the best one by min_delta.
     """
     if score > state.best + min_delta:
         return state._replace(best=score, evaluations=0)

@@ -19,7 +19,7 @@ from ..training.job import RunConfig, WeightsConfig
 from ..training.plan import PlanConfig
 from . import relations
 from .help_screens import text_of
-from .parts import Values, devices, multipliers, numbers, parts, patterns, profile_steps, require
+from .list_flags import Values, devices, items, multipliers, numbers, patterns, profile_steps, require
 
 # What config.json in a model's folder says of its input, unless the command does. A text that is read otherwise than
 # the training text gives noise, so the command may not contradict some of it.
@@ -48,7 +48,7 @@ def classifier_config(f: Values) -> ClassifierConfig:
     else:
         relations.check_classifier_files(f)
         saved = _from_model(f, f.model_dir if f.check_data else f.model_dir or f.output_dir, _SAVED_OF_CLASSIFIER)
-    values: Dict[str, Any] = {name: parts(f, name) for name in ("text_columns", "labels", "class_weights")}
+    values: Dict[str, Any] = {name: items(f, name) for name in ("text_columns", "labels", "class_weights")}
     values.update(saved, task_name=task_name or saved.get("task_name"))
     data = _filled(f, ClassifierDataConfig, **values)
     relations.check_task(f, data)

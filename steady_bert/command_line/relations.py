@@ -12,7 +12,7 @@ from ..tasks.classification.config import ClassifierDataConfig
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.reading import encodings
 from ..tasks.tagging.sentences import TAG_COLUMNS
-from .parts import Values, require
+from .list_flags import Values, require
 
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
 

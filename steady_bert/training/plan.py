@@ -37,7 +37,7 @@ class PlanConfig(ScheduleNumbers):
 
 
 DEFAULT_EPOCHS = 3.0
-MOST_STEPS = 10**7  # the rates of all steps are a table in the graph
+MOST_STEPS = 10**7  # the plan computes the rate of every step: 80 MB at this number
 DEFAULT_WARMUP_PROPORTION = 0.1
 DEFAULT_EVAL_EPOCHS = 1.0
 

@@ -1,4 +1,4 @@
-"""The parts of flags that hold several values: numbers, patterns, devices. Raises UserError for what cannot be read."""
+"""The items of flags that hold lists: numbers, patterns, devices. Each function raises UserError for a bad item."""
 
 import re
 from typing import Any, Callable, Tuple
@@ -15,17 +15,17 @@ def require(condition: Any, message: str) -> None:
         raise UserError(message)
 
 
-def parts(f: Values, name: str) -> Tuple[str, ...]:
-    """The parts of a list flag, without the spaces around them."""
-    return tuple(part.strip() for part in list(getattr(f, name) or ()))
+def items(f: Values, name: str) -> Tuple[str, ...]:
+    """The items of a list flag, without the spaces around them."""
+    return tuple(item.strip() for item in list(getattr(f, name) or ()))
 
 
 def numbers(f: Values, name: str, kind: Callable[[str], Any]) -> Tuple[Any, ...]:
     """The numbers in a list flag: finite and not negative."""
     try:
-        values = tuple(kind(part) for part in parts(f, name))
+        values = tuple(kind(item) for item in items(f, name))
     except ValueError:
-        raise UserError("--{}={}: not a list of numbers.".format(name, ",".join(parts(f, name)))) from None
+        raise UserError("--{}={}: not a list of numbers.".format(name, ",".join(items(f, name)))) from None
     require(
         all(0 <= number < float("inf") for number in values), "--{}: a number is below 0 or not finite.".format(name)
     )
@@ -34,9 +34,9 @@ def numbers(f: Values, name: str, kind: Callable[[str], Any]) -> Tuple[Any, ...]
 
 def patterns(f: Values, name: str) -> Tuple[str, ...]:
     """The regular expressions in a list flag."""
-    for part in parts(f, name):
-        _require_pattern(name, part)
-    return parts(f, name)
+    for item in items(f, name):
+        _require_pattern(name, item)
+    return items(f, name)
 
 
 def _require_pattern(name: str, pattern: str) -> None:
@@ -49,8 +49,8 @@ def _require_pattern(name: str, pattern: str) -> None:
 def multipliers(f: Values) -> Tuple[Tuple[str, float], ...]:
     """The (pattern, factor) pairs in --lr_multipliers."""
     pairs = []
-    for part in parts(f, "lr_multipliers"):
-        pattern, _, factor = part.rpartition("=")
+    for item in items(f, "lr_multipliers"):
+        pattern, _, factor = item.rpartition("=")
         try:
             number = float(factor)
         except ValueError:
@@ -58,7 +58,7 @@ def multipliers(f: Values) -> Tuple[Tuple[str, float], ...]:
         require(
             pattern and 0 < number < float("inf"),
             "--lr_multipliers: {!r} is not pattern=factor with a factor above 0. To leave variables as they are, name "
-            "them in --freeze.".format(part),
+            "them in --freeze.".format(item),
         )
         _require_pattern("lr_multipliers", pattern)
         pairs.append((pattern, number))
@@ -67,7 +67,7 @@ def multipliers(f: Values) -> Tuple[Tuple[str, float], ...]:
 
 def devices(f: Values) -> Tuple[str, ...]:
     """The devices in --devices, as cpu:0."""
-    names = tuple(name.lower().lstrip("/") for name in parts(f, "devices") if name)
+    names = tuple(name.lower().lstrip("/") for name in items(f, "devices") if name)
     for name in names:
         kind, _, number = name.partition(":")
         require(
@@ -84,11 +84,11 @@ def devices(f: Values) -> Tuple[str, ...]:
 
 def profile_steps(f: Values) -> Tuple[int, ...]:
     """The first and last update in --profile_steps; empty if it was not given."""
-    given = parts(f, "profile_steps")
+    given = items(f, "profile_steps")
     if not given:
         return ()
     require(f.do_train, "--profile_steps traces updates: give it with --do_train.")
-    steps = tuple(int(part) for part in given if part.isdecimal())
+    steps = tuple(int(item) for item in given if item.isdecimal())
     require(
         len(steps) == len(given) == 2 and 1 <= steps[0] <= steps[1],
         "--profile_steps={}: not a first and a last update, counted from 1. Write for example 10,12.".format(
