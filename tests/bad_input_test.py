@@ -66,7 +66,7 @@ BAD_FILES = [
     ),
     ({TRAIN: None, "data/train.csv": 'text,label\na,yes\n"b"c,no\n'}, {}, r"train.csv:3: not CSV"),
     ({TRAIN: None, "data/train.csv": 'text,label\n"' + "a\n" * 600000}, {}, r"train.csv:2: a quoted field.*not closed"),
-    ({TRAIN: None, "data/train.csv": "text;label\na;yes\n"}, {}, r"train.csv:1: the header is 'text;label'"),
+    ({TRAIN: None, "data/train.csv": "text;label\na;yes\n"}, {}, r"train.csv: has the one label 'yes'"),
     ({TRAIN: None, "data/train.jsonl": '{"text": "a", "label": "yes"}\n{"text"\n'}, {}, r"train.jsonl:2: not JSON"),
     ({TRAIN: None, "data/train.jsonl": '["a", "yes"]\n'}, {}, r"train.jsonl:1: list, not an object"),
     (
