@@ -211,7 +211,10 @@ def test_a_flag_of_the_other_script_is_refused():
     [
         (["--do_eval"], "--dev_file is needed to evaluate"),
         (["--do_predict"], "--predict_file (or --test_file) is needed to predict"),
-        (["--tag_column=0"], "--tag_column=0: not last, none, or a number from 1"),
+        (["--tag_column=0"], "--tag_column=0: column 0 is the word's"),
+        (["--tag_column=2", "--word_column=2"], "--tag_column=2: column 2 is the word's"),
+        (["--tag_column=-1"], "--tag_column=-1: neither a number from 0 nor a name"),
+        (["--mend_tags", "--overlaps=first"], "--mend_tags and --overlaps=first were both given"),
         (["--format=text"], "--format=text has no tags"),
         (["--lstm_size=3"], "--lstm_size is read with --head=bilstm or bilstm_crf"),
         (["--doc_stride=127"], "--doc_stride=127: words would be left out between windows of 126 pieces"),

@@ -6,7 +6,7 @@ from ..tasks.classification.own_text import LABEL_TYPES
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.tagging.formats import FORMATS
 from ..tasks.tagging.heads import CELLS, HEADS
-from ..tasks.tagging.sentences import SCHEMES, UNITS
+from ..tasks.tagging.sentences import OFFSET_UNITS, OVERLAPS, SCHEMES, UNITS
 from .training_flags import TRAINING, Flag
 
 _CLASSIFICATION = [
@@ -68,7 +68,15 @@ _TAGGING = [
         "tag_column",
         "string",
         "last",
-        "With --format=columns: which column holds the tag. A number from 1, last, or none; column 0 holds the word.",
+        "In columns: which holds the tag. A number from 0, last, or none; a name where the file has a header, or "
+        "objects with lists of tags.",
+    ),
+    Flag(
+        "word_column",
+        "string",
+        None,
+        "In columns: which holds the word, as in tag_column. If not given, the first; a file whose first column "
+        "cannot be the word is refused.",
     ),
     Flag(
         "tag_scheme",
@@ -89,6 +97,19 @@ _TAGGING = [
         False,
         "Accept impossible tags: read them as conlleval does, and keep the longer of two overlapping "
         "entities. Each case is reported.",
+    ),
+    Flag(
+        "overlaps",
+        OVERLAPS,
+        "error",
+        "Which of two entities that overlap is kept: the longest, or the first in the text. What is dropped is "
+        "counted. error: refuse them.",
+    ),
+    Flag(
+        "offset_unit",
+        OFFSET_UNITS,
+        "characters",
+        "What the ends of entities count: characters; utf16 units, as in JavaScript and Java; or bytes of UTF-8.",
     ),
     Flag(
         "text_units",

@@ -11,7 +11,6 @@ from typing import Dict, Optional, Sequence
 from ..tasks.classification.config import ClassifierDataConfig
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.reading import encodings
-from ..tasks.tagging.sentences import TAG_COLUMNS
 from .list_flags import Values, require
 
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
@@ -216,6 +215,9 @@ def check_task(f: Values, data: ClassifierDataConfig) -> None:
         )
 
 
+_NO_COLUMN = "--{}={}: neither a number from 0 nor a name. Give one."
+
+
 def check_tagging(f: Values, head: str) -> None:
     """The flags that say what is tagged, and with what. head: --head, or that of the trained model."""
     if f.check_data:
@@ -224,8 +226,16 @@ def check_tagging(f: Values, head: str) -> None:
     require(f.check_data or not f.do_eval or f.dev_file is not None, "--dev_file is needed to evaluate.")
     require(not f.do_predict or f.test_file or f.predict_file, "--predict_file (or --test_file) is needed to predict.")
     require(
-        f.tag_column in TAG_COLUMNS or f.tag_column.isdecimal() and int(f.tag_column) > 0,
-        "--tag_column={}: not last, none, or a number from 1 (0 is the word's). Give one.".format(f.tag_column),
+        f.tag_column != (f.word_column or "0"),
+        "--tag_column={0}: column {0} is the word's. Give another, or --word_column.".format(f.tag_column),
+    )
+    for name, value in (("tag_column", f.tag_column), ("word_column", f.word_column)):
+        require(value is None or value.strip("-0123456789") or value.isdecimal(), _NO_COLUMN.format(name, value))
+    require(
+        not f.mend_tags or f.overlaps == "error",
+        "--mend_tags and --overlaps={} were both given: --mend_tags keeps the longer of two. Give one.".format(
+            f.overlaps
+        ),
     )
     require(
         f.format != "text" or not (f.do_train or f.do_eval),

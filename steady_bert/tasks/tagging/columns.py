@@ -2,66 +2,69 @@
 
 import itertools
 import re
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional
 
 from ...base.errors import UserError
 from ..reading import text_files
 from ..task import BadLines
+from . import column_check
 from . import schemes as tag_schemes
 from .sentences import Layout, Sentence
+from .tag_sequences import TagError, TagReader
 
 _CENSUS_SENTENCES = 1000  # read to decide whether words are single characters
 _DOCUMENT_START = "-DOCSTART-"
 _BLANK = " \t\r\n"  # other white space may be a word
+_FIRST_LINES = 20  # read to see whether they are columns
 _NAMED_COMMENT = re.compile(r"# \S+ = ")  # in CoNLL-U
+_CONLLU_WIDTH = 10
+_CONLLU_EXTRA = re.compile(r"\d+[-.]\d+")
 _ALL_LINES = 1 << 62
 
 
 class _Block(NamedTuple):
     """The rows of one sentence, before its tags are interpreted."""
 
-    line: int
+    number: int  # among all sentences of the file, from 0
+    lines: List[int]  # the number of each row's line, from 1
     rows: List[str]
     cells: List[List[str]]
 
 
-class _TagError(Exception):
-    """What is wrong with a tag, and at which word of the sentence."""
-
-    def __init__(self, word: int, message: str) -> None:
-        super().__init__(message)
-        self.word = word
-
-
 def read(path: str, layout: Layout, needs_tags: bool, bad_lines: BadLines) -> Iterator[Sentence]:
     """The sentences of a file, in order."""
-    scheme = scheme_of(path, layout) if layout.tag_scheme == "auto" else layout.tag_scheme
+    bad_lines.notes += _require_columns(path, layout)
+    tag_reader = TagReader(layout.tag_scheme if layout.tag_scheme != "auto" else scheme_of(path, layout), layout)
     gap = "" if layout.text_units == "characters" else " "
-    for number, block in enumerate(_blocks(path, layout, bad_lines)):
-        words = tuple(cells[0] for cells in block.cells)
-        try:
-            column = _tag_column(layout, len(block.cells[0]), path)
-            if column is None and needs_tags:
-                raise UserError("{}:{}: a line has a word and no tag. Is it the right file?".format(path, block.line))
-            if len(block.cells[0]) == 1 and not gap and any(len(word) > 1 for word in words):
-                message = "{}:{}: a line is not a single character, which the model tags. Raw text needs --format=text."
-                raise UserError(message.format(path, block.line))
-            tags = None if column is None else _bio_tags(block, column, scheme, layout, path, bad_lines)
-        except _TagError as error:
-            bad_lines.add(UserError("{}:{}: {}".format(path, block.line + error.word, error)))
-            continue
+    for block in _blocks(path, layout, bad_lines):
+        columns = _columns_of(layout, len(block.cells[0]), path)
+        words = tuple(cells[columns.word] for cells in block.cells)
+        if columns.tag is None and needs_tags:
+            raise UserError("{}:{}: a line has a word and no tag. Is it the right file?".format(path, block.lines[0]))
+        if len(block.cells[0]) == 1 and not gap and any(len(word) > 1 for word in words):
+            message = "{}:{}: a line is not a single character, which the model tags. Raw text needs --format=text."
+            raise UserError(message.format(path, block.lines[0]))
+        tags = None
+        if columns.tag is not None:
+            try:
+                tags, mended = tag_reader.to_bio(words, [cells[columns.tag] for cells in block.cells])
+            except TagError as error:
+                bad_lines.add(UserError("{}:{}: {}".format(path, block.lines[error.word], error)))
+                continue
+            bad_lines.mended += ["{}:{}: {}".format(path, block.lines[word], message) for word, message in mended]
         starts = [0]
         for word in words:
             starts.append(starts[-1] + len(word) + len(gap))
         offsets = tuple((start, start + len(word)) for start, word in zip(starts, words))
-        yield Sentence(0, block.line, str(number), words, tags, gap.join(words), offsets, tuple(block.rows))
+        yield Sentence(0, block.lines[0], str(block.number), words, tags, gap.join(words), offsets, tuple(block.rows))
+    tag_reader.note_retyped(path, bad_lines)
 
 
 def scheme_of(path: str, layout: Layout) -> str:
     """The scheme that the tags of a file look like."""
-    census = tag_schemes.Census()
+    census = tag_schemes.Census(layout.mend_tags)
     for block in _blocks(path, layout, BadLines(_ALL_LINES)):
-        column = _tag_column(layout, len(block.cells[0]), path)
+        column = _columns_of(layout, len(block.cells[0]), path).tag
         if column is not None:
             census.add([cells[column] for cells in block.cells])
     return census.scheme()
@@ -69,51 +72,70 @@ def scheme_of(path: str, layout: Layout) -> str:
 
 def units_of(path: str, layout: Layout) -> str:
     """characters if none of the first words is longer than one character, else words."""
-    blocks = itertools.islice(_blocks(path, layout, BadLines(_ALL_LINES)), _CENSUS_SENTENCES + 1)
-    return "words" if any(len(cells[0]) > 1 for block in blocks for cells in block.cells) else "characters"
+    blocks = _first_blocks(path, layout)
+    if not blocks:
+        return "characters"
+    word = _columns_of(layout, len(blocks[0].cells[0]), path).word
+    return "words" if any(len(cells[word]) > 1 for block in blocks for cells in block.cells) else "characters"
 
 
-def _tag_column(layout: Layout, width: int, path: str) -> Optional[int]:
-    """The number of the column of tags; None if there are no tags. Raises UserError if the file lacks the column."""
+def _first_blocks(path: str, layout: Layout) -> List[_Block]:
+    return list(itertools.islice(_blocks(path, layout, BadLines(_ALL_LINES)), _CENSUS_SENTENCES + 1))
+
+
+class _Columns(NamedTuple):
+    """The numbers of the columns of a file. tag: None if there are no tags."""
+
+    word: int
+    tag: Optional[int]
+
+
+def _columns_of(layout: Layout, width: int, path: str) -> _Columns:
+    """Raises UserError if the file lacks a column that a flag names."""
+    word = _number_of("word_column", layout.word_column or "0", width, path)
     if layout.tag_column == "none" or width == 1:
-        return None
-    if layout.tag_column == "last":
-        return width - 1
-    column = int(layout.tag_column)
-    if column >= width:
-        raise UserError("--tag_column={}: the columns of {} are 0 to {}. Give another.".format(column, path, width - 1))
-    return column
+        return _Columns(word, None)
+    last = layout.tag_column == "last"
+    tag = width - 1 if last else _number_of("tag_column", layout.tag_column, width, path)
+    return _Columns(word, None if last and tag == word else tag)
 
 
-def _bio_tags(
-    block: _Block, column: int, scheme: str, layout: Layout, path: str, bad_lines: BadLines
-) -> Tuple[str, ...]:
-    """The tags of a sentence as bio, or unchanged if they are plain. Raises _TagError."""
-    tags = [cells[column] for cells in block.cells]
-    if scheme == "plain":
-        return tuple(tags)
-    for word, tag in enumerate(tags):
-        if not tag_schemes.is_tag(tag):
-            message = (
-                "{!r} has the tag {!r}, which is neither O nor like B-PER. Fix the line, or name another --tag_column."
-            )
-            raise _TagError(word, message.format(block.cells[word][0], tag))
-    for place in tag_schemes.impossible(tags, scheme):
-        tag = tags[place] if place < len(tags) else "the sentence's end"
-        before = tags[place - 1] if place else "the sentence's start"
-        word = min(place, len(tags) - 1)
-        message = "{} cannot follow {} in {}.".format(tag, before, scheme)
-        if not layout.mend_tags:
-            message += " Fix the line, name another --tag_scheme, or read it as conlleval does: --mend_tags."
-            raise _TagError(word, message)
-        bad_lines.mended.append("{}:{}: {}".format(path, block.line + word, message))
-    return tuple(tag_schemes.to_bio(tag_schemes.entities(tags), len(tags)))
+def _number_of(flag: str, value: str, width: int, path: str) -> int:
+    if not value.isdecimal():
+        message = "--{}={}: {} has no line that names its columns. Give a number from 0 to {}."
+        raise UserError(message.format(flag, value, path, width - 1))
+    if int(value) >= width:
+        message = "--{}={}: the columns of {} are 0 to {}. Give another."
+        raise UserError(message.format(flag, value, path, width - 1))
+    return int(value)
+
+
+def _require_columns(path: str, layout: Layout) -> List[str]:
+    """What the data report says of doubtful columns. Raises UserError if they cannot be what they are taken for."""
+    first_lines = (
+        text.rstrip("\r\n") for _, text in text_files.lines_or_errors(path, layout.encoding) if isinstance(text, str)
+    )
+    column_check.require_columns(path, list(itertools.islice(filter(str.strip, first_lines), _FIRST_LINES)))
+    blocks = _first_blocks(path, layout)
+    if not blocks:
+        return []
+    sample = column_check.Sample(path, blocks[0].lines[0], [block.cells for block in blocks])
+    columns = _columns_of(layout, sample.width, path)
+    notes = []
+    if layout.word_column is None:
+        notes += column_check.require_words(sample, columns.word, columns.tag)
+    if columns.tag is not None and layout.tag_column == "last" and layout.tag_scheme == "auto":
+        notes += column_check.require_tags(sample, columns.word, columns.tag)
+    return notes
 
 
 def _blocks(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[_Block]:
     """The sentences of a file without comments and document starts. A bad line takes its whole sentence with it."""
     table = _table_of(path, layout.encoding)
-    current = _Block(0, [], [])
+    sentence = 0
+    lines: List[int] = []
+    rows: List[str] = []
+    cells_of_rows: List[List[str]] = []
     error: Optional[UserError] = None
     for number, text in itertools.chain(text_files.lines_or_errors(path, layout.encoding), [(0, "")]):
         if isinstance(text, UserError):
@@ -124,19 +146,20 @@ def _blocks(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[_Block]:
         if not cells or cells[0] == _DOCUMENT_START:
             if error is not None:
                 bad_lines.add(error)
-            elif current.cells:
-                yield current
-            current, error = _Block(0, [], []), None
+            elif rows:
+                yield _Block(sentence, lines, rows, cells_of_rows)
+            sentence += bool(rows or error)
+            lines, rows, cells_of_rows, error = [], [], [], None
             continue
-        if not current.cells and error is None and table.is_comment(row):
+        if (not rows and error is None and table.is_comment(row)) or table.is_extra(cells):
             continue
         problem = table.problem_of(cells)
         if problem is not None:
             error = error or UserError("{}:{}: {}".format(path, number, problem))
             continue
-        current = current._replace(line=current.line or number)
-        current.rows.append(row)
-        current.cells.append(cells)
+        lines.append(number)
+        rows.append(row)
+        cells_of_rows.append(cells)
 
 
 class _Table(NamedTuple):
@@ -154,7 +177,13 @@ class _Table(NamedTuple):
 
     def is_comment(self, row: str) -> bool:
         """Whether the first row of a sentence is a comment: "# name = value", or # with other than a word's columns."""
-        return row.startswith("# ") and (len(self.split(row)) != self.width or _NAMED_COMMENT.match(row) is not None)
+        return row.startswith(("# ", "#\t")) and (
+            len(self.split(row)) != self.width or _NAMED_COMMENT.match(row) is not None
+        )
+
+    def is_extra(self, cells: List[str]) -> bool:
+        """Whether a row of CoNLL-U is no word of the sentence: a token of several words, or an empty node."""
+        return self.width == _CONLLU_WIDTH == len(cells) and _CONLLU_EXTRA.fullmatch(cells[0]) is not None
 
     def problem_of(self, cells: List[str]) -> Optional[str]:
         if len(cells) != self.width:

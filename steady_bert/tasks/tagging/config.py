@@ -16,6 +16,9 @@ class TaggingDataConfig:
     test_file: Optional[str]
     format: str
     tag_column: str
+    word_column: Optional[str]
+    overlaps: str
+    offset_unit: str
     tag_scheme: str
     tags_file: Optional[str]
     mend_tags: bool

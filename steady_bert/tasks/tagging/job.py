@@ -118,7 +118,8 @@ def with_units(config: TaggingConfig) -> TaggingConfig:
 
 
 def layout_of(data: TaggingDataConfig) -> Layout:
-    return Layout(**{name: getattr(data, name) for name in Layout._fields})
+    names = [name for name in Layout._fields if name != "tag_names"]
+    return Layout(**{name: getattr(data, name) for name in names})
 
 
 def head_of(data: TaggingDataConfig) -> TaggingHead:

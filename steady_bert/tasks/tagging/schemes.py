@@ -46,6 +46,22 @@ def is_tag(tag: str) -> bool:
     return tag == OUTSIDE or _TAG.fullmatch(tag) is not None
 
 
+_MISTYPED = re.compile(
+    r"([{0}{1}])[-_:\u2010-\u2015](.+)".format("".join(_PREFIXES), "".join(_PREFIXES).lower()), re.DOTALL
+)
+
+
+def retyped(tag: str) -> str:
+    """The tag that is meant by one with a typing error: B-per for b-per, B-PER for B_PER, O for o and 0.
+
+    The type stays as it is, and so does any other tag.
+    """
+    if tag in ("o", "0"):
+        return OUTSIDE
+    match = _MISTYPED.fullmatch(tag)
+    return tag if match is None else "{}-{}".format(match.group(1).upper(), match.group(2))
+
+
 def entities(tags: Sequence[str]) -> List[Entity]:
     """The entities by the rules of conlleval (CoNLL-2000), which fit every scheme but plain.
 
@@ -116,7 +132,8 @@ def impossible(tags: Sequence[str], scheme: str) -> List[int]:
 class Census:
     """Collects what the tags of a file look like, and names the scheme that fits them."""
 
-    def __init__(self) -> None:
+    def __init__(self, retypes: bool = False) -> None:
+        self._retypes = retypes  # whether tags with typing errors count as those that they mean
         self.prefixes: Set[str] = set()
         self.plain: Set[str] = set()  # tags that are neither O nor prefixed
         self.outside = False
@@ -125,7 +142,7 @@ class Census:
 
     def add(self, tags: Sequence[str]) -> None:
         type_before = ""
-        for tag in tags:
+        for tag in map(retyped, tags) if self._retypes else tags:
             match = _TAG.fullmatch(tag)
             if match is None:
                 self.outside |= tag == OUTSIDE

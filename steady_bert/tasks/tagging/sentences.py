@@ -6,7 +6,9 @@ from . import schemes as tag_schemes
 
 SCHEMES = ("auto",) + tag_schemes.SCHEMES
 UNITS = ("auto", "words", "characters")
-TAG_COLUMNS = ("last", "none")  # or a number
+TAG_COLUMNS = ("last", "none")  # or a number, or a name
+OFFSET_UNITS = ("characters", "utf16", "bytes")
+OVERLAPS = ("error", "longest", "first")
 
 
 _FIRST_FIELDS = 5  # of Layout; the plans of earlier runs hold these
@@ -16,11 +18,15 @@ class Layout(NamedTuple):
     """How to read files of sentences; "auto" if a file shows it itself."""
 
     format: str = "auto"
-    tag_column: str = "last"  # or "none", or a number from 0
+    tag_column: str = "last"  # or "none", a number from 0, or the name of a column or key
     tag_scheme: str = "auto"
     text_units: str = "words"  # what gets one tag in texts
     mend_tags: bool = False
     encoding: str = "auto"  # of the files: UTF-8
+    word_column: Optional[str] = None  # a number from 0, or a name; None: not given, so that a look at the file decides
+    offset_unit: str = "characters"  # what the ends of entities are counted in
+    overlaps: str = "error"  # which of two overlapping entities is kept
+    tag_names: Tuple[str, ...] = ()  # of --tags_file: what numbers in place of tags mean
 
     def identity(self) -> List[Any]:
         """What distinguishes the layout from others. Fields that were added later count only if they were set."""
@@ -29,9 +35,9 @@ class Layout(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    number: int  # in its file, from 0
+    number: int  # among the sentences that are read of its file, from 0
     line: int  # in its file, from 1
-    example_id: str
+    example_id: str  # its own id, or its number among all records of the file, from 0
     words: Tuple[str, ...]
     tags: Optional[Tuple[str, ...]]  # bio or plain; None if the file has none
     text: str  # for columns: the words joined by spaces, or characters joined by nothing

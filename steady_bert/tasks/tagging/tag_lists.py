@@ -16,17 +16,28 @@ def find_tags(path: str, layout: Layout, bad_lines: BadLines) -> List[str]:
     for sentence in formats.read_sentences(path, layout, None, True, bad_lines):
         tags.update(sentence.tags or ())
     if formats.scheme_of(path, layout) == "plain":
+        mistyped = all(tag_schemes.is_tag(tag_schemes.retyped(tag)) for tag in tags)
+        if layout.tag_scheme == "auto" and mistyped and len(tags) > 1:
+            raise UserError(
+                "{}: the tags {} look like {}, with typing errors. Pass --mend_tags to read them so, or "
+                "--tag_scheme=plain if they mark no entities.".format(
+                    path, _named(tags), _named({tag_schemes.retyped(tag) for tag in tags})
+                )
+            )
         has_outside = tag_schemes.OUTSIDE in tags  # then the other tags mark entities
         if layout.tag_scheme == "auto" and (has_outside or tags <= set(tag_schemes.BARE)):
-            named = ", ".join(sorted(tags)[:10]) + ", …" * (len(tags) > 10)
             raise UserError(
                 "{}: the tags {} name no type as B-PER does. Write them so, or give --tag_scheme=plain: then words "
-                "are scored, not entities.".format(path, named)
+                "are scored, not entities.".format(path, _named(tags))
             )
         return sorted(tags)
     if tags <= {tag_schemes.OUTSIDE}:
         raise UserError("{}: no word has a tag but O. Is --tag_column right?".format(path))
     return tag_schemes.tags_of(sorted({tag_schemes.split_tag(tag)[1] for tag in tags} - {""}))
+
+
+def _named(tags: Set[str]) -> str:
+    return ", ".join(sorted(tags)[:10]) + ", …" * (len(tags) > 10)
 
 
 def read_tags_file(path: str, scheme: str) -> List[str]:
