@@ -43,6 +43,10 @@ LAYERS = [
     {"tasks.reading.csv_rows", "tasks.reading.json_rows"},
     {"tasks.reading.text_files"},
     {
+        "tasks.tagging.column_check",
+        "tasks.tagging.tag_sequences",
+    },
+    {
         "optimizer_config",
         "training.resume",
         "rule_optimizer",
