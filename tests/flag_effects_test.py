@@ -318,6 +318,7 @@ ROWS: Dict[str, Row] = {
     "max_train_examples": Row(5, records),
     "max_eval_examples": Row(5, records, dict(do_eval="true")),
     "cache_dir": Row("{cache}", cache),
+    "encoding": Row("cp1252", features("train"), dict(data_dir="{cp1252}")),
     "skip_bad_lines": Row(1, records, dict(data_dir="{bad}")),
     "predict_file": Row("{data}/dev.tsv", features("test"), dict(USING, do_predict="true")),
     "predict_output": Row("{cache}/elsewhere.tsv", uses, dict(USING, do_predict="true")),
@@ -422,6 +423,8 @@ def places(tiny, tmp_path_factory):
         write("data/{}.tsv".format(split), "\n".join(["text\tother\tlabel\tmark"] + rows[len(split) - 3 :]) + "\n")
     write("sst/train.tsv", "sentence\tlabel\ngood alpha\t1\nbad\t0\n")
     write("bad/train.tsv", "text\tlabel\ngood\tx\nbad\ty\nbroken\n")
+    os.makedirs(str(root / "cp1252"))
+    (root / "cp1252" / "train.tsv").write_bytes(b"text\tlabel\ngood caf\xe9\tx\nbad\ty\n")
     with open(tiny.bert_config_file) as file:
         wide = dict(json.load(file), intermediate_size=48)
     with open(tiny.vocab_file) as file:
@@ -434,6 +437,7 @@ def places(tiny, tmp_path_factory):
         data=str(root / "data"),
         sst=str(root / "sst"),
         bad=str(root / "bad"),
+        cp1252=str(root / "cp1252"),
         cache=str(root / "cache"),
         model=str(root / "model"),
         wide=write("wide.json", json.dumps(wide)),
