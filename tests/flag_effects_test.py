@@ -95,18 +95,17 @@ def update(command):
         return graph.as_graph_def().SerializeToString(deterministic=True)
 
 
-def towers_of(command):
-    """The graph of the model and its head, for training and for evaluation."""
+def tower(command):
+    """The graph of evaluation: the model and its head."""
     task, engine = command.job().task, command.config.engine
-    with tf.Graph().as_default() as graph, tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
+    with tf.Graph().as_default() as graph, tf.variable_scope("", use_resource=True):
         batch = towers.parse(tf.placeholder(tf.string, [None]), task, engine)
-        for is_training in (True, False):
-            task.build(batch, towers._compute(engine, is_training))
+        towers.inference_tower(task, engine, 0, batch, {})
         return graph.as_graph_def().SerializeToString(deterministic=True)
 
 
-def parts(command):
-    """The graph of the session engine."""
+def engine_graph(command):
+    """The whole graph of the session engine, which trains and evaluates."""
     with mock.patch.object(session_engine, "_open_session"):
         engine = session_engine.build(
             command.job().task, command.config.engine, 0, plan_of(command), command.config.optimizer
@@ -308,9 +307,9 @@ ROWS: Dict[str, Row] = {
     "label_column": Row("mark", features("train")),
     "label_type": Row("multi", features("train")),
     "labels": Row("praise,blame", features("train")),
-    "class_weights": Row("balanced", towers_of),
+    "class_weights": Row("balanced", engine_graph),
     "language": Row("de", files, dict(task_name="xnli")),
-    "bert_config_file": Row("{wide}", towers_of),
+    "bert_config_file": Row("{wide}", tower),
     "vocab_file": Row("{reversed}", features("train")),
     "spm_model_file": Row("{spm}", features("train"), dict(vocab_file=None)),
     "do_lower_case": Row("false", features("train")),
@@ -335,7 +334,7 @@ ROWS: Dict[str, Row] = {
     "decay_begin": Row("warmup_end", planned),
     "lr_boundaries": Row("20,40", planned, dict(PIECEWISE, lr_values="1e-3,1e-4,1e-5")),
     "lr_values": Row("1e-3,1e-4,1e-5", planned, dict(PIECEWISE, lr_boundaries="20,40")),
-    "gradient_accumulation_steps": Row(2, parts),
+    "gradient_accumulation_steps": Row(2, engine_graph),
     "plateau_factor": Row(0.5, planned, PLATEAU),
     "plateau_patience": Row(5, planned, PLATEAU),
     "plateau_min_delta": Row(0.01, planned, PLATEAU),
@@ -365,8 +364,8 @@ ROWS: Dict[str, Row] = {
     "reset_head": Row("true", head, dict(from_scratch=None, init_checkpoint="{model}/model.ckpt-3")),
     "seed": Row(1, order),
     "shuffle": Row("false", order),
-    "padding": Row("longest", towers_of),
-    "precision": Row("bfloat16", towers_of),
+    "padding": Row("longest", tower),
+    "precision": Row("bfloat16", tower),
     "xla": Row("true", session),
     "eval_batch_size": Row(4, batches(lambda engine: session_engine.evaluate(engine, "dev", None))),
     "predict_batch_size": Row(4, batches(lambda engine: session_engine.predict(engine, None))),
@@ -397,11 +396,11 @@ ROWS: Dict[str, Row] = {
     "tags_file": Row("{tag_list}", tags, **TAGGING),
     "mend_tags": Row("true", features("train"), dict(train_file="{impossible}"), **TAGGING),
     "text_units": Row("characters", features("train"), dict(train_file="{spans}"), **TAGGING),
-    "head": Row("crf", towers_of, **TAGGING),
-    "lstm_size": Row(5, towers_of, BILSTM, **TAGGING),
-    "lstm_layers": Row(2, towers_of, BILSTM, **TAGGING),
-    "lstm_cell": Row("gru", towers_of, BILSTM, **TAGGING),
-    "constrained_decoding": Row("true", towers_of, dict(head="crf"), **TAGGING),
+    "head": Row("crf", tower, **TAGGING),
+    "lstm_size": Row(5, tower, BILSTM, **TAGGING),
+    "lstm_layers": Row(2, tower, BILSTM, **TAGGING),
+    "lstm_cell": Row("gru", tower, BILSTM, **TAGGING),
+    "constrained_decoding": Row("true", tower, dict(head="crf"), **TAGGING),
     "doc_stride": Row(1, features("train"), dict(max_seq_length=6), **TAGGING),
 }
 
