@@ -391,6 +391,9 @@ ROWS: Dict[str, Row] = {
     "dev_file": Row("{tags3}", files, dict(dev_file=None), **TAGGING),
     "test_file": Row("{tags3}", files, dict(test_file=None), **TAGGING),
     "format": Row("columns", features("train"), dict(train_file="{columns}"), **TAGGING),
+    "word_column": Row(1, features("train"), dict(train_file="{pos}"), **TAGGING),
+    "overlaps": Row("longest", features("train"), dict(train_file="{overlaps}"), **TAGGING),
+    "offset_unit": Row("bytes", features("train"), dict(train_file="{accents}"), **TAGGING),
     "tag_column": Row(1, features("train"), dict(train_file="{tags3}"), **TAGGING),
     "tag_scheme": Row("plain", tags, **TAGGING),
     "tags_file": Row("{tag_list}", tags, **TAGGING),
@@ -446,11 +449,20 @@ def places(tiny, tmp_path_factory):
         columns=write("tags.json", words),
         tags3=write("tags3.txt", three_columns),
         impossible=write("impossible.txt", "alpha\tO\nbeta\tI-A\n\ngood\tB-A\n\n"),
-        spans=write("spans.json", '{"text": "alpha beta", "entities": [{"start": 0, "end": 5, "type": "A"}]}\n'),
+        spans=write("spans.json", entities("alpha beta", (0, 5))),
+        overlaps=write("overlaps.json", entities("alpha beta", (0, 5), (0, 10))),
+        accents=write("accents.json", entities("caf\u00e9s alpha", (7, 12))),
+        pos=write("pos.txt", "alpha\tbeta\tB-A\ngood\tbad\tO\n\n"),
         tag_list=write("tag_list.txt", "I-A\nB-A\nO\n"),
     )
     write_model(paths, tiny)
     return paths
+
+
+def entities(text, *ends):
+    """A line of JSON with entities between those ends."""
+    marked = [{"start": start, "end": end, "type": "A"} for start, end in ends]
+    return json.dumps({"text": text, "entities": marked}) + "\n"
 
 
 def write_model(paths, tiny):
