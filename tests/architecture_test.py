@@ -5,6 +5,7 @@ import os
 import re
 import runpy
 import subprocess
+import sys
 
 import pytest
 
@@ -146,6 +147,7 @@ PURE = {
     "training.job",
     "training.permutation",
     "training.plan",
+    "training.reports",
     "training.resume",
 }
 ENTRY_SCRIPTS = {"run_classifier", "run_ner"}
@@ -207,6 +209,13 @@ def test_importing_a_pure_module_imports_no_tensorflow(module):
     """A function may import it when it is called."""
     with open(path_of(module), encoding="utf-8") as file:
         assert not re.search("^(import|from) tensorflow", file.read(), re.MULTILINE)
+
+
+def test_pure_modules_import_nothing_that_imports_tensorflow():
+    names = [os.path.relpath(path_of(name), ROOT)[: -len(".py")].replace(os.sep, ".") for name in sorted(PURE)]
+    code = "import sys, importlib\nfor name in {!r}:\n    importlib.import_module(name)\n".format(names)
+    code += "    assert 'tensorflow' not in sys.modules, name"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("module", sorted(LAYER_OF))
