@@ -307,9 +307,9 @@ def test_a_disk_without_room_for_the_checkpoints_is_found_before_step_1(place, t
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=100000))
     arguments = place(save_checkpoints_steps=10, keep_checkpoint_max=2, num_train_steps=30)
     message = mistake(arguments, capsys)
-    found = re.search(r"the checkpoints need ([\d,]+) bytes \(3 of ([\d,]+)\), and 100,000 are free", message)
-    assert found, message
-    needed, each = (int(number.replace(",", "")) for number in found.groups())
+    match = re.search(r"the checkpoints need ([\d,]+) bytes \(3 of ([\d,]+)\), and 100,000 are free", message)
+    assert match, message
+    needed, each = (int(number.replace(",", "")) for number in match.groups())
     assert needed == 3 * each and "checkpoint" not in os.listdir(str(tmp_path / "out"))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=needed))
     succeed(arguments, capsys)

@@ -80,8 +80,8 @@ def test_your_own_text_with_bom_crlf_and_trailing_blank_lines(tmp_path):
     path = written(tmp_path, "\ufefflabel\ttext_a\ttext_b\tid\r\nyes\tone\ttwo\tx7\r\nno\tthree\t\tx8\r\n\r\n")
     processor = PROCESSORS["text"](labels=["no", "yes"])
     assert processor.find_labels(path) == ["no", "yes"]
-    found = [(e.example_id, e.text_a, e.text_b, e.label) for e in processor.read_examples(path, "train")]
-    assert found == [("x7", "one", "two", "yes"), ("x8", "three", "", "no")]
+    actual = [(e.example_id, e.text_a, e.text_b, e.label) for e in processor.read_examples(path, "train")]
+    assert actual == [("x7", "one", "two", "yes"), ("x8", "three", "", "no")]
 
 
 def table(*rows):
@@ -214,8 +214,8 @@ def test_plain_lines_are_texts_and_an_unlabelled_file_needs_no_labels(tmp_path):
     pairs = written(tmp_path, "one\ttwo\nthree\tfour\n", "pairs.txt")
     for processor in (TextProcessor(["x", "y"]), TextProcessor(["x", "y"], text_columns=("body",))):
         assert [e.text_a for e in processor.read_examples(plain, "test")] == ["one, two", "three"]
-    found = [(e.text_a, e.text_b) for e in TextProcessor(["x", "y"]).read_examples(pairs, "test")]
-    assert found == [("one", "two"), ("three", "four")]
+    actual = [(e.text_a, e.text_b) for e in TextProcessor(["x", "y"]).read_examples(pairs, "test")]
+    assert actual == [("one", "two"), ("three", "four")]
     numbered = TextProcessor(["x", "y"], text_columns=("1",), label_column="0")
     assert [e.text_a for e in numbered.read_examples(plain, "test")] == ["one, two", "three"]
 

@@ -117,9 +117,9 @@ estimator = tpu.TPUEstimator(use_tpu=False, model_fn=model_fn, config=run_config
 train = run_classifier.file_based_input_fn_builder(path, seq_length=12, is_training=True, drop_remainder=True)
 estimator.train(train, max_steps=20)
 estimator.train(train, max_steps=40)
-found = estimator.evaluate(run_classifier.input_fn_builder(features, 12, is_training=False, drop_remainder=False))
-print(found)
-assert found["global_step"] == 40 and found["eval_accuracy"] > 0.9
+scores = estimator.evaluate(run_classifier.input_fn_builder(features, 12, is_training=False, drop_remainder=False))
+print(scores)
+assert scores["global_step"] == 40 and scores["eval_accuracy"] > 0.9
 predicted = list(estimator.predict(run_classifier.file_based_input_fn_builder(path, 12, False, False)))
 assert len(predicted) == 49 and abs(predicted[0]["probabilities"].sum() - 1) < 1e-5
 assert len(reads) == 1, "initial weights were read in {{}} phases".format(len(reads))
@@ -162,8 +162,8 @@ def test_the_record_reader_pads_records_of_real_tokens_and_takes_upstreams_as_th
         input_fn = run_classifier.file_based_input_fn_builder(path, 5, is_training=False, drop_remainder=True)
         batch = tf.data.make_one_shot_iterator(input_fn(dict(batch_size=2))).get_next()
         assert batch["input_ids"].shape.as_list() == [2, 5] and batch["input_ids"].dtype == tf.int32
-        found = {name: column.tolist() for name, column in session.run(batch).items()}
-    assert found == dict(
+        columns = {name: column.tolist() for name, column in session.run(batch).items()}
+    assert columns == dict(
         input_ids=[[2, 7, 3, 0, 0], [2, 3, 0, 0, 0]],
         input_mask=[[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]],
         segment_ids=[[0, 0, 1, 0, 0], [0, 0, 0, 0, 0]],

@@ -120,11 +120,11 @@ def test_a_task_is_learned_scored_and_predicted_for_upload(task, tiny, tmp_path,
         rows = read_rows(os.path.join(output, "submission", name + ".tsv"))
         assert rows[0] == ["index", "prediction"]
         assert [row[0] for row in rows[1:]] == [str(number) for number in range(12)]
-        found = {row[1] for row in rows[1:]}
+        predicted = {row[1] for row in rows[1:]}
         if task == "sts-b":
-            assert all(0 <= float(score) <= 5 and len(score) == 5 for score in found)
+            assert all(0 <= float(score) <= 5 and len(score) == 5 for score in predicted)
         else:
-            assert found <= set(LAYOUTS[task][0]) and len(found) > 1
+            assert predicted <= set(LAYOUTS[task][0]) and len(predicted) > 1
 
 
 def test_mnli_scores_both_dev_sets_and_its_model_predicts_ax(tiny, tmp_path, capsys):

@@ -47,10 +47,10 @@ def new_model(optimizer):
 def fit(model, begin=0, end=STEPS):
     """The weights after each update by model.fit, a list of arrays an update."""
     ids, targets = (array[begin:end].reshape((-1,) + array.shape[2:]) for array in data())
-    found = []
-    callback = keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: found.append(model.get_weights()))
+    actual = []
+    callback = keras.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: actual.append(model.get_weights()))
     model.fit(ids, targets, batch_size=BATCH, shuffle=False, verbose=0, callbacks=[callback])
-    return found
+    return actual
 
 
 def rate_of(t, decay_steps, warmup_steps, min_lr, learning_rate):
@@ -63,7 +63,7 @@ def twin(decayed=(), decay=0.0, amsgrad=False, keeps_maximum=True, beta_1=0.9, b
     """The same in float64, gradients by hand."""
     weights = [array.astype(np.float64) for array in initial_weights()]
     m, v, h = ([np.zeros_like(array) for array in weights] for _ in range(3))
-    found = []
+    actual = []
     for t, (ids, targets) in enumerate(zip(*data()), 1):
         embeddings, kernel, bias = weights
         mean = embeddings[ids].mean(axis=1)  # [B, D]
@@ -77,14 +77,14 @@ def twin(decayed=(), decay=0.0, amsgrad=False, keeps_maximum=True, beta_1=0.9, b
             u = m[n] / (np.sqrt(h[n] if amsgrad else v[n]) + epsilon) * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
             u += decay * weights[n] * (NAMES[n] in decayed)
             weights[n] = weights[n] - rate_of(t, **RATE) * u
-        found.append([array.copy() for array in weights])
-    return found
+        actual.append([array.copy() for array in weights])
+    return actual
 
 
-def difference(found, expected):
+def difference(actual, expected):
     """The largest, over all updates and weights, in units of the largest weight of the same name."""
-    assert len(found) == len(expected) == STEPS
-    return max(np.abs(a - b).max() / np.abs(b).max() for step in zip(found, expected) for a, b in zip(*step))
+    assert len(actual) == len(expected) == STEPS
+    return max(np.abs(a - b).max() / np.abs(b).max() for step in zip(actual, expected) for a, b in zip(*step))
 
 
 @pytest.fixture(autouse=True)
@@ -111,13 +111,13 @@ def test_a_constant_gradient_moves_the_weight_by_the_rate_of_each_update(make):
     model.build((None, 1))
     model.compile(optimizer, lambda y_true, y_pred: keras.backend.mean(y_true * y_pred))
     model.set_weights([np.array([[5.0]])])
-    found = [5.0]
+    actual = [5.0]
     callback = keras.callbacks.LambdaCallback(
-        on_batch_end=lambda batch, logs: found.append(model.get_weights()[0].item())
+        on_batch_end=lambda batch, logs: actual.append(model.get_weights()[0].item())
     )
     ones = np.ones([12, 1], np.float32)
     model.fit(ones, ones, batch_size=1, verbose=0, callbacks=[callback])
-    np.testing.assert_allclose(-np.diff(found), expected, atol=3e-6 if make is AdamWarmup else 2e-5)
+    np.testing.assert_allclose(-np.diff(actual), expected, atol=3e-6 if make is AdamWarmup else 2e-5)
 
 
 @pytest.mark.parametrize(
@@ -125,16 +125,16 @@ def test_a_constant_gradient_moves_the_weight_by_the_rate_of_each_update(make):
     [(None, NAMES), ([], []), (["kernel"], NAMES[1:2]), (["no such", "embed", "head/b"], [NAMES[0], NAMES[2]])],
 )
 def test_fit_follows_the_float64_twin(pattern, decayed):
-    found = fit(new_model(AdamWarmup(weight_decay=0.1, weight_decay_pattern=pattern, **RATE)))
-    assert difference(found, twin(decayed, 0.1)) <= 2e-6
+    actual = fit(new_model(AdamWarmup(weight_decay=0.1, weight_decay_pattern=pattern, **RATE)))
+    assert difference(actual, twin(decayed, 0.1)) <= 2e-6
     for other in NAMES:  # the decay of each variable shows
-        assert difference(found, twin(set(decayed) ^ {other}, 0.1)) > 1e-3
+        assert difference(actual, twin(set(decayed) ^ {other}, 0.1)) > 1e-3
 
 
 def test_amsgrad_keeps_its_maximum():
     options = dict(amsgrad=True, beta_1=0.8, beta_2=0.9, epsilon=1e-5)
-    found = fit(new_model(AdamWarmup(**dict(options, **RATE))))
-    assert difference(found, twin(**options)) <= 2e-6
+    actual = fit(new_model(AdamWarmup(**dict(options, **RATE))))
+    assert difference(actual, twin(**options)) <= 2e-6
     for bug in (
         dict(keeps_maximum=False),
         dict(amsgrad=False),
@@ -142,7 +142,7 @@ def test_amsgrad_keeps_its_maximum():
         dict(beta_2=0.999),
         dict(epsilon=1e-2),
     ):
-        assert difference(found, twin(**dict(options, **bug))) > 1e-3
+        assert difference(actual, twin(**dict(options, **bug))) > 1e-3
 
 
 @pytest.mark.parametrize("amsgrad", [False, True])
@@ -170,11 +170,11 @@ def test_a_graph_and_a_session_follow_the_twin(get_updates):
         assert isinstance(tf.gradients(loss(), variables)[0], tf.IndexedSlices)
         update = optimizer.get_updates(loss(), variables) if get_updates else optimizer.minimize(loss, variables)
         session.run(tf.global_variables_initializer())
-        found = []
+        actual = []
         for fed in zip(*data()):
             session.run(update, dict(zip([ids, targets], fed)))
-            found.append(session.run(variables))
-    assert difference(found, twin(NAMES[1:2], 0.1)) <= 2e-6
+            actual.append(session.run(variables))
+    assert difference(actual, twin(NAMES[1:2], 0.1)) <= 2e-6
 
 
 @pytest.mark.parametrize("how", ["get_weights", "save_weights", "save"])
@@ -185,7 +185,7 @@ def test_a_run_goes_on_where_it_stopped(how, tmp_path):
     uninterrupted = fit(new_model(new_optimizer()))
     keras.backend.clear_session()
     model = new_model(new_optimizer())
-    found = fit(model, 0, 10)
+    actual = fit(model, 0, 10)
     path = str(tmp_path / ("model.h5" if how == "save" else "weights"))
     if how == "save":
         model.save(path)
@@ -205,8 +205,8 @@ def test_a_run_goes_on_where_it_stopped(how, tmp_path):
         fit(model, 0, 1)  # Keras makes an optimizer's variables in its first update
         model.set_weights(weights)
         model.optimizer.set_weights(state)
-    found += fit(model, 10)
-    assert difference(found, uninterrupted) == 0.0
+    actual += fit(model, 10)
+    assert difference(actual, uninterrupted) == 0.0
 
 
 def test_a_configuration_survives_json():

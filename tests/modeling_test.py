@@ -23,10 +23,10 @@ def golden():
 
 
 def config(**changed):
-    found = modeling.BertConfig.from_json_file(os.path.join(GOLDEN, "tiny_bert", "bert_config.json"))
+    altered = modeling.BertConfig.from_json_file(os.path.join(GOLDEN, "tiny_bert", "bert_config.json"))
     for name, value in changed.items():
-        setattr(found, name, value)
-    return found
+        setattr(altered, name, value)
+    return altered
 
 
 def assert_close(actual, expected, tolerance):
@@ -124,8 +124,8 @@ def test_padding_free_and_fast_are_the_plain_padded_computation():
         variables = tf.trainable_variables()
 
         def gradients(loss):
-            found = tf.gradients(loss, variables)
-            return {v.op.name: tf.convert_to_tensor(g) for v, g in zip(variables, found) if g is not None}
+            taken = tf.gradients(loss, variables)
+            return {v.op.name: tf.convert_to_tensor(g) for v, g in zip(variables, taken) if g is not None}
 
         def of_tokens(model):
             layers = [layer * real for layer in [model.get_embedding_output()] + model.get_all_encoder_layers()]
@@ -156,11 +156,11 @@ def test_padding_free_and_fast_are_the_plain_padded_computation():
             values = [rng.randint(1, 100, mask.shape), mask, rng.randint(0, 2, mask.shape)]
             feeds = dict(zip(fed, values))
             feeds[factors] = rng.normal(size=mask.shape + (config().hidden_size,))
-            found = session.run([tokens, pooled, at_padding], feeds)
-            for expected, *others in found[:2]:
+            results = session.run([tokens, pooled, at_padding], feeds)
+            for expected, *others in results[:2]:
                 for other in others:
                     assert_all_close(other, expected, 2e-5)
-            assert not found[2].any()
+            assert not results[2].any()
 
         check()
 

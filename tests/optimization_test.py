@@ -263,9 +263,9 @@ def test_the_rule_equals_its_float64_twin_over_30_random_steps(sparse, correct):
         session.run(tf.global_variables_initializer())
         for step in range(30):
             session.run(train_op, {fed: values[step] if sparse else dense[step]})
-        found = session.run(w)
+        actual = session.run(w)
     expected = numpy_adamw(w0, dense, 0.01, 0.1, correct)
-    assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
+    assert np.abs(actual - expected).max() <= 2e-6 * np.abs(expected).max()
 
 
 def test_the_clip_counts_duplicate_rows_as_one():

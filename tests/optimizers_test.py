@@ -177,7 +177,7 @@ def train_twin(name, rates, decay=0.0, sparse=False, look=None):
     by_row = [{} for _ in range(SHAPE[0])]
     if name == "ranger":
         look = (6, 0.5)
-    slow, found = weight.copy(), []
+    slow, actual = weight.copy(), []
     for t, rate in enumerate(rates, 1):
         gradient = dense[t - 1]
         if lazy:
@@ -192,12 +192,12 @@ def train_twin(name, rates, decay=0.0, sparse=False, look=None):
         if look and t % look[0] == 0:
             slow += look[1] * (weight - slow)
             weight = slow.copy()
-        found.append(weight.copy())
-    return np.array(found)
+        actual.append(weight.copy())
+    return np.array(actual)
 
 
-def assert_close(found, expected, tolerance=2e-6):
-    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+def assert_close(actual, expected, tolerance=2e-6):
+    assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()
 
 
 RATES = 0.05 * (1.0 - np.arange(STEPS) / 40.0)
@@ -289,14 +289,14 @@ def test_lamb_takes_ratio_1_for_names_that_are_not_decayed_and_for_weights_of_0(
 def test_ranger_centralizes_kernels_alone():
     for name, expected in (("dense/kernel", False), ("bert/embeddings/word_embeddings", True)):
         rule = RULES["ranger"]()
-        found = train(rule, RATES, name=name)
+        actual = train(rule, RATES, name=name)
         plain = train(rule._replace(centralizes=False), RATES, name=name)
-        assert np.array_equal(found, plain) == expected
+        assert np.array_equal(actual, plain) == expected
 
 
 def test_lazyadam_leaves_rows_without_a_gradient_alone():
-    found = train(RULES["lazyadam"](), RATES, decay=0.01, sparse=True)
-    assert np.array_equal(found[-1][4], start()[4])  # no step has row 4
+    actual = train(RULES["lazyadam"](), RATES, decay=0.01, sparse=True)
+    assert np.array_equal(actual[-1][4], start()[4])  # no step has row 4
     assert not np.array_equal(train(RULES["adam"](), RATES, decay=0.01, sparse=True)[-1][4], start()[4])
 
 
@@ -304,8 +304,8 @@ def test_multipliers_scale_the_rate_and_layers_are_counted_from_the_top():
     names = ["bert/embeddings/word_embeddings", "bert/pooler/dense/kernel", "output_weights"]
     names += ["bert/encoder/layer_{}/output/dense/kernel".format(n) for n in range(3)]
     config = optimization.OptimizerConfig(layerwise_lr_decay=0.5, lr_multipliers=(("output_", 10.0), ("layer_1", 3.0)))
-    found = optimization.rate_multipliers(config, names)
-    assert [found[name] for name in names] == [0.5**4, 1.0, 10.0, 0.5**3, 3.0 * 0.5**2, 0.5]
+    actual = optimization.rate_multipliers(config, names)
+    assert [actual[name] for name in names] == [0.5**4, 1.0, 10.0, 0.5**3, 3.0 * 0.5**2, 0.5]
     doubled = train(RULES["adamw"](), RATES, options=dict(rate_multiplier=lambda name: 2.0))
     assert_close(doubled, train(RULES["adamw"](), 2 * RATES))
 

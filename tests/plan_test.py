@@ -228,7 +228,7 @@ RUN, DONE, NO_RUN = FolderState(100, plan_of()), FolderState(343, plan_of()), Fo
 
 
 @pytest.mark.parametrize(
-    "mode, state, found",
+    "mode, state, outcome",
     [
         ("auto", NO_RUN, "start"),
         ("auto", RUN, "continue"),
@@ -244,12 +244,12 @@ RUN, DONE, NO_RUN = FolderState(100, plan_of()), FolderState(343, plan_of()), Fo
         ("fresh", DONE, "--resume_mode=fresh: --output_dir holds a run at step 343"),
     ],
 )
-def test_every_cell_of_the_table_of_resume_modes(mode, state, found):
-    if found.startswith("--"):
-        with pytest.raises(UserError, match=found):
+def test_every_cell_of_the_table_of_resume_modes(mode, state, outcome):
+    if outcome.startswith("--"):
+        with pytest.raises(UserError, match=outcome):
             decide(state, plan_of(), True, False, mode)
     else:
-        assert decide(state, plan_of(), True, False, mode).action == found
+        assert decide(state, plan_of(), True, False, mode).action == outcome
 
 
 def test_a_stage_knows_its_number_and_warns_of_a_start_at_full_rate():

@@ -85,14 +85,14 @@ def test_metrics_are_logged_with_the_rate_that_each_update_used(finished):
     assert lines[-1]["loss"] < lines[0]["loss"] / 2
     assert [line["step"] for line in metrics_lines(folder, "dev")] == [20, 40, 60]
     events = [os.path.join(folder, name) for name in os.listdir(folder) if name.startswith("events.out")]
-    found = {
+    written = {
         (value.tag, event.step)
         for e in events
         for event in tf.train.summary_iterator(e)
         for value in event.summary.value
     }
     names = ("train/loss", "train/learning_rate", "train/grad_norm", "train/examples_per_sec", "dev/accuracy")
-    assert {(name, 60) for name in names} <= found
+    assert {(name, 60) for name in names} <= written
 
 
 def test_the_same_command_again_finds_the_run_finished(finished, capsys):

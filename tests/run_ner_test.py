@@ -23,10 +23,10 @@ VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "an", "##na", "bob", "smi
 VOCAB += ["met", "in", "the", "is", "fast"] + list("王安李北京在去了")
 
 
-def sentences(count, seed, names, others, longest=8):
+def random_sentences(count, seed, names, others, longest=8):
     """[(words, entities)] of random phrases; some words are ambiguous without their neighbours."""
     rng = random.Random(seed)
-    found = []
+    sentences = []
     for _ in range(count):
         words, entities = [], []
         for _ in range(rng.randint(1, longest)):
@@ -38,13 +38,13 @@ def sentences(count, seed, names, others, longest=8):
             else:
                 phrase = rng.choice(others).split()
             words += phrase
-        found.append((words, entities))
-    return found
+        sentences.append((words, entities))
+    return sentences
 
 
-def columns(found, scheme="bio"):
+def columns(sentences, scheme="bio"):
     blocks = []
-    for words, entities in found:
+    for words, entities in sentences:
         tags = tag_schemes.to_bio(entities, len(words))
         if scheme == "iob1":
             ends = {(entity.end, entity.type) for entity in entities}
@@ -53,9 +53,9 @@ def columns(found, scheme="bio"):
     return "\n\n".join(blocks)  # no line end after the last sentence
 
 
-def spans(found):
+def spans(sentences):
     lines = []
-    for words, entities in found:
+    for words, entities in sentences:
         text = "  ".join(words)
         starts = [sum(map(len, words[:n])) + 2 * n for n in range(len(words))]
         ends = [start + len(word) for start, word in zip(starts, words)]
@@ -63,9 +63,9 @@ def spans(found):
     return "\n".join(json.dumps(line) for line in lines)
 
 
-def cluener(found):
+def cluener(sentences):
     lines = []
-    for words, entities in found:
+    for words, entities in sentences:
         text, label = "".join(words), {}
         for kind, start, end in entities:
             label.setdefault(kind, {}).setdefault(text[start:end], []).append([start, end - 1])
@@ -81,7 +81,7 @@ class Files:
         self.paths = {}
         self.splits = {}
         for split, count, seed in (("train", 300, 1), ("dev", 60, 2), ("test", 40, 3)):
-            self.splits[split] = sentences(count, seed, names, others)
+            self.splits[split] = random_sentences(count, seed, names, others)
             self.paths[split] = os.path.join(folder, split + ending)
             with open(self.paths[split], "w", encoding="utf-8") as file:
                 file.write(write(self.splits[split]))
@@ -124,7 +124,7 @@ CASES = {
     "softmax": dict(write=columns),
     "crf": dict(write=spans, ending=".jsonl"),
     "bilstm": dict(write=cluener, ending=".json", names=CHARACTERS, others=OTHER_CHARACTERS),
-    "bilstm_crf": dict(write=lambda found: columns(found, "iob1")),
+    "bilstm_crf": dict(write=lambda sentences: columns(sentences, "iob1")),
 }
 HEAD_FLAGS = {
     "crf": dict(precision="bfloat16", constrained_decoding="true", lr_multipliers="crf/=10,output_=2"),
@@ -228,8 +228,8 @@ def test_raw_text_comes_from_standard_input_with_its_characters(model, tmp_path,
         ("1", "  anna met bob\tsmith"),
         ("3", "the new york car"),
     ]
-    found = [(item["start"], item["end"], item["type"]) for item in objects[0]["entities"]]
-    assert found == [(2, 6, "PER"), (11, 20, "PER")]
+    places = [(item["start"], item["end"], item["type"]) for item in objects[0]["entities"]]
+    assert places == [(2, 6, "PER"), (11, 20, "PER")]
 
 
 def weights_of(folder):
@@ -357,9 +357,9 @@ def test_the_plan_advises_a_higher_rate_for_a_bilstm(files, tmp_path, capsys):
 
 
 def test_plain_word_tags(files, tmp_path, capsys):
-    def part_of_speech(found):
+    def part_of_speech(sentences):
         kinds = {"in": "ADP", "the": "DET", "met": "VERB", "is": "VERB", "new": "ADJ", "fast": "ADJ"}
-        return "\n\n".join("\n".join(w + "\t" + kinds.get(w, "NOUN") for w in words) for words, _ in found)
+        return "\n\n".join("\n".join(w + "\t" + kinds.get(w, "NOUN") for w in words) for words, _ in sentences)
 
     tagged = Files(str(tmp_path), write=part_of_speech)
     flags = dict(do_eval="true", do_predict="true", test_file=tagged.paths["test"], num_train_steps=60)

@@ -51,10 +51,10 @@ def test_a_stage_starts_from_exactly_the_weights_and_follows_its_own_plan(first_
     untouched = str(tmp_path / "rate0")
     flags = dict(STAGE_2, output_dir=untouched, init_checkpoint=first_stage, weight_decay_rate=0.0, num_train_steps=2)
     succeed(tiny.flags(**dict(flags, learning_rate=1e-30)), capsys)
-    source, found = tensors(first_stage, 30), tensors(untouched, 2)
+    source, started = tensors(first_stage, 30), tensors(untouched, 2)
     weights = [name for name in source if name + "/adam_m" in source]
-    assert weights and all(np.array_equal(source[name], found[name]) for name in weights)
-    assert found["global_step"] == 2
+    assert weights and all(np.array_equal(source[name], started[name]) for name in weights)
+    assert started["global_step"] == 2
 
     output = str(tmp_path / "two")
     printed = succeed(
@@ -141,7 +141,7 @@ def test_upstreams_trap_is_refused_and_the_printed_remedy_trains_on(tiny, tmp_pa
     assert all(np.array_equal(before[name], after[name]) for name in before)
     epochs = int(remedy.group(1))
     succeed(tiny.flags(**dict(doubled, num_train_epochs=epochs, allow_plan_change="true")), capsys)
-    found = losses(folder)
-    assert len(found) == int(200 / 32 * epochs) and np.mean(found[-5:]) < np.mean(found[30:37])
-    changed = tensors(folder, len(found))
+    losses_after = losses(folder)
+    assert len(losses_after) == int(200 / 32 * epochs) and np.mean(losses_after[-5:]) < np.mean(losses_after[30:37])
+    changed = tensors(folder, len(losses_after))
     assert not np.array_equal(changed["output_weights"], before["output_weights"])

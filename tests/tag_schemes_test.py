@@ -1,4 +1,4 @@
-"""Tags and entities: every scheme reads what it writes, seqeval agrees, the impossible is found where it stands."""
+"""Tags and entities: every scheme reads what it writes, seqeval agrees, impossible tags are located."""
 
 import itertools
 

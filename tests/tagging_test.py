@@ -58,21 +58,21 @@ def sentence(number, words, tags):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.integers(9, 20), st.data())
 def test_every_word_counts_in_the_one_window_that_shows_most_around_it(pieces, room, data):
     stride = data.draw(st.integers(1, room))
-    found = windows(pieces, room, stride)
+    cut = windows(pieces, room, stride)
     places = np.concatenate([[0], np.cumsum(pieces)])
-    assert [w for window in found for w in range(window.first_counted, window.end_counted)] == list(range(len(pieces)))
+    assert [w for window in cut for w in range(window.first_counted, window.end_counted)] == list(range(len(pieces)))
     best = np.full(len(pieces), -1)
-    for window in found:
+    for window in cut:
         assert window.first <= window.first_counted < window.end_counted <= window.end
         assert places[window.end] - places[window.first] <= room
         for word in range(window.first, window.end):
             around = min(places[word] - places[window.first], places[window.end] - places[word + 1])
             best[word] = max(best[word], around)
-    for window in found:
+    for window in cut:
         for word in range(window.first_counted, window.end_counted):
             assert best[word] == min(places[word] - places[window.first], places[window.end] - places[word + 1])
     if places[-1] <= room:
-        assert found == [(0, len(pieces), 0, len(pieces))]
+        assert cut == [(0, len(pieces), 0, len(pieces))]
 
 
 words = st.lists(
@@ -310,7 +310,7 @@ def test_a_recurrent_cell_is_its_equation():
                 session.run(tf.global_variables_initializer())
                 for variable in variables.values():
                     variable.load(rng.normal(size=variable.shape.as_list()), session)
-                found, values = session.run((output, variables))
+                outputs, values = session.run((output, variables))
         for row, length in enumerate(lengths):
             for direction, order in (("forward", range(length)), ("backward", reversed(range(length)))):
                 kernel, recurrent, bias = (values[direction + "/" + n] for n in ("kernel", "recurrent_kernel", "bias"))
@@ -319,7 +319,7 @@ def test_a_recurrent_cell_is_its_equation():
                     x = vectors[row, k] @ kernel + bias
                     h, c = _by_hand(name, x, h, c, recurrent)
                     at = slice(0, 3) if direction == "forward" else slice(3, 6)
-                    np.testing.assert_allclose(found[row, k, at], h, rtol=1e-4, atol=1e-5)
+                    np.testing.assert_allclose(outputs[row, k, at], h, rtol=1e-4, atol=1e-5)
 
 
 def _sigmoid(x):

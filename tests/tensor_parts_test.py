@@ -17,9 +17,9 @@ from steady_bert.rule_optimizer import RuleOptimizer
 GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden")
 
 
-def assert_close(found, expected, tolerance):
-    assert found.dtype == np.float32 and found.shape == expected.shape
-    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+def assert_close(actual, expected, tolerance):
+    assert actual.dtype == np.float32 and actual.shape == expected.shape
+    assert np.abs(actual - expected).max() <= tolerance * np.abs(expected).max()
 
 
 def closed_gelu(x):
@@ -42,12 +42,12 @@ def test_gelu_and_its_two_derivatives_have_their_closed_forms(compute):
         value = forms_of(compute).gelu(fed)
         (first,) = tf.gradients(value, fed, grad_ys=tf.constant(upstream))
         (second,) = tf.gradients(first, fed)
-        found = session.run([value, first, second], {fed: x})
+        actual = session.run([value, first, second], {fed: x})
     expected = closed_gelu(x.astype(np.float64))
     scale = np.maximum(np.abs(x), 1.0)  # of the value; the derivatives are of order 1
-    assert_close(found[0] / scale, expected[0] / scale, 1e-6)
-    assert_close(found[1], upstream * expected[1], 1e-5)
-    assert_close(found[2], upstream * expected[2], 1e-4)
+    assert_close(actual[0] / scale, expected[0] / scale, 1e-6)
+    assert_close(actual[1], upstream * expected[1], 1e-5)
+    assert_close(actual[2], upstream * expected[2], 1e-4)
 
 
 @pytest.mark.parametrize("shape", [(6, 48), (2, 3, 48)])
@@ -68,7 +68,7 @@ def test_layer_norm_and_its_gradients_have_their_closed_forms(compute, shape):
         gradients = tf.gradients(value, order, grad_ys=tf.constant(upstream.reshape(shape), tf.float32))
         session.run(tf.global_variables_initializer())
         session.run([tf.assign(variables["gamma"], gamma), tf.assign(variables["beta"], beta)])
-        found, *of = session.run([value] + gradients, {fed: x.reshape(shape)})
+        actual, *of = session.run([value] + gradients, {fed: x.reshape(shape)})
     x = x.astype(np.float64)
     sigma = np.sqrt(x.var(axis=1, keepdims=True) + 1e-12)
     normal = (x - x.mean(axis=1, keepdims=True)) / sigma
@@ -76,9 +76,9 @@ def test_layer_norm_and_its_gradients_have_their_closed_forms(compute, shape):
     # Σ_j d_j ∂normal_j/∂x_i with ∂normal_j/∂x_i = (δ_ij - 1/W - normal_i normal_j / W) / σ
     jacobian = np.eye(shape[-1]) - 1.0 / shape[-1] - normal[:, :, None] * normal[:, None, :] / shape[-1]
     of_x = np.einsum("nij,nj->ni", jacobian, d) / sigma
-    found, of[0] = found.reshape(x.shape), of[0].reshape(x.shape)
+    actual, of[0] = actual.reshape(x.shape), of[0].reshape(x.shape)
     for row in range(len(x)):
-        assert_close(found[row], normal[row] * gamma + beta, 1e-5 if row == 4 else 1e-6)
+        assert_close(actual[row], normal[row] * gamma + beta, 1e-5 if row == 4 else 1e-6)
         assert_close(of[0][row], of_x[row], 1e-5 if compute.form == "fast" else 1e-4)
     assert_close(of[1], (upstream * normal).sum(axis=0), 1e-5)
     assert_close(of[2], upstream.sum(axis=0), 1e-5)
@@ -95,14 +95,14 @@ def dropped(dropout_prob, shape):
 @pytest.mark.parametrize("dropout_prob", [0.1, 0.3, 0.5])
 def test_dropout_drops_its_share_independently_and_keeps_the_mean(dropout_prob):
     shape = (1001, 1003)  # odd, so that the last word of the generator gives one element
-    found = dropped(dropout_prob, shape)
-    count = found.size
-    gone = (found == 0).astype(np.float64)
+    actual = dropped(dropout_prob, shape)
+    count = actual.size
+    gone = (actual == 0).astype(np.float64)
     deviation = np.sqrt(dropout_prob * (1 - dropout_prob) / count)
     share = round(dropout_prob * 65536) / 65536
     assert abs(share - dropout_prob) < 1e-5
     assert abs(gone.mean() - share) < 4 * deviation
-    assert abs(found.mean(dtype=np.float64) - 1) < 4 * deviation / (1 - share)
+    assert abs(actual.mean(dtype=np.float64) - 1) < 4 * deviation / (1 - share)
     # Neighbours of one word, neighbours of two, the same half of two words, and rows.
     flat = (gone.ravel() - share) / np.sqrt(share * (1 - share))
     words = flat[: count // 2 * 2].reshape(-1, 2)
@@ -177,8 +177,8 @@ def test_bfloat16_factors_give_nearly_the_numbers_of_float32(padding_free):
             outputs[dtype] = [vectors, gradients]
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
-            found = session.run(outputs)
-    (vectors, gradients), (rounded, rounded_gradients) = found[tf.float32], found[tf.bfloat16]
+            actual = session.run(outputs)
+    (vectors, gradients), (rounded, rounded_gradients) = actual[tf.float32], actual[tf.bfloat16]
     for name, expected in vectors.items():
         error = np.linalg.norm(rounded[name] - expected) / np.linalg.norm(expected)
         assert 1e-3 < error < (3e-2 if name == "logits" else 1.5e-2), name  # rounding is there, and small
