@@ -144,8 +144,10 @@ def cache(command):
 
 
 def order(command):
+    """The examples of the first updates, which are of two lengths in turn."""
     made = plan_of(command)
-    return input_pipeline.TrainingOrder(made.examples, made.seed, made.shuffle).numbers(0, 20).tolist()
+    records = mock.Mock(index=np.array([(0, 0, n % 2) for n in range(made.examples)], feature_cache.INDEX_DTYPE))
+    return input_pipeline.training_order(made, records, 0).numbers(0, 20).tolist()
 
 
 def phase(command):
@@ -364,6 +366,7 @@ ROWS: Dict[str, Row] = {
     "reset_head": Row("true", head, dict(from_scratch=None, init_checkpoint="{model}/model.ckpt-3")),
     "seed": Row(1, order),
     "shuffle": Row("false", order),
+    "batching": Row("grouped", order),
     "padding": Row("longest", tower),
     "precision": Row("bfloat16", tower),
     "xla": Row("true", session),

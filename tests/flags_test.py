@@ -152,6 +152,8 @@ def test_a_tpu_is_estimators_and_estimators_shapes_are_static():
         (["--distribution=multi_worker", "--xla"], "--xla: TensorFlow's clustering fails in a worker"),
         (["--distribution=multi_worker", "--devices=gpu:0"], "--devices: each of several workers uses its own"),
         (["--distribution=multi_worker", "--nodo_train", "--do_eval", "--model_dir=m"], "several workers train"),
+        (["--batching=grouped", "--noshuffle"], "--batching=grouped: it groups a permutation"),
+        (["--batching=grouped", "--use_tpu", "--tpu_name=t"], "--batching=grouped: a TPU reads the record file"),
         (["--cache_dir=gs://b/c"], "--cache_dir=gs://b/c: buckets are for --engine=estimator"),
         (["--init_checkpoint=gs://b/c"], "--init_checkpoint: name a local path"),
     ],

@@ -103,6 +103,15 @@ def check_engine(f: Values) -> None:
         not f.use_tpu or f.optimizer != "lazyadam",
         "--optimizer=lazyadam: gradients are dense on a TPU, so that no row rests. Use adam.",
     )
+    require(
+        f.batching != "grouped" or f.shuffle,
+        "--batching=grouped: it groups a permutation of the training set. Leave it or --shuffle=false out.",
+    )
+    require(
+        f.batching != "grouped" or not f.use_tpu,
+        "--batching=grouped: a TPU reads the record file from front to back, so that lengths cannot be grouped. Leave "
+        "it or --use_tpu out.",
+    )
     check_workers(f)
     for fixed, why in (
         (f.xla, "--xla: every other shape would be compiled anew"),
