@@ -255,7 +255,7 @@ def test_no_placeholder_is_left():
 
 
 def test_every_planted_bug_has_its_place():
-    """scripts/planted_bugs.py plants them, in minutes. Here is only checked that each finds its place in the source."""
+    """scripts/planted_bugs.py plants them, in minutes. This test checks that the place of each is in the source."""
     bugs = runpy.run_path(os.path.join(ROOT, "scripts", "planted_bugs.py"))["BUGS"]
     for name, bug in bugs.items():
         with open(os.path.join(ROOT, bug.file), encoding="utf-8") as file:

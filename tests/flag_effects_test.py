@@ -261,7 +261,7 @@ def session(command):
 
 
 def estimator(command):
-    """What Estimator is told of a TPU."""
+    """The settings of a TPU that Estimator gets."""
     fake = mock.MagicMock()
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(estimator_engine, "tf", fake))

@@ -6,7 +6,6 @@ from . import schemes as tag_schemes
 
 SCHEMES = ("auto",) + tag_schemes.SCHEMES
 UNITS = ("auto", "words", "characters")
-TAG_COLUMNS = ("last", "none")  # or a number, or a name
 OFFSET_UNITS = ("characters", "utf16", "bytes")
 OVERLAPS = ("error", "longest", "first")
 
