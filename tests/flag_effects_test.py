@@ -319,6 +319,7 @@ ROWS: Dict[str, Row] = {
     "max_train_examples": Row(5, records),
     "max_eval_examples": Row(5, records, dict(do_eval="true")),
     "cache_dir": Row("{cache}", cache),
+    "label_separator": Row("i", features("train"), dict(label_type="multi")),
     "encoding": Row("cp1252", features("train"), dict(data_dir="{cp1252}")),
     "skip_bad_lines": Row(1, records, dict(data_dir="{bad}")),
     "predict_file": Row("{data}/dev.tsv", features("test"), dict(USING, do_predict="true")),

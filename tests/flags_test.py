@@ -186,6 +186,7 @@ def test_the_flags_of_a_task_are_refused_with_another():
         for name in processor.options:
             value = "multi" if name == "label_type" else "a,b"
             of_task = [other for other in BASE if "task_name" not in other] + ["--task_name=" + task]
+            of_task += ["--label_type=multi"] * (name == "label_separator")
             given = "--{}={}".format(name, value)
             assert configured(of_task + [given])[0].data != configured(of_task)[0].data
             with pytest.raises(

@@ -24,7 +24,7 @@ from .list_flags import Values, devices, items, multipliers, numbers, patterns, 
 # What config.json in a model's folder says of its input, unless the command does. A text that is read otherwise than
 # the training text gives noise, so the command may not contradict some of it.
 _SAVED_OF_MODEL = ("do_lower_case", "max_seq_length")
-_SAVED_OF_CLASSIFIER = ("task_name", "language", "text_columns", "label_column", "label_type")
+_SAVED_OF_CLASSIFIER = ("task_name", "language", "text_columns", "label_column", "label_type", "label_separator")
 _SAVED_OF_TAGGER = (
     "text_units",
     "head",

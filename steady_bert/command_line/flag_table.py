@@ -29,20 +29,27 @@ _CLASSIFICATION = [
         "string",
         None,
         "With --task_name=text: the column that holds the label. By name or number, as in text_columns; label "
-        "if not given.",
+        "if not given. Several, as in toxic,obscene: columns of 0 and 1, one for each class (label_type=multi).",
     ),
     Flag(
         "label_type",
         LABEL_TYPES,
         "single",
         "With --task_name=text: what a label is. single: one of several classes; multi: any number of them, "
-        "separated by commas or as a JSON list; regression: a number.",
+        "separated by commas, as a list, or as 0 and 1 for each class; regression: a number.",
+    ),
+    Flag(
+        "label_separator",
+        "string",
+        None,
+        "With --label_type=multi: what separates the labels of an example, such as ;. If not given, a comma.",
     ),
     Flag(
         "labels",
         "list",
         "",
-        "With --task_name=text: the classes, in the order of their ids. If not given, those in the training file.",
+        "With --task_name=text: the classes, in the order of their ids. If not given, those in the training file. "
+        "One that has a comma is quoted, as in '\"yes, but\",no'.",
     ),
     Flag(
         "class_weights",

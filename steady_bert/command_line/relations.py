@@ -217,6 +217,10 @@ def check_task(f: Values, data: ClassifierDataConfig) -> None:
         "--labels={}: name two or more different classes.".format(",".join(data.labels)),
     )
     label_type = PROCESSORS[data.task_name or ""].from_options(dataclasses.asdict(data)).label_type
+    require(
+        not data.label_separator or label_type == "multi",
+        "--label_separator is read with --label_type=multi. Give both, or leave it out.",
+    )
     for name in ("labels", "class_weights"):
         require(
             not getattr(data, name) or label_type != "regression",

@@ -29,9 +29,13 @@ class BadLines:
         self.mended: List[str] = []  # what was wrong with lines that were repaired and read
         self.notes: List[str] = []  # what else the data report says about the file
 
+    @property
+    def is_full(self) -> bool:
+        return len(self.messages) >= self.allowed
+
     def add(self, error: UserError) -> None:
         """Notes a skipped line; raises the error if no more lines may be skipped."""
-        if len(self.messages) >= self.allowed:
+        if self.is_full:
             if not self.allowed:
                 raise error
             raise UserError(

@@ -17,6 +17,7 @@ class ClassifierDataConfig:
     label_column: Optional[str]
     label_type: str
     labels: Tuple[str, ...]
+    label_separator: Optional[str]
     class_weights: Tuple[str, ...]
     language: str
     skip_bad_lines: int
