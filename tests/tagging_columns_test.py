@@ -30,17 +30,17 @@ ANN = [("Ann left Paris", "B-PER O B-LOC")]
 WRONG_COLUMNS = [
     (
         "1 Ann B-PER\n2 left O\n3 Paris B-LOC\n",
-        "data.conll:1: column 0 is taken for the word, and every one is a number. Its columns: 0 (1 2 3), "
+        "data.conll:1: column 0 is taken for the word, and every value is a number. Its columns: 0 (1 2 3), "
         "1 (Ann left Paris), 2 (B-PER O B-LOC). Pass --word_column=1 if that is the word's",
         dict(word_column="1"),
         ANN,
     ),
     ("s1 Ann B-PER\ns1 left O\ns1 Paris B-LOC\n", "looks like an id, as 's1'", dict(word_column="1"), ANN),
-    ("a.txt Ann B-PER\na.txt left O\na.txt Paris B-LOC\n", "every one is 'a.txt'", dict(word_column="1"), ANN),
-    ("x\tAnn\tB-PER\nx\tleft\tO\nx\tParis\tB-LOC\n", "every one is 'x'", dict(word_column="1"), ANN),
+    ("a.txt Ann B-PER\na.txt left O\na.txt Paris B-LOC\n", "every value is 'a.txt'", dict(word_column="1"), ANN),
+    ("x\tAnn\tB-PER\nx\tleft\tO\nx\tParis\tB-LOC\n", "every value is 'x'", dict(word_column="1"), ANN),
     (
         "news Ann B-PER\nnews left O\n\nblog Paris B-LOC\nblog burns O\n",
-        "all of a sentence are the same, such as 'news'",
+        "all values of a sentence are the same, such as 'news'",
         dict(word_column="1"),
         [("Ann left", "B-PER O"), ("Paris burns", "B-LOC O")],
     ),
@@ -59,13 +59,13 @@ WRONG_COLUMNS = [
     ),
     (  # GermEval: two levels of tags
         "#\tn-tv.de vom 26.02.2005\n1\tAnn\tB-PER\tO\n2\tleft\tO\tO\n3\tParis\tB-LOC\tO\n",
-        "every one is a number",
+        "every value is a number",
         dict(word_column="1", tag_column="2"),
         ANN,
     ),
     (  # OntoNotes
         "nw/x 0 0 Ann NNP (PERSON) B-PER\nnw/x 0 1 left VBD * O\nnw/x 0 2 Paris NNP (GPE) B-LOC\n",
-        "every one is 'nw/x'. ",
+        "every value is 'nw/x'. ",
         dict(word_column="3"),
         ANN,
     ),
@@ -81,7 +81,7 @@ WRONG_COLUMNS = [
                 "3.1 left _ _ _ _ _ _ _ _",
             )
         ),
-        "every one is a number",
+        "every value is a number",
         dict(word_column="1", tag_column="3"),
         [("Ann du nno", "PROPN AUX VERB")],
     ),
@@ -103,7 +103,7 @@ WRONG_COLUMNS = [
     ("a det\nb noun\nc det\nd noun\n", None, {}, [("a b c d", "det noun det noun")]),
     (
         "Ann B-PER _\nleft O _\nParis B-LOC _\n",
-        "the last column is taken for the tag, and every one is '_'. Its columns: 0 (Ann left Paris), 1 (B-PER O "
+        "the last column is taken for the tag, and every value is '_'. Its columns: 0 (Ann left Paris), 1 (B-PER O "
         "B-LOC), 2 (_ …). Pass --tag_column=1.",
         dict(tag_column="1"),
         ANN,
@@ -116,8 +116,8 @@ WRONG_COLUMNS = [
     ),
     ("T1\tPER 0 7\tAda Low\n#1\tAnnotatorNotes T1\tyes\n", "annotations of brat", None, None),
     ('{"text": "Ann left", "entities": []}\n', "JSON, not columns. Name the file .json or .jsonl", None, None),
-    ("Ann,B-PER\nleft,O\nParis,B-LOC\n", "commas part its cells", None, None),
-    ("Ann,x,B-PER\nleft the,y,O\n", "commas part its cells. Name the file .csv, or give --format=csv", None, None),
+    ("Ann,B-PER\nleft,O\nParis,B-LOC\n", "commas separate its cells", None, None),
+    ("Ann,x,B-PER\nleft the,y,O\n", "commas separate its cells. Name the file .csv, or give --format=csv", None, None),
     (
         "Ann b-per\nleft o\nParis b-loc\n",
         "the tags b-loc, b-per, o look like B-loc, B-per, O, with typing errors. Pass --mend_tags",
