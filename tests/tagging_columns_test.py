@@ -1,5 +1,7 @@
 """Files whose columns are not what they seem: refused or doubted, with what helps; read if a flag says so."""
 
+import json
+
 import pytest
 
 from steady_bert.base.errors import UserError
@@ -173,8 +175,8 @@ def test_columns_that_flags_name_exist(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             read(path, **flags)
-    found, _ = read(write(tmp_path, "1 Ann\n2 left\n"), needs_tags=False, word_column="1")
-    assert [(s.words, s.tags) for s in found] == [(("Ann", "left"), None)]
+    sentences, _ = read(write(tmp_path, "1 Ann\n2 left\n"), needs_tags=False, word_column="1")
+    assert [(s.words, s.tags) for s in sentences] == [(("Ann", "left"), None)]
 
 
 def test_mended_typing_errors_are_counted_by_tag(tmp_path):
@@ -190,5 +192,12 @@ def test_mended_typing_errors_are_counted_by_tag(tmp_path):
 def test_ids_count_refused_sentences_too(tmp_path):
     path = write(tmp_path, "# first = 1\na B-X\n\nb O x\n\n-DOCSTART- O\n\nc O\nd I-X\n\n\n\ne B-X\n")
     bad_lines = BadLines(2)
-    found = formats.read_sentences(path, Layout(tag_scheme="bio"), None, True, bad_lines)
-    assert [(s.example_id, s.number) for s in found] == [("0", 0), ("3", 1)]
+    sentences = formats.read_sentences(path, Layout(tag_scheme="bio"), None, True, bad_lines)
+    assert [(s.example_id, s.number) for s in sentences] == [("0", 0), ("3", 1)]
+
+
+def test_the_identity_of_a_layout_survives_json():
+    """A resume compares it with what plan.json holds."""
+    changed = Layout(word_column="form", overlaps="longest", tag_names=("O", "B-X")).identity()
+    assert json.loads(json.dumps(changed)) == changed != Layout().identity()
+    assert Layout().identity() == ["auto", "last", "auto", "words", False]
