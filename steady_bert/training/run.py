@@ -309,7 +309,7 @@ def make_plan(config: RunConfig, job: Job, examples: int, initial: Optional[str]
     identity = {
         "max_train_examples": config.max_train_examples,
         "data": job.task.fingerprint("train"),
-        "optimizer": json.loads(json.dumps(dataclasses.asdict(config.optimizer))),  # as plan.json gives it back
+        "optimizer": dataclasses.asdict(config.optimizer),
         "best_metric": job.task.best_metric,
         "precision": config.engine.precision,
         "xla": config.engine.xla,  # has random bits of its own
@@ -317,6 +317,7 @@ def make_plan(config: RunConfig, job: Job, examples: int, initial: Optional[str]
         or (saved and saved.identity.get("init_checkpoint")),
         **job.identity,
     }
+    identity = json.loads(json.dumps(identity))  # as plan.json gives it back: a resume compares the two
     plan = plans.make_plan(config.plan, examples, identity, notes_of(config, job))
     session_engine.require_traceable(config.engine, plan)
     return plan
