@@ -20,7 +20,7 @@ LAYERS = [
         "base.tensorflow_setup",
         "base.token_layout",
         "schedules",
-        "tasks.classification.label_cells",
+        "tasks.classification.long_texts",
         "tasks.metrics",
         "tasks.reading.encodings",
         "tasks.tagging.heads",
@@ -54,6 +54,7 @@ LAYERS = [
         "rule_optimizer",
         "tasks.heads",
         "tasks.classification.processor",
+        "tasks.classification.scores",
         "tasks.model_files",
         "tasks.tagging.columns",
         "tasks.tagging.predictions",
@@ -94,7 +95,7 @@ LAYERS = [
     {"training.estimator_engine", "training.session_engine"},
     {"training.trained_model"},
     {"training.run"},
-    {"tasks.tagging.outputs"},
+    {"tasks.classification.outputs", "tasks.tagging.outputs"},
     {"tasks.classification.job", "tasks.tagging.job"},
     {"command_line.flag_table"},
     {"command_line.help_screens", "command_line.list_flags"},
@@ -121,11 +122,12 @@ PURE = {
     "tasks.metrics",
     "tasks.task",
     "tasks.classification.glue",
+    "tasks.classification.long_texts",
     "tasks.classification.own_text",
     "tasks.classification.processor",
     "tasks.classification.registry",
+    "tasks.classification.scores",
     "tasks.classification.config",
-    "tasks.classification.label_cells",
     "tasks.model_files",
     "tasks.tagging.config",
     "tasks.tagging.columns",
@@ -257,7 +259,7 @@ def test_no_placeholder_is_left():
 
 
 def test_every_planted_bug_has_its_place():
-    """scripts/planted_bugs.py plants them, in minutes. This test checks that the place of each is in the source."""
+    """scripts/planted_bugs.py plants them, in minutes. Here is only checked that each finds its place in the source."""
     bugs = runpy.run_path(os.path.join(ROOT, "scripts", "planted_bugs.py"))["BUGS"]
     for name, bug in bugs.items():
         with open(os.path.join(ROOT, bug.file), encoding="utf-8") as file:
