@@ -30,7 +30,8 @@ import tensorflow.compat.v1 as tf
 import modeling
 from steady_bert.base import files
 from steady_bert.base.errors import UserError
-from steady_bert.training import checkpoint, weights
+from steady_bert.tasks import model_files
+from steady_bert.training import checkpoint, run_folder, weights
 
 # Names within a layer: Hugging Face, TensorFlow 1.
 _PARTS = [
@@ -122,10 +123,7 @@ def _read_config(path: str) -> modeling.BertConfig:
         raise UserError("{}: not JSON ({}).".format(path, error)) from None
     if not isinstance(settings, dict):
         raise UserError("{}: holds {}, not an object of settings.".format(path, type(settings).__name__))
-    fixed = (("model_type", "bert"), ("position_embedding_type", "absolute"), ("layer_norm_eps", 1e-12))
-    for key, expected in fixed:
-        if settings.get(key, expected) != expected:
-            raise UserError("{}: {} is {!r}; only {!r} converts.".format(path, key, settings[key], expected))
+    model_files.require_bert(path, settings)
     known = modeling.BertConfig(vocab_size=0).to_dict()
     if settings.get("hidden_act") in ("gelu_new", "gelu_pytorch_tanh"):
         settings["hidden_act"] = "gelu"
@@ -181,9 +179,7 @@ def convert_to_safetensors(source: str, output: str, config_file: Optional[str] 
     Raises UserError if the checkpoint or the bert_config.json beside it cannot be read.
     """
     prefix = checkpoint.resolve(source)
-    folder = os.path.dirname(prefix)
-    if os.path.basename(folder) == checkpoint.BEST_FOLDER:
-        folder = os.path.dirname(folder)
+    folder = run_folder.run_folder_of(prefix)
     config = modeling.BertConfig.from_json_file(config_file or os.path.join(folder, "bert_config.json"))
     everything = checkpoint.shapes_in(prefix)
     names = weights.weights_among(everything)

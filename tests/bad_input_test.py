@@ -32,7 +32,7 @@ BAD_FILES = [
     ({TRAIN: H}, {}, r"train.tsv: has no rows below its header"),
     ({TRAIN: H + ROWS + "three\n"}, {}, r"train.tsv:4: columns: 1, not 2"),
     ({TRAIN: H + ROWS + "a\tb\tc\n"}, {}, r"train.tsv:4: columns: 3, not 2"),
-    ({TRAIN: H + ROWS + "a\t\n"}, {}, r"train.tsv:4: the label is empty"),
+    ({TRAIN: H + ROWS + "a\t\n"}, {}, r"train.tsv:4: the label is missing \(empty\)"),
     ({TRAIN: H + ROWS + "\nx\tyes\n"}, {}, r"train.tsv:4: a blank line within the data"),
     ({TRAIN: H + ROWS + "\n\nx\tyes\n"}, {"skip_bad_lines": 1}, r"train.tsv:5: a blank.*\n--skip_bad_lines=1 are used"),
     ({TRAIN: (H + ROWS).encode() + b"caf\xe9\tyes\n"}, {}, r"train.tsv:4: byte 4 is not UTF-8.*--encoding=cp1252"),
@@ -77,7 +77,7 @@ BAD_FILES = [
     (
         {TRAIN: None, "data/train.jsonl": '{"text": "a", "label": null}\n'},
         {},
-        r":1: the label null is neither",
+        r":1: the label is missing \(null\)",
     ),
     (
         {TRAIN: None, "data/train.jsonl": '{"text": "a", "label": "x"}\n{"txt": "b", "label": "y"}\n'},

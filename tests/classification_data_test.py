@@ -159,7 +159,7 @@ def test_missing_files_and_single_labels_are_named(tmp_path):
         list(PROCESSORS["mrpc"]().read_examples(str(tmp_path / "nowhere.tsv"), "train"))
     with pytest.raises(UserError, match="the one label 'x'"):
         PROCESSORS["text"]().find_labels(written(tmp_path, H + "a\tx\n"))
-    with pytest.raises(UserError, match=":2: the label is empty"):
+    with pytest.raises(UserError, match=r":2: the label is missing \(empty\)"):
         PROCESSORS["text"]().find_labels(written(tmp_path, H + "a\t\n"))
 
 

@@ -168,7 +168,7 @@ def test_without_averages_the_weights_themselves_are_exported(tmp_path):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        (dict(config=dict(CONFIG, model_type="roberta")), "model_type is 'roberta'"),
+        (dict(config=dict(CONFIG, model_type="roberta")), "model_type='roberta': this program trains BERT alone"),
         (dict(config=dict(CONFIG, hidden_size=10, num_attention_heads=1)), "config.json says"),
         ({"bert.something.weight": np.ones(2, np.float32)}, "tensor bert.something.weight is not part of BERT"),
         (dict(config=dict(CONFIG, num_hidden_layers=3)), "lacks bert/encoder/layer_2/"),
@@ -177,7 +177,7 @@ def test_without_averages_the_weights_themselves_are_exported(tmp_path):
             "config.json: hidden_size=8 is not a multiple of num_attention_heads=3",
         ),
         (dict(config=dict(CONFIG, hidden_act="swish")), "config.json: hidden_act 'swish'"),
-        (dict(config=dict(CONFIG, layer_norm_eps=1e-5)), "config.json: layer_norm_eps is 1e-05"),
+        (dict(config=dict(CONFIG, layer_norm_eps=1e-5)), "config.json: layer_norm_eps=1e-05: LayerNorm has 1e-12 here"),
         (dict(config=[CONFIG]), "config.json: holds list"),
         (dict(config={}), "config.json: .*vocab_size"),
         (

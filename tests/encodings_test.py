@@ -12,7 +12,6 @@ CHINESE = "今天天气很好，我们去公园玩。\t正面\n这家餐厅的�
 JAPANESE = "今日は天気がいいですね\tはい\n"
 RUSSIAN = "Сегодня хорошая погода\tда\n"
 FRENCH = "L'été dernier, où étiez-vous ?\tnon\nLe garçon a mangé à la fenêtre.\toui\n"
-CUT_OFF = "cut off"
 
 
 def texts(tmp_path, content, encoding="auto", name="a.tsv"):

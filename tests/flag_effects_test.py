@@ -144,8 +144,10 @@ def cache(command):
 
 
 def order(command):
+    """The examples of the first updates, which are of two lengths in turn."""
     made = plan_of(command)
-    return input_pipeline.TrainingOrder(made.examples, made.seed, made.shuffle).numbers(0, 20).tolist()
+    records = mock.Mock(index=np.array([(0, 0, n % 2) for n in range(made.examples)], feature_cache.INDEX_DTYPE))
+    return input_pipeline.training_order(made, records, 0).numbers(0, 20).tolist()
 
 
 def phase(command):
@@ -259,7 +261,7 @@ def session(command):
 
 
 def estimator(command):
-    """What Estimator is told of a TPU."""
+    """The settings of a TPU that Estimator gets."""
     fake = mock.MagicMock()
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(estimator_engine, "tf", fake))
@@ -271,18 +273,6 @@ def estimator(command):
     tpu = {name: value for name, value in kind.TPUConfig.call_args[1].items() if isinstance(value, int)}
     resolver = fake.distribute.cluster_resolver.TPUClusterResolver
     return resolver.mock_calls, tpu, kind.RunConfig.call_args[1]["master"]
-
-
-def pooled(command):
-    """The scores of one text of two windows that say different things."""
-    predictions = dict(logits=[[3.0, 0.0], [-2.0, 2.0]], window=[0, 1], label_ids=[1, 1])
-    return command.job().describe_evaluation("dev", predictions)
-
-
-def tuned(command):
-    """The labels that are predicted with probabilities of which none reaches 0.5."""
-    predictions = dict(probabilities=[[0.3, 0.1], [0.1, 0.4]], label_ids=[[1, 0], [0, 1]])
-    return command.job().describe_evaluation("dev", predictions)
 
 
 def best_metric(command):
@@ -305,7 +295,6 @@ USING = dict(do_train="false", model_dir="{model}")
 PLATEAU = dict(lr_schedule="plateau", do_eval="true")
 PIECEWISE = dict(lr_schedule="piecewise", learning_rate=None, num_warmup_steps=0)
 BILSTM = dict(head="bilstm")
-WINDOWS = dict(long_text="windows", max_seq_length=5)
 TPU = dict(use_tpu="true", tpu_name="t", train_batch_size=16)
 
 ROWS: Dict[str, Row] = {
@@ -321,10 +310,6 @@ ROWS: Dict[str, Row] = {
     "label_type": Row("multi", features("train")),
     "labels": Row("praise,blame", features("train")),
     "class_weights": Row("balanced", engine_graph),
-    "long_text": Row("head_tail", features("train"), dict(max_seq_length=5)),
-    "window_stride": Row(3, features("train"), WINDOWS),
-    "window_pooling": Row("max", pooled, WINDOWS),
-    "multi_label_threshold": Row("tune", tuned, dict(label_type="multi", do_eval="true")),
     "language": Row("de", files, dict(task_name="xnli")),
     "bert_config_file": Row("{wide}", tower),
     "vocab_file": Row("{reversed}", features("train")),
@@ -334,6 +319,7 @@ ROWS: Dict[str, Row] = {
     "max_train_examples": Row(5, records),
     "max_eval_examples": Row(5, records, dict(do_eval="true")),
     "cache_dir": Row("{cache}", cache),
+    "label_separator": Row("i", features("train"), dict(label_type="multi")),
     "encoding": Row("cp1252", features("train"), dict(data_dir="{cp1252}")),
     "skip_bad_lines": Row(1, records, dict(data_dir="{bad}")),
     "predict_file": Row("{data}/dev.tsv", features("test"), dict(USING, do_predict="true")),
@@ -381,6 +367,7 @@ ROWS: Dict[str, Row] = {
     "reset_head": Row("true", head, dict(from_scratch=None, init_checkpoint="{model}/model.ckpt-3")),
     "seed": Row(1, order),
     "shuffle": Row("false", order),
+    "batching": Row("grouped", order),
     "padding": Row("longest", tower),
     "precision": Row("bfloat16", tower),
     "xla": Row("true", session),

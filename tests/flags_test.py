@@ -152,6 +152,8 @@ def test_a_tpu_is_estimators_and_estimators_shapes_are_static():
         (["--distribution=multi_worker", "--xla"], "--xla: TensorFlow's clustering fails in a worker"),
         (["--distribution=multi_worker", "--devices=gpu:0"], "--devices: each of several workers uses its own"),
         (["--distribution=multi_worker", "--nodo_train", "--do_eval", "--model_dir=m"], "several workers train"),
+        (["--batching=grouped", "--noshuffle"], "--batching=grouped: it groups a permutation"),
+        (["--batching=grouped", "--use_tpu", "--tpu_name=t"], "--batching=grouped: a TPU reads the record file"),
         (["--cache_dir=gs://b/c"], "--cache_dir=gs://b/c: buckets are for --engine=estimator"),
         (["--init_checkpoint=gs://b/c"], "--init_checkpoint: name a local path"),
     ],
@@ -184,6 +186,7 @@ def test_the_flags_of_a_task_are_refused_with_another():
         for name in processor.options:
             value = "multi" if name == "label_type" else "a,b"
             of_task = [other for other in BASE if "task_name" not in other] + ["--task_name=" + task]
+            of_task += ["--label_type=multi"] * (name == "label_separator")
             given = "--{}={}".format(name, value)
             assert configured(of_task + [given])[0].data != configured(of_task)[0].data
             with pytest.raises(

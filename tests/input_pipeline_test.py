@@ -15,6 +15,7 @@ import tensorflow.compat.v1 as tf
 
 from steady_bert.tasks.task import Column
 from steady_bert.training import feature_cache, input_pipeline
+from steady_bert.training import plan as plans
 from steady_bert.training.permutation import Permutation, epoch_permutation
 
 
@@ -71,6 +72,66 @@ def test_each_epoch_is_a_permutation_of_the_whole_set(n):
     in_order = input_pipeline.TrainingOrder(n, seed=5, shuffle=False).numbers(0, 3 * n).reshape(3, n)
     assert all(list(epoch) == list(range(n)) for epoch in in_order)
     assert n < 31 or not np.array_equal(numbers[0], numbers[1])
+
+
+def grouped_order(lengths, batch_size, position=0, seed=11):
+    plan = plans.make_plan(
+        plans.PlanConfig(train_batch_size=batch_size, num_train_steps=20, seed=seed, batching="grouped"),
+        len(lengths),
+        {},
+        {},
+    )
+    return input_pipeline.training_order(plan, with_lengths(lengths), position)
+
+
+@hypothesis.given(
+    n=st.integers(1, 1500),
+    batch_size=st.integers(1, 40),
+    seed=st.integers(0, 2**31),
+    start=st.integers(0, 4000),
+    cut=st.floats(0, 1),
+)
+@hypothesis.settings(max_examples=100, deadline=None)
+def test_grouped_batches_hold_each_example_once_an_epoch_from_any_position(n, batch_size, seed, start, cut):
+    lengths = np.random.RandomState(seed).randint(2, 129, n)
+    phase = start % batch_size
+    whole = grouped_order(lengths, batch_size, start, seed).numbers(phase, 2 * n + 3 * batch_size)
+    first = -phase % n  # of the first whole epoch
+    assert sorted(whole[first : first + n]) == list(range(n))
+    batch = int(cut * (2 * n // batch_size))  # of any batch, an order made there gives the same
+    position = phase + batch * batch_size
+    resumed = grouped_order(lengths, batch_size, position, seed).numbers(position, 2 * batch_size)
+    assert resumed.tolist() == whole[batch * batch_size :][: 2 * batch_size].tolist()
+
+
+def test_grouped_batches_are_those_of_each_50_of_the_permutation_by_length_in_permuted_order():
+    n, size = 1000, 7  # blocks of 50, 50 and 42 batches; the last 6 examples share a batch with the next epoch
+    lengths = np.random.RandomState(1).randint(2, 129, n)
+    grouped = grouped_order(lengths, size).numbers(0, 2 * n)
+    plain = input_pipeline.TrainingOrder(n, seed=11).numbers(0, 2 * n)
+    assert grouped[994:1001].tolist() == plain[994:1001].tolist()
+    for start, end in ((0, 350), (350, 700), (700, 994), (1001, 1351)):
+        batches, block = grouped[start:end].reshape(-1, size), plain[start:end]
+        by_length = block[np.argsort(-lengths[block], kind="stable")].reshape(-1, size)
+        assert sorted(batches.tolist()) == sorted(by_length.tolist()) and not np.array_equal(batches, by_length)
+        longest = lengths[batches].max(axis=1)
+        assert abs(scipy.stats.spearmanr(np.arange(len(longest)), longest)[0]) < 0.5
+        padded = [size * lengths[rows.reshape(-1, size)].max(axis=1).sum() for rows in (batches, block)]
+        assert padded[0] < 0.7 * padded[1]
+
+
+def test_a_seek_of_grouped_batches_reads_the_lengths_of_one_block():
+    class Lengths:
+        asked = 0
+
+        def __getitem__(self, key):
+            self.asked += len(key)
+            return key % 128
+
+    lengths = Lengths()
+    order = input_pipeline.TrainingOrder(10**7, 1, grouping=input_pipeline.Grouping(lengths, 32))
+    order.numbers(123456 * 32, 32)
+    assert lengths.asked == 50 * 32
 
 
 def test_label_sorted_data_gives_mixed_batches():

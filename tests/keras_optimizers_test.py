@@ -82,7 +82,7 @@ def twin(decayed=(), decay=0.0, amsgrad=False, keeps_maximum=True, beta_1=0.9, b
 
 
 def difference(actual, expected):
-    """The largest, over all updates and weights, in units of the largest weight of the same name."""
+    """The largest difference over all updates and weights, in units of the largest weight of the same name."""
     assert len(actual) == len(expected) == STEPS
     return max(np.abs(a - b).max() / np.abs(b).max() for step in zip(actual, expected) for a, b in zip(*step))
 

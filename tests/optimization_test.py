@@ -354,7 +354,7 @@ def test_two_replicas_sum_then_clip_and_equal_one():
 
 
 def test_create_optimizer_takes_the_numbers_of_update_and_schedule_by_keyword(golden):
-    """Each by what it changes: the rule's slots, the rate, the averages; a name that is no number is refused."""
+    """The rule's slots, the rates and the averages show that each is read; an unknown name is refused."""
     numbers = dict(optimizer="ranger", lookahead_steps=2, ema_decay=0.5, weight_decay_rate=0.0)
     schedule = dict(lr_schedule="cosine", decay_begin="warmup_end", end_learning_rate=0.001, lr_decay_steps=40)
     with tf.Graph().as_default(), tf.Session() as session:

@@ -1,4 +1,4 @@
-"""Every rule against a float64 twin, dense and sparse; what holds of all; TensorFlow's own classes."""
+"""Every rule against a float64 twin, dense and sparse; properties of all rules; TensorFlow's own classes."""
 
 import inspect
 import itertools

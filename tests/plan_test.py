@@ -137,6 +137,7 @@ CHANGES = [
     (dict(end_learning_rate=1e-6), "end_learning_rate: 0.0 → 1e-06"),
     (dict(decay_power=2.0), "decay_power: 1.0 → 2.0"),
     (dict(shuffle=False), "shuffle: True → False"),
+    (dict(batching="grouped"), "batching: permutation → grouped"),
     (dict(examples=3667), "examples: 3668 → 3667"),
 ]
 
@@ -150,6 +151,19 @@ def test_a_change_that_moves_the_rate_or_the_order_is_refused(config, said):
     allowed = decide(FolderState(step=100, plan=plan_of()), plan_of(**config), False, allow_plan_change=True)
     assert allowed.action == "continue"
     assert said in allowed.reason
+
+
+def test_a_plan_of_grouped_batches_says_so_and_keeps_its_batch_size():
+    grouped = plan_of(batching="grouped")
+    assert "order: batches of similar length" in plans.describe(grouped)
+    assert plans.from_json(json.loads(json.dumps(plans.to_json(grouped))), "plan.json") == grouped
+    assert decide(FolderState(100, grouped), grouped, False, False).action == "continue"
+    with pytest.raises(UserError, match="batching: grouped → permutation"):
+        decide(FolderState(100, grouped), plan_of(), False, False)
+    back = decide(FolderState(100, grouped), plan_of(train_batch_size=16), False, True)
+    assert "this epoch repeats some examples and leaves others out" in back.reason
+    with pytest.raises(UserError, match="--train_batch_size=16: the run's batches are groups of 32"):
+        decide(FolderState(100, grouped), plan_of(batching="grouped", train_batch_size=16), False, True)
 
 
 def test_the_rate_that_plateau_scales_is_shown_as_such():

@@ -363,6 +363,20 @@ def test_plateau_lowers_the_rate_when_dev_stalls_and_its_state_is_resumed(tiny, 
     assert_bitwise_equal(tensors(whole, 40), tensors(stopped, 40))
 
 
+def test_grouped_batches_are_resumed_bitwise_within_a_block_and_in_the_next_epoch(tiny, tmp_path, capsys):
+    """Batches of 3 of 200 examples: blocks of 50 and 16 batches, and one that two epochs share."""
+    flags = dict(do_train="true", batching="grouped", train_batch_size=3, num_train_steps=80, save_checkpoints_steps=34)
+    whole = str(tmp_path / "whole")
+    assert "order: batches of similar length" in succeed(tiny.flags(output_dir=whole, **flags), capsys)
+    for step in (34, 68):
+        stopped = str(tmp_path / "from-{}".format(step))
+        copy_as_stopped(whole, step, stopped)
+        assert run_main(tiny.flags(output_dir=stopped, **flags)) == 0
+        assert_bitwise_equal(tensors(whole, 80), tensors(stopped, 80))
+    refused = mistake(tiny.flags(output_dir=whole, **dict(flags, batching=None)), capsys)
+    assert "batching: grouped → permutation" in refused
+
+
 def test_a_run_in_bfloat16_says_what_that_brings_and_stays_in_it(tiny, tmp_path, capsys):
     folder = str(tmp_path)
     assert run_main(tiny.flags(output_dir=folder, precision="bfloat16") + ["--do_train", "--do_eval"]) == 0

@@ -1,5 +1,7 @@
 """Files whose columns are not what they seem: refused or doubted, with what helps; read if a flag says so."""
 
+import json
+
 import pytest
 
 from steady_bert.base.errors import UserError
@@ -30,17 +32,17 @@ ANN = [("Ann left Paris", "B-PER O B-LOC")]
 WRONG_COLUMNS = [
     (
         "1 Ann B-PER\n2 left O\n3 Paris B-LOC\n",
-        "data.conll:1: column 0 is taken for the word, and every one is a number. Its columns: 0 (1 2 3), "
+        "data.conll:1: column 0 is taken for the word, and every value is a number. Its columns: 0 (1 2 3), "
         "1 (Ann left Paris), 2 (B-PER O B-LOC). Pass --word_column=1 if that is the word's",
         dict(word_column="1"),
         ANN,
     ),
     ("s1 Ann B-PER\ns1 left O\ns1 Paris B-LOC\n", "looks like an id, as 's1'", dict(word_column="1"), ANN),
-    ("a.txt Ann B-PER\na.txt left O\na.txt Paris B-LOC\n", "every one is 'a.txt'", dict(word_column="1"), ANN),
-    ("x\tAnn\tB-PER\nx\tleft\tO\nx\tParis\tB-LOC\n", "every one is 'x'", dict(word_column="1"), ANN),
+    ("a.txt Ann B-PER\na.txt left O\na.txt Paris B-LOC\n", "every value is 'a.txt'", dict(word_column="1"), ANN),
+    ("x\tAnn\tB-PER\nx\tleft\tO\nx\tParis\tB-LOC\n", "every value is 'x'", dict(word_column="1"), ANN),
     (
         "news Ann B-PER\nnews left O\n\nblog Paris B-LOC\nblog burns O\n",
-        "all of a sentence are the same, such as 'news'",
+        "all values of a sentence are the same, such as 'news'",
         dict(word_column="1"),
         [("Ann left", "B-PER O"), ("Paris burns", "B-LOC O")],
     ),
@@ -59,13 +61,13 @@ WRONG_COLUMNS = [
     ),
     (  # GermEval: two levels of tags
         "#\tn-tv.de vom 26.02.2005\n1\tAnn\tB-PER\tO\n2\tleft\tO\tO\n3\tParis\tB-LOC\tO\n",
-        "every one is a number",
+        "every value is a number",
         dict(word_column="1", tag_column="2"),
         ANN,
     ),
     (  # OntoNotes
         "nw/x 0 0 Ann NNP (PERSON) B-PER\nnw/x 0 1 left VBD * O\nnw/x 0 2 Paris NNP (GPE) B-LOC\n",
-        "every one is 'nw/x'. ",
+        "every value is 'nw/x'. ",
         dict(word_column="3"),
         ANN,
     ),
@@ -81,7 +83,7 @@ WRONG_COLUMNS = [
                 "3.1 left _ _ _ _ _ _ _ _",
             )
         ),
-        "every one is a number",
+        "every value is a number",
         dict(word_column="1", tag_column="3"),
         [("Ann du nno", "PROPN AUX VERB")],
     ),
@@ -103,7 +105,7 @@ WRONG_COLUMNS = [
     ("a det\nb noun\nc det\nd noun\n", None, {}, [("a b c d", "det noun det noun")]),
     (
         "Ann B-PER _\nleft O _\nParis B-LOC _\n",
-        "the last column is taken for the tag, and every one is '_'. Its columns: 0 (Ann left Paris), 1 (B-PER O "
+        "the last column is taken for the tag, and every value is '_'. Its columns: 0 (Ann left Paris), 1 (B-PER O "
         "B-LOC), 2 (_ …). Pass --tag_column=1.",
         dict(tag_column="1"),
         ANN,
@@ -116,8 +118,8 @@ WRONG_COLUMNS = [
     ),
     ("T1\tPER 0 7\tAda Low\n#1\tAnnotatorNotes T1\tyes\n", "annotations of brat", None, None),
     ('{"text": "Ann left", "entities": []}\n', "JSON, not columns. Name the file .json or .jsonl", None, None),
-    ("Ann,B-PER\nleft,O\nParis,B-LOC\n", "commas part its cells", None, None),
-    ("Ann,x,B-PER\nleft the,y,O\n", "commas part its cells. Name the file .csv, or give --format=csv", None, None),
+    ("Ann,B-PER\nleft,O\nParis,B-LOC\n", "commas separate its cells", None, None),
+    ("Ann,x,B-PER\nleft the,y,O\n", "commas separate its cells. Name the file .csv, or give --format=csv", None, None),
     (
         "Ann b-per\nleft o\nParis b-loc\n",
         "the tags b-loc, b-per, o look like B-loc, B-per, O, with typing errors. Pass --mend_tags",
@@ -173,8 +175,8 @@ def test_columns_that_flags_name_exist(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             read(path, **flags)
-    found, _ = read(write(tmp_path, "1 Ann\n2 left\n"), needs_tags=False, word_column="1")
-    assert [(s.words, s.tags) for s in found] == [(("Ann", "left"), None)]
+    sentences, _ = read(write(tmp_path, "1 Ann\n2 left\n"), needs_tags=False, word_column="1")
+    assert [(s.words, s.tags) for s in sentences] == [(("Ann", "left"), None)]
 
 
 def test_mended_typing_errors_are_counted_by_tag(tmp_path):
@@ -190,5 +192,12 @@ def test_mended_typing_errors_are_counted_by_tag(tmp_path):
 def test_ids_count_refused_sentences_too(tmp_path):
     path = write(tmp_path, "# first = 1\na B-X\n\nb O x\n\n-DOCSTART- O\n\nc O\nd I-X\n\n\n\ne B-X\n")
     bad_lines = BadLines(2)
-    found = formats.read_sentences(path, Layout(tag_scheme="bio"), None, True, bad_lines)
-    assert [(s.example_id, s.number) for s in found] == [("0", 0), ("3", 1)]
+    sentences = formats.read_sentences(path, Layout(tag_scheme="bio"), None, True, bad_lines)
+    assert [(s.example_id, s.number) for s in sentences] == [("0", 0), ("3", 1)]
+
+
+def test_the_identity_of_a_layout_survives_json():
+    """A resume compares it with what plan.json holds."""
+    changed = Layout(word_column="form", overlaps="longest", tag_names=("O", "B-X")).identity()
+    assert json.loads(json.dumps(changed)) == changed != Layout().identity()
+    assert Layout().identity() == ["auto", "last", "auto", "words", False]

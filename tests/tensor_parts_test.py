@@ -118,7 +118,7 @@ def test_dropout_drops_its_share_independently_and_keeps_the_mean(dropout_prob):
 
 
 def test_a_mask_of_dropout_is_pinned():
-    """So that no TensorFlow changes what a seed means: a checkpoint continues on another."""
+    """A seed means the same on every TensorFlow, so that a checkpoint continues on another."""
     kept = dropped(0.3, (7, 9, 5)) != 0
     assert hashlib.sha256(np.packbits(kept).tobytes()).hexdigest() == PINNED_MASK
 

@@ -27,7 +27,7 @@ def read_golden(name):
 
 @pytest.fixture(scope="module")
 def restricted(tmp_path_factory):
-    """bert-base-uncased, but for what no golden text can meet: fillers stand in its place, so the ids are its own.
+    """bert-base-uncased's vocabulary, with fillers in place of pieces that no golden text can meet; ids are the same.
 
     pieces.json has every piece that occurs anywhere within a golden word, so the search meets the same pieces.
     """
@@ -292,7 +292,7 @@ def odd_characters(rng):
 
 @pytest.fixture(scope="module")
 def by_character(tmp_path_factory):
-    """(vocabulary with every odd character and what it becomes as pieces, so that differences show; the characters)."""
+    """(a vocabulary whose pieces are odd characters and their forms, so that differences show; the characters)."""
     odd = odd_characters(random.Random(1))
     pieces = {}
     for c in odd + list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,[]中国ßéя"):

@@ -1,4 +1,4 @@
-"""How a model is computed: the choice among forms of the same mathematics, which differ in speed and in what they need.
+"""How a model is computed: a choice among forms of the same mathematics that differ in speed and in what they need.
 
 Every form gives the same numbers, but for rounding.
 """

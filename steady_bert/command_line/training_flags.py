@@ -226,6 +226,13 @@ _ENGINE = [
         "Train on a new permutation of the training set in every epoch; false: in file order.",
     ),
     Flag(
+        "batching",
+        ("permutation", "grouped"),
+        PlanConfig.batching,
+        "Which examples share a batch. permutation: those that the permutation gives; grouped: those of similar length "
+        "out of each 50 batches of the permutation, which is faster.",
+    ),
+    Flag(
         "padding",
         ("none", "longest", "fixed"),
         "none",

@@ -94,7 +94,9 @@ def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "mo
 
     if config.bert_config_file is None:
         raise UserError("--bert_config_file is needed: the model's folder has none.")
-    _check_keys(config.bert_config_file, _json_object(config.bert_config_file))
+    content = _json_object(config.bert_config_file)
+    require_bert(config.bert_config_file, content)
+    _refuse_misspelt_keys(config.bert_config_file, content)
     bert_config = modeling.BertConfig.from_json_file(config.bert_config_file)
     for name in set(vars(bert_config)) - _READ:
         delattr(bert_config, name)  # a resume compares only what decides the model
@@ -136,8 +138,8 @@ def _json_object(path: str) -> Dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _check_keys(path: str, content: Dict[str, Any]) -> None:
-    """Raises UserError if a key contradicts this model, or is a misspelt one."""
+def require_bert(path: str, content: Dict[str, Any]) -> None:
+    """Raises UserError if a key of a configuration says that the model is none that this program can compute."""
     for name, (expected, meaning) in _ONLY_VALUES.items():
         if content.get(name, expected) != expected:
             raise UserError("{}: {}={!r}: {}".format(path, name, content[name], meaning))
@@ -146,6 +148,9 @@ def _check_keys(path: str, content: Dict[str, Any]) -> None:
             "{}: embedding_size={!r} is not hidden_size: this is an ALBERT or ELECTRA, not a BERT. Use the files of "
             "a BERT.".format(path, content["embedding_size"])
         )
+
+
+def _refuse_misspelt_keys(path: str, content: Dict[str, Any]) -> None:
     for name in sorted(set(content) - _READ - _KNOWN_UNREAD):
         near = difflib.get_close_matches(name, sorted(_READ), n=1, cutoff=0.9)
         near = near or difflib.get_close_matches(name, sorted(_READ - set(content)), n=1, cutoff=0.8)

@@ -29,9 +29,13 @@ class BadLines:
         self.mended: List[str] = []  # what was wrong with lines that were repaired and read
         self.notes: List[str] = []  # what else the data report says about the file
 
+    @property
+    def is_full(self) -> bool:
+        return len(self.messages) >= self.allowed
+
     def add(self, error: UserError) -> None:
         """Notes a skipped line; raises the error if no more lines may be skipped."""
-        if len(self.messages) >= self.allowed:
+        if self.is_full:
             if not self.allowed:
                 raise error
             raise UserError(
@@ -57,8 +61,6 @@ class Facts(NamedTuple):
     tokens: int  # number of tokens with the special ones, before truncation
     pieces: int  # number of tokens without the special ones
     unknown: int  # number of pieces that the vocabulary lacks
-    # Records that --long_text=windows makes of the example; 0 in all of them but the first.
-    windows: int = 1
 
 
 class Column(NamedTuple):
@@ -112,8 +114,7 @@ class Task(NamedTuple):
     # Name prefixes of the variables that are not pre-trained; a checkpoint without them cannot predict.
     head_variables: Tuple[str, ...]
     per_token_predictions: Tuple[str, ...] = ()
-    max_tokens: int = 0  # the longest record that featurize makes of an example; 0: any length
-    long_text: str = "cut"  # what featurize does with a longer example: cut, head_tail, windows
+    max_tokens: int = 0  # the length to which featurize truncates an example; 0: never
     splits_examples: bool = False  # whether an example may become several records
     skip_bad_lines: int = 0  # number of lines of a file that may be skipped
     kinds: Tuple[str, ...] = ()  # what the data report counts within examples, such as types of entities

@@ -336,7 +336,7 @@ def _train_until(run: _Run, until: int, step: int, state: TrainingState) -> int:
     config, folder = run.engine.config, run.folder
     fetches: Dict[str, Any] = {}
     batch_size = run.plan.train_batch_size
-    order = input_pipeline.TrainingOrder(len(run.records), run.plan.seed, run.plan.shuffle)
+    order = input_pipeline.training_order(run.plan, run.records, state.examples_consumed)
 
     def check(numbers: Dict[str, Any], of_step: int) -> None:
         position = state.examples_consumed + (of_step - step) * batch_size

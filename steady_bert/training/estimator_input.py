@@ -18,7 +18,7 @@ def training_input(
     """Batches from a stream position on: those of the session engine, except on a TPU, which reads in sequence."""
 
     def computed_order() -> tf.data.Dataset:
-        order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
+        order = input_pipeline.training_order(plan, records, position)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         replica_batch_size = plan.train_batch_size // replicas
 

@@ -1,19 +1,21 @@
 """(seed, position) → batch: which examples an update sees, and records as tensors.
 
 The training data is one endless stream: the epochs' permutations of the whole data set, one after the other. The
-position in it is the number of examples consumed, and is all the state there is. Evaluation and prediction read
+position in it is the number of examples consumed, and is all the state there is. With --batching=grouped the examples
+of some batches change places within an epoch, so that a batch holds similar lengths. Evaluation and prediction read
 examples of similar length together, so that a batch has little padding.
 """
 
 from concurrent import futures
-from typing import Any, Dict, Generator, Iterator, List, Optional, Tuple, TypeVar
+from typing import Any, Dict, Generator, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..tasks.task import Column
 from .feature_cache import RecordFile
-from .permutation import epoch_permutation
+from .permutation import Permutation, epoch_permutation
+from .plan import GROUPED_BATCHES, Plan
 
 # Positions computed at once. A call of a permutation costs about the same for one position as for many.
 _BLOCK = 4096
@@ -21,13 +23,47 @@ _BLOCK = 4096
 _Item = TypeVar("_Item")
 
 
-class TrainingOrder:
-    """The stream of example numbers of a run: a pure function of (examples, seed, shuffle) and the position."""
+class Grouping(NamedTuple):
+    """How batches of similar length are made. lengths: of all examples. phase: where batches start, modulo batch_size.
 
-    def __init__(self, examples: int, seed: int, shuffle: bool = True) -> None:
+    A block is 50 consecutive batches of an epoch's permutation, fewer at the epoch's end. Its examples are sorted by
+    length and cut into batches, which follow each other in a permuted order. A batch that holds the end of one epoch
+    and the start of the next keeps the examples that the permutations give it.
+    """
+
+    lengths: np.ndarray
+    batch_size: int
+    phase: int = 0
+
+    def block(self, examples: int, epoch: int, within: int) -> Tuple[int, int]:
+        """(first, last + 1) of the positions in an epoch that are ordered together with the position `within`."""
+        first = min((self.phase - epoch * examples) % self.batch_size, examples)  # where the first whole batch starts
+        last = first + (examples - first) // self.batch_size * self.batch_size
+        if within < first:
+            return 0, first
+        if within >= last:
+            return last, examples
+        size = GROUPED_BATCHES * self.batch_size
+        start = first + (within - first) // size * size
+        return start, min(start + size, last)
+
+    def apply(self, numbers: np.ndarray, key: str) -> np.ndarray:
+        """The example numbers of a block in their new order. Fewer than a batch keep theirs."""
+        if len(numbers) < self.batch_size:
+            return numbers
+        batches = numbers[np.argsort(-self.lengths[numbers].astype(np.int64), kind="stable")]
+        batches = batches.reshape(-1, self.batch_size)
+        return batches[Permutation(len(batches), key)(np.arange(len(batches)))].reshape(-1)
+
+
+class TrainingOrder:
+    """The stream of example numbers of a run: a pure function of the constructor's arguments and the position."""
+
+    def __init__(self, examples: int, seed: int, shuffle: bool = True, grouping: Optional[Grouping] = None) -> None:
         self._examples = examples
         self._seed = seed
         self._shuffle = shuffle
+        self._grouping = grouping
         self._block: Tuple[Tuple[int, int], np.ndarray] = ((-1, -1), np.zeros(0, np.int64))
 
     def numbers(self, position: int, count: int) -> np.ndarray:
@@ -35,20 +71,37 @@ class TrainingOrder:
         pieces = [np.zeros(0, np.int64)]
         while count:
             epoch, within = divmod(position, self._examples)
-            block, start = divmod(within, _BLOCK)
-            piece = self._numbers_of(epoch, block)[start : start + count]
+            start, end = self._block_around(epoch, within)
+            piece = self._numbers_of(epoch, start, end)[within - start :][:count]
             pieces.append(piece)
             position += len(piece)
             count -= len(piece)
         return np.concatenate(pieces)
 
-    def _numbers_of(self, epoch: int, block: int) -> np.ndarray:
+    def _block_around(self, epoch: int, within: int) -> Tuple[int, int]:
+        """(first, last + 1) of the positions that are computed together with the position `within` of an epoch."""
+        if self._grouping is not None:
+            return self._grouping.block(self._examples, epoch, within)
+        start = within // _BLOCK * _BLOCK
+        return start, min(start + _BLOCK, self._examples)
+
+    def _numbers_of(self, epoch: int, start: int, end: int) -> np.ndarray:
         """A block of an epoch. The last block is kept, because the next batch mostly needs it too."""
-        if self._block[0] != (epoch, block):
-            within = np.arange(block * _BLOCK, min((block + 1) * _BLOCK, self._examples), dtype=np.int64)
+        if self._block[0] != (epoch, start):
+            within = np.arange(start, end, dtype=np.int64)
             numbers = epoch_permutation(self._examples, self._seed, epoch)(within) if self._shuffle else within
-            self._block = ((epoch, block), numbers)
+            if self._grouping is not None:
+                numbers = self._grouping.apply(numbers, "grouped/{}/{}/{}".format(self._seed, epoch, start))
+            self._block = ((epoch, start), numbers)
         return self._block[1]
+
+
+def training_order(plan: Plan, records: RecordFile, position: int) -> TrainingOrder:
+    """The order of a run that goes on with a batch at stream position `position`."""
+    grouping = None
+    if plan.batching == "grouped":
+        grouping = Grouping(records.index["tokens"], plan.train_batch_size, position % plan.train_batch_size)
+    return TrainingOrder(len(records.index), plan.seed, plan.shuffle, grouping)
 
 
 def training_batches(

@@ -34,12 +34,16 @@ class PlanConfig(ScheduleNumbers):
     early_stopping_patience: int = 0
     seed: int = 12345
     shuffle: bool = True
+    batching: str = "permutation"  # or "grouped": batches of similar length
 
 
 DEFAULT_EPOCHS = 3.0
 MOST_STEPS = 10**7  # the plan computes the rate of every step: 80 MB at this number
 DEFAULT_WARMUP_PROPORTION = 0.1
 DEFAULT_EVAL_EPOCHS = 1.0
+GROUPED_BATCHES = 50  # of the permutation, whose examples are sorted by length together
+# Numbers that plan.json has only if they differ from these values: folders written before they existed lack them.
+ADDED = {"batching": "permutation"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Plan:
     early_stopping_patience: int
     seed: int
     shuffle: bool
+    batching: str = "permutation"
     identity: Dict[str, Any] = field(default_factory=dict)
     notes: Dict[str, Any] = field(default_factory=dict)
     derivation: Tuple[str, ...] = ()
@@ -186,6 +191,7 @@ def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes
         early_stopping_patience=config.early_stopping_patience,
         seed=config.seed,
         shuffle=config.shuffle,
+        batching=config.batching,
         identity=identity,
         notes=notes,
         warnings=tuple(warnings),
@@ -231,23 +237,29 @@ def describe(plan: Plan) -> str:
     lines += ["  " + line for line in plan.derivation]
     if not plan.shuffle:
         lines.append("  order: file order, the same in every epoch (--shuffle=false)")
+    if plan.batching == "grouped":
+        lines.append(
+            "  order: batches of similar length, in permuted order, out of each {} batches of the epoch's permutation "
+            "(--batching=grouped)".format(GROUPED_BATCHES)
+        )
     lines += ["  {}: {}".format(name, value) for name, value in plan.notes.items()]
     lines += ["  WARNING: " + warning for warning in plan.warnings]
     return "\n".join(lines)
 
 
 def to_json(plan: Plan) -> Dict[str, Any]:
-    """All numbers of the plan by name, as plan.json has them: those of the schedule stand among the others."""
+    """The numbers of the plan by name, as plan.json has them: those of the schedule stand among the others."""
     value: Dict[str, Any] = {}
     for name, number in dataclasses.asdict(plan).items():
         value.update(number if name == "schedule" else {name: number})
-    return value
+    return {name: number for name, number in value.items() if name not in ADDED or number != ADDED[name]}
 
 
 def from_json(value: Dict[str, Any], path: str) -> Plan:
     """Reads a saved plan. Raises UserError naming `path` if it is not one."""
     of_schedule = {field.name for field in dataclasses.fields(ScheduleConfig)}
     names = {field.name for field in dataclasses.fields(Plan)} - {"schedule"} | of_schedule
+    value = dict(ADDED, **value) if isinstance(value, dict) else value
     if not isinstance(value, dict) or set(value) != names:
         raise UserError(
             "{}: not a plan of this program (missing {}, unknown {}). Restore it, or use another --output_dir.".format(

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import schedules
 from ..base.errors import UserError
-from .plan import Plan, to_json
+from .plan import ADDED, Plan, to_json
 
 # Numbers whose change moves neither the learning rate, nor the data order, nor an update.
 _HARMLESS = {
@@ -20,6 +20,7 @@ _HARMLESS = {
     "early_stopping_patience",
     "num_train_steps",  # where it moves the schedule, a number of the schedule differs too
 }
+_ORDER = {"seed", "shuffle", "batching"}  # numbers whose change gives the rest of an epoch another order
 _NOT_COMPARED = {"notes", "derivation", "warnings", "identity"}  # but each entry of identity is
 # The numbers that `learning_rates` reads. Plateau's act on the scores on dev.
 _OF_RATES = {
@@ -39,7 +40,7 @@ class Difference(NamedTuple):
 
 def _compared(plan: Plan) -> Dict[str, Any]:
     """What a resume compares, by name. {"data": {"length": 64}} of the identity becomes {"data.length": 64}."""
-    values = {name: value for name, value in to_json(plan).items() if name not in _NOT_COMPARED}
+    values = {name: value for name, value in dict(ADDED, **to_json(plan)).items() if name not in _NOT_COMPARED}
     for name, value in plan.identity.items():
         if isinstance(value, dict):
             values.update({"{}.{}".format(name, inner): value[inner] for inner in value})
@@ -177,13 +178,29 @@ def _go_on(step: int, folder: FolderState, old: Plan, new: Plan, allow_plan_chan
     if harmful and not allow_plan_change:
         raise UserError(_refusal(step, old, new, harmful))
     changes = "; changed: " + ", ".join(str(d) for d in differences) if differences else ""
+    if any(difference.name in _ORDER for difference in harmful):
+        changes += " (so this epoch repeats some examples and leaves others out)"
     if step >= new.num_train_steps and not folder.evaluated:
         return Decision("continue", "step {} is done, its evaluation is not{}".format(step, changes))
     if step >= new.num_train_steps:
         return Decision("finished", "step {} of {} is done{}".format(step, new.num_train_steps, changes))
     if folder.stopped_early and new.early_stopping_patience:
         return Decision("finished", "early stopping ended the run at step {}{}".format(step, changes))
+    _require_same_batches(old, new)
     return Decision("continue", "from step {} of {}{}".format(step, new.num_train_steps, changes))
+
+
+def _require_same_batches(old: Plan, new: Plan) -> None:
+    """Raises UserError if the batch size of grouped batches changes, even where other changes are allowed.
+
+    Which examples of an epoch are consumed after so many depends on the batch size there.
+    """
+    if old.batching == new.batching == "grouped" and old.train_batch_size != new.train_batch_size:
+        raise UserError(
+            "--train_batch_size={}: the run's batches are groups of {} (--batching=grouped). Other groups would repeat "
+            "some examples of this epoch and leave others out. Give --train_batch_size={}, or start a further stage "
+            "with --resume_mode=weights.".format(new.train_batch_size, old.train_batch_size, old.train_batch_size)
+        )
 
 
 def _refusal(step: int, old: Plan, new: Plan, harmful: List[Difference]) -> str:

@@ -341,7 +341,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     if link.is_chief:
         checkpoint.discard_best_after(folder, step)
         _require_space(engine, plan, step, folder, with_best=dev is not None)
-    order = input_pipeline.TrainingOrder(len(records), plan.seed, plan.shuffle)
+    order = input_pipeline.training_order(plan, records, state.examples_consumed)
     batches = input_pipeline.read_ahead(
         input_pipeline.training_batches(records, order, state.examples_consumed, plan.train_batch_size)
     )

@@ -17,15 +17,12 @@ class ClassifierDataConfig:
     label_column: Optional[str]
     label_type: str
     labels: Tuple[str, ...]
+    label_separator: Optional[str]
     class_weights: Tuple[str, ...]
     language: str
     skip_bad_lines: int
     encoding: str
     predict_file: Optional[str]
-    long_text: str = "cut"
-    window_stride: Optional[int] = None
-    window_pooling: str = "mean"
-    multi_label_threshold: str = "0.5"  # tune: the best on dev; saved: that of the trained model
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ...base.errors import UserError
 from ..reading import text_files
 from ..reading.text_files import Row
 from ..task import BadLines
+from . import label_cells
 
 
 class InputExample:
@@ -71,21 +72,9 @@ class Columns(NamedTuple):
     width: int  # number of columns of a table
     text_a: Union[int, str]
     text_b: Union[int, str, None] = None
-    label: Union[int, str, None] = None
+    label: Union[int, str, Tuple[Tuple[str, Union[int, str]], ...], None] = None  # (class, its column) if each has one
     id: Union[int, str, None] = None
     header: bool = True  # whether the first row names the columns
-
-
-class _UnreadLabels:
-    """Counts the labels of a test file that cannot be read, and keeps what is wrong with the first."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first = ""
-
-    def add(self, message: str) -> None:
-        self.first = self.first or message
-        self.count += 1
 
 
 class DataProcessor:
@@ -97,8 +86,8 @@ class DataProcessor:
     options: Tuple[str, ...] = ()  # the flags that this data set alone reads
     header_is_searched = False  # whether `columns` looks for names in the first row, instead of counting its cells
     reads_json = False
+    warns_of_missing_texts = False  # whether the data report counts texts like "nan"
     encoding = text_files.AUTO  # of the files
-    test_has_labels = False  # whether those of a test file are read, where it has a column of them
     splits: Tuple[str, ...] = ("train", "dev", "test")  # dev_… and test_… are further files, scored apart
     submission: Dict[str, str] = {}  # split → the name of GLUE's file of its predictions
 
@@ -140,7 +129,7 @@ class DataProcessor:
     def read_examples(self, path: str, split: str, bad_lines: Optional[BadLines] = None) -> Iterator[InputExample]:
         """The examples of a file in order. Raises UserError with file:line for a row that bad_lines does not take.
 
-        A test file is predicted: a label that cannot be read is none there, and bad_lines notes how many there are.
+        The labels of a test file are not read: it is predicted, not scored.
         """
         bad_lines = bad_lines or BadLines(0)
         rows = text_files.rows(path, bad_lines, self.encoding)
@@ -148,27 +137,54 @@ class DataProcessor:
         if first is None:
             raise UserError("{}: the file is empty. Put data into it.".format(path))
         columns = self._columns_of(first, path, split)
-        examples = number = 0
-        unread = _UnreadLabels()
-        for number, row in enumerate(rows if columns.header else itertools.chain([first], rows), 1):
+        examples = number = missing_texts = 0
+        missing_text = ""
+        for row in rows if columns.header else itertools.chain([first], rows):
+            number += 1
             try:
                 if isinstance(row.cells, list) and len(row.cells) != columns.width:
                     raise UserError(_wrong_width(len(row.cells), columns.width, path))
                 if not self._wanted(split, row):
                     continue
-                readable = self._readable(row, columns, unread) if split.startswith("test") else columns
-                example = self._example(split, row, readable, number - 1)
+                example = self._example(split, row, columns, row.record - columns.header)
+            except label_cells.MissingLabelError as error:
+                counts = self._missing_labels(path, split) if bad_lines.is_full else ""
+                bad_lines.add(UserError("{}: {}{}".format(row.place, error, counts)))
+                continue
             except UserError as error:
                 bad_lines.add(UserError("{}: {}".format(row.place, error)))
                 continue
+            if self.warns_of_missing_texts and (
+                example.text_a in label_cells.MISSING or example.text_b in label_cells.MISSING
+            ):
+                missing_texts += 1
+                missing_text = missing_text or "{} in line {}".format(example.text_a, row.line)
             examples += 1
             yield example
         if not number:
             raise UserError("{}: has no rows below its header. Put data into it.".format(path))
         if not examples:
             raise UserError("{}: none of its {:,} rows is an example of this task.".format(path, number))
-        if unread.count:
-            bad_lines.notes.append("labels that are not scored: {:,}, the first {}".format(unread.count, unread.first))
+        if missing_texts:
+            note = "texts that read like missing values: {:,}, the first {}"
+            bad_lines.notes.append(note.format(missing_texts, missing_text))
+
+    def _missing_labels(self, path: str, split: str) -> str:
+        """How many rows of a file have no label, for an error about one of them."""
+        counts: "collections.Counter[str]" = collections.Counter()
+        rows = text_files.rows(path, BadLines(1 << 62), self.encoding)
+        first = next(rows)
+        columns = self._columns_of(first, path, split)
+        for row in rows if columns.header else itertools.chain([first], rows):
+            try:
+                self._label(_cell(row, columns.label))  # type: ignore[arg-type]
+            except label_cells.MissingLabelError as error:
+                counts[error.value or "empty"] += 1
+            except (UserError, IndexError):
+                continue
+        each = ", ".join("{} {:,}".format(value, count) for value, count in counts.most_common(5))
+        text = " Rows without a label: {:,} ({}). --skip_bad_lines leaves them out; --labels may name one as a class."
+        return text.format(sum(counts.values()), each)
 
     def _columns_of(self, first: Row, path: str, split: str) -> Columns:
         try:
@@ -179,13 +195,18 @@ class DataProcessor:
             raise UserError("{}: {}".format(first.place, error)) from None
         if columns.label is None:
             if not split.startswith("test"):
-                raise UserError("{}: has no column of labels. Name a file that has.".format(first.place))
+                raise UserError(
+                    "{}: has no column of labels. {}".format(first.place, self._label_remedy(first, columns))
+                )
             return columns
         # If its names were looked up, the row is a header; otherwise only the number of columns suggests it.
         if columns.header and not self.header_is_searched and self._is_label(first.cells[columns.label]):
             raise UserError("{}: looks like data, not like a header. Add the header.".format(first.place))
-        scored = not split.startswith("test") or self.test_has_labels and self.known_labels() is not None
-        return columns if scored else columns._replace(label=None)
+        return columns._replace(label=None) if split.startswith("test") else columns
+
+    def _label_remedy(self, first: Row, columns: Columns) -> str:
+        """What to do about a file without a column of labels."""
+        return "Name a file that has."
 
     def _wanted(self, split: str, row: Row) -> bool:
         """Whether the row belongs to this data set."""
@@ -197,23 +218,18 @@ class DataProcessor:
         example_id = str(number) if own_id is None else _id_text(own_id)
         return InputExample(
             guid="{}-{}".format(split, row.line - 1),  # upstream's count, which includes a header
-            text_a=_text(row, columns.text_a),
-            text_b=None if columns.text_b is None else _text(row, columns.text_b),
+            text_a=self._text(row, columns.text_a),
+            text_b=None if columns.text_b is None else self._text(row, columns.text_b),
             label=None if columns.label is None else self._label(_cell(row, columns.label)),
             example_id=example_id,
             line=row.line,
         )
 
-    def _readable(self, row: Row, columns: Columns, unread: "_UnreadLabels") -> Columns:
-        """The columns of a test file's row: without that of its label if it cannot be read, which `unread` notes."""
-        if columns.label is None:
-            return columns
-        try:
-            self._label(_cell(row, columns.label))
-            return columns
-        except UserError as error:
-            unread.add("{}: {}".format(row.place, error))
-            return columns._replace(label=None)
+    def _text(self, row: Row, key: Union[int, str]) -> str:
+        cell = _cell(row, key)
+        if not isinstance(cell, str):
+            raise UserError("{!r} is {}, not a string. Fix the line.".format(key, json.dumps(cell)[:40]))
+        return cell
 
     def _label(self, cell: Any) -> Any:
         """The label of an InputExample. Raises UserError if the cell holds none of this task."""
@@ -280,17 +296,13 @@ def _wrong_width(actual: int, expected: int, path: str) -> str:
     return "columns: {}, not {}. {}".format(actual, expected, remedy)
 
 
-def _cell(row: Row, key: Union[int, str]) -> Any:
+def _cell(row: Row, key: Any) -> Any:
+    """What a row has at a key. At the key of label columns: class → what it has in the column."""
+    if isinstance(key, tuple):
+        return {name: _cell(row, column) for name, column in key}
     if isinstance(row.cells, dict) and key not in row.cells:
         raise UserError("has no {!r}, only {}. Fix the line.".format(key, listed(row.cells)))
     return row.cells[key]
-
-
-def _text(row: Row, key: Union[int, str]) -> str:
-    cell = _cell(row, key)
-    if not isinstance(cell, str):
-        raise UserError("{!r} is {}, not a string. Fix the line.".format(key, json.dumps(cell)[:40]))
-    return cell
 
 
 def _id_text(cell: Any) -> str:

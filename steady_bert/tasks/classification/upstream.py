@@ -168,8 +168,8 @@ def file_based_input_fn_builder(input_file: str, seq_length: int, is_training: b
     specs["is_real_example"] = tf.FixedLenFeature([], tf.int64, default_value=1)
 
     def parse(record: tf.Tensor) -> Dict[str, tf.Tensor]:
-        found = tf.parse_single_example(record, specs)
-        columns = {name: found[name].values for name in tokens}
+        stored = tf.parse_single_example(record, specs)
+        columns = {name: stored[name].values for name in tokens}
         real, stored_mask = tf.ones_like(columns["input_ids"]), columns["input_mask"]
         columns["input_mask"] = tf.cond(tf.size(stored_mask) > 0, lambda: stored_mask, lambda: real)
         parsed = {}
@@ -178,7 +178,7 @@ def file_based_input_fn_builder(input_file: str, seq_length: int, is_training: b
             values.set_shape([seq_length])
             parsed[name] = tf.cast(values, tf.int32)
         for name in ("label_ids", "is_real_example"):
-            parsed[name] = tf.cast(found[name], tf.int32)
+            parsed[name] = tf.cast(stored[name], tf.int32)
         return parsed
 
     def input_fn(params: Dict[str, Any]) -> tf.data.Dataset:

@@ -70,7 +70,7 @@ class _Array:
         """Whether the file begins like an array of objects, or of arrays."""
         try:
             self._read_on()
-        except UserError:  # who reads its lines will be told at which
+        except UserError:  # reading the lines raises it again, with the line
             return False
         return _ARRAY.match(self._text) is not None
 

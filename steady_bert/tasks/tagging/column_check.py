@@ -60,7 +60,7 @@ def require_columns(path: str, lines: Sequence[str]) -> None:
         raise UserError("{}: JSON, not columns. Name the file .json or .jsonl, or give its --format.".format(path))
     rows = list(csv.reader(lines))
     if is_header(rows[0]) or _are_csv(rows, lines):
-        raise UserError("{}: commas part its cells. Name the file .csv, or give --format=csv.".format(path))
+        raise UserError("{}: commas separate its cells. Name the file .csv, or give --format=csv.".format(path))
 
 
 def _are_csv(rows: Sequence[Sequence[str]], lines: Sequence[str]) -> bool:
@@ -111,16 +111,16 @@ def _kind_of(values: Sequence[Sequence[str]], has_others: bool) -> Optional[str]
     enough = len(flat) >= _FEW_ROWS or (has_others and len(flat) > 1)
     if all(map(_NUMBER.fullmatch, flat)):
         if enough or (len(flat) > 2 and all(map(_counts_up, values))):
-            return "every one is a number"
+            return "every value is a number"
         return None
     if enough and len(flat) > 2 and all(_ID.fullmatch(value) or _NUMBER.fullmatch(value) for value in flat):
-        return "every one looks like an id, as {!r} does".format(flat[0])
+        return "every value looks like an id, as {!r} does".format(flat[0])
     several = [sentence for sentence in values if len(sentence) > 1]
     if enough and (len(several) > 1 or any(len(sentence) > 2 for sentence in several)):
         if len(set(flat)) == 1:
-            return "every one is {!r}".format(flat[0])
+            return "every value is {!r}".format(flat[0])
         if all(len(set(sentence)) == 1 for sentence in several):
-            return "all of a sentence are the same, such as {!r}".format(several[0][0])
+            return "all values of a sentence are the same, such as {!r}".format(several[0][0])
     return None
 
 
@@ -168,7 +168,7 @@ def require_tags(sample: Sample, word: int, tag: int) -> List[str]:
     advice = "Pass --tag_column={}".format(tagged[0]) if tagged else "Pass --tag_column"
     if len(set(values)) == 1 < len(values) and sample.width > 2:
         raise UserError(
-            "{}: the last column is taken for the tag, and every one is {!r}. Its columns: {}. {}.".format(
+            "{}: the last column is taken for the tag, and every value is {!r}. Its columns: {}. {}.".format(
                 sample.place, values[0], shown_columns(sample), advice
             )
         )

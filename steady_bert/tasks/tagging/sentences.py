@@ -6,7 +6,6 @@ from . import schemes as tag_schemes
 
 SCHEMES = ("auto",) + tag_schemes.SCHEMES
 UNITS = ("auto", "words", "characters")
-TAG_COLUMNS = ("last", "none")  # or a number, or a name
 OFFSET_UNITS = ("characters", "utf16", "bytes")
 OVERLAPS = ("error", "longest", "first")
 
@@ -29,9 +28,13 @@ class Layout(NamedTuple):
     tag_names: Tuple[str, ...] = ()  # of --tags_file: what numbers in place of tags mean
 
     def identity(self) -> List[Any]:
-        """What distinguishes the layout from others. Fields that were added later count only if they were set."""
+        """What distinguishes the layout from others, as plan.json gives it back.
+
+        Fields that were added later count only if they were set.
+        """
         later = dict(zip(self._fields[_FIRST_FIELDS:], self[_FIRST_FIELDS:]))
-        return list(self[:_FIRST_FIELDS]) + [[k, v] for k, v in later.items() if v != self._field_defaults[k]]
+        added = [[k, v] for k, v in later.items() if v != self._field_defaults[k]]
+        return list(self[:_FIRST_FIELDS]) + [[k, list(v) if isinstance(v, tuple) else v] for k, v in added]
 
 
 class Sentence(NamedTuple):
