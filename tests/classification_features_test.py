@@ -66,8 +66,8 @@ def test_golden_features_are_exact(tmp_path):
 
 @pytest.mark.parametrize("text_b", [None, "", " \t"])
 def test_a_second_text_without_pieces_is_like_none(text_b):
-    assert encode_pair("1 2 100 4", text_b, 5) == ([101, 1, 2, 100, 102], [0] * 5, 6, 4, 1)
-    assert encode_pair("1 2 3", text_b, 5) == ([101, 1, 2, 3, 102], [0] * 5, 5, 3, 0)
+    assert encode_pair("1 2 100 4", text_b, 5)[:5] == ([101, 1, 2, 100, 102], [0] * 5, 6, 4, 1)
+    assert encode_pair("1 2 3", text_b, 5)[:5] == ([101, 1, 2, 3, 102], [0] * 5, 5, 3, 0)
 
 
 @hypothesis.given(a=st.integers(0, 40), b=st.one_of(st.none(), st.integers(0, 40)), length=st.integers(5, 32))

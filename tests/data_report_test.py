@@ -34,6 +34,7 @@ class Records:
 class Task:
     labels = ("a", "b")
     max_tokens = 10
+    long_text = "cut"
     files = {"train": "in/train.tsv", "dev": "in/dev.tsv"}
 
 

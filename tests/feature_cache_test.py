@@ -124,7 +124,6 @@ def test_a_limit_takes_a_seeded_sample_in_file_order(tmp_path):
     records = feature_cache.open_or_build(task_of(), "dev", str(tmp_path), limit=50, seed=3)
     numbers = [parsed(record)[0][0] for record in records.read(np.arange(50))]
     assert numbers == sorted(set(numbers)) and numbers != list(range(50))
-    assert feature_cache.example_ids(task_of(), "dev", 50, 3) == ["e{}".format(n) for n in numbers]
     assert len(feature_cache.open_or_build(task_of(), "dev", str(tmp_path), limit=1000)) == 300
 
 

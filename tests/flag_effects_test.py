@@ -275,6 +275,18 @@ def estimator(command):
     return resolver.mock_calls, tpu, kind.RunConfig.call_args[1]["master"]
 
 
+def pooled(command):
+    """The scores of one text of two windows that say different things."""
+    predictions = dict(logits=[[3.0, 0.0], [-2.0, 2.0]], window=[0, 1], label_ids=[1, 1])
+    return command.job().describe_evaluation("dev", predictions)
+
+
+def tuned(command):
+    """The labels that are predicted with probabilities of which none reaches 0.5."""
+    predictions = dict(probabilities=[[0.3, 0.1], [0.1, 0.4]], label_ids=[[1, 0], [0, 1]])
+    return command.job().describe_evaluation("dev", predictions)
+
+
 def best_metric(command):
     return run.with_best_metric(command.job(), command.config.best_metric).task.best_metric
 
@@ -295,6 +307,7 @@ USING = dict(do_train="false", model_dir="{model}")
 PLATEAU = dict(lr_schedule="plateau", do_eval="true")
 PIECEWISE = dict(lr_schedule="piecewise", learning_rate=None, num_warmup_steps=0)
 BILSTM = dict(head="bilstm")
+WINDOWS = dict(long_text="windows", max_seq_length=5)
 TPU = dict(use_tpu="true", tpu_name="t", train_batch_size=16)
 
 ROWS: Dict[str, Row] = {
@@ -310,6 +323,10 @@ ROWS: Dict[str, Row] = {
     "label_type": Row("multi", features("train")),
     "labels": Row("praise,blame", features("train")),
     "class_weights": Row("balanced", engine_graph),
+    "long_text": Row("head_tail", features("train"), dict(max_seq_length=5)),
+    "window_stride": Row(3, features("train"), WINDOWS),
+    "window_pooling": Row("max", pooled, WINDOWS),
+    "multi_label_threshold": Row("tune", tuned, dict(label_type="multi", do_eval="true")),
     "language": Row("de", files, dict(task_name="xnli")),
     "bert_config_file": Row("{wide}", tower),
     "vocab_file": Row("{reversed}", features("train")),

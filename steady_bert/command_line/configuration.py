@@ -24,7 +24,18 @@ from .list_flags import Values, devices, items, multipliers, numbers, patterns, 
 # What config.json in a model's folder says of its input, unless the command does. A text that is read otherwise than
 # the training text gives noise, so the command may not contradict some of it.
 _SAVED_OF_MODEL = ("do_lower_case", "max_seq_length")
-_SAVED_OF_CLASSIFIER = ("task_name", "language", "text_columns", "label_column", "label_type", "label_separator")
+_SAVED_OF_CLASSIFIER = (
+    "task_name",
+    "language",
+    "text_columns",
+    "label_column",
+    "label_type",
+    "label_separator",
+    "long_text",
+    "window_stride",
+    "window_pooling",
+    "multi_label_threshold",
+)
 _SAVED_OF_TAGGER = (
     "text_units",
     "head",
@@ -50,8 +61,14 @@ def classifier_config(f: Values) -> ClassifierConfig:
         saved = _from_model(f, f.model_dir if f.check_data else f.model_dir or f.output_dir, _SAVED_OF_CLASSIFIER)
     values: Dict[str, Any] = {name: items(f, name) for name in ("text_columns", "labels", "class_weights")}
     values.update(saved, task_name=task_name or saved.get("task_name"))
+    if saved.get("multi_label_threshold") == "tune":
+        values["multi_label_threshold"] = "saved"
+    if f.given("max_seq_length"):
+        values.pop("window_stride", None)  # was chosen for windows of another length
     data = _filled(f, ClassifierDataConfig, **values)
     relations.check_task(f, data)
+    relations.check_threshold(f, data)
+    relations.check_long_texts(f, data, saved.get("max_seq_length", f.max_seq_length))
     return ClassifierConfig(run=_run_config(f, saved), model=_model_config(f, saved), data=data)
 
 

@@ -2,6 +2,7 @@
 
 from typing import Dict, List
 
+from ..tasks.classification.long_texts import LONG_TEXTS, POOLINGS
 from ..tasks.classification.own_text import LABEL_TYPES
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.tagging.formats import FORMATS
@@ -57,7 +58,36 @@ _CLASSIFICATION = [
         "",
         "Weight of each class in the training loss: name=weight,… or balanced. A class that is not named has weight 1.",
     ),
+    Flag(
+        "multi_label_threshold",
+        "string",
+        "0.5",
+        "With --label_type=multi: the probability from which a label is predicted. tune: the one with the best micro "
+        "F1 on dev, for all labels; it is saved with the model.",
+    ),
     Flag("language", "string", "zh", "With --task_name=xnli: language code in the names of its files."),
+    Flag(
+        "long_text",
+        LONG_TEXTS,
+        "cut",
+        "What is read of a text longer than max_seq_length. cut: its beginning; head_tail: the first 128 tokens and "
+        "the last ones; windows: all of it, in overlapping windows whose logits are pooled. Of a pair, the longer "
+        "text is shortened or read in windows.",
+    ),
+    Flag(
+        "window_stride",
+        "integer",
+        None,
+        "With --long_text=windows: tokens from the start of a window to the start of the next. If not given, half of "
+        "what a window holds.",
+        1,
+    ),
+    Flag(
+        "window_pooling",
+        POOLINGS,
+        "mean",
+        "With --long_text=windows: how the logits of the windows become those of the text.",
+    ),
 ]
 _TAGGING = [
     Flag("train_file", "string", None, "Tagged sentences to train on."),
@@ -153,8 +183,8 @@ _INPUT = [
         "max_seq_length",
         "integer",
         128,
-        "Longest input in tokens, including [CLS] and [SEP]. Longer texts are cut; longer tagged sentences "
-        "are read in windows.",
+        "Longest input in tokens, including [CLS] and [SEP]. Longer texts are cut (or see long_text); longer tagged "
+        "sentences are read in windows.",
         3,
     ),
     Flag("max_train_examples", "integer", None, "Train on this many examples, drawn by seed. If not given, on all.", 1),

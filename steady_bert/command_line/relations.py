@@ -9,6 +9,7 @@ import math
 from typing import Dict, Optional, Sequence
 
 from ..tasks.classification.config import ClassifierDataConfig
+from ..tasks.classification.processor import is_number
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.reading import encodings
 from .list_flags import Values, require
@@ -226,6 +227,45 @@ def check_task(f: Values, data: ClassifierDataConfig) -> None:
             not getattr(data, name) or label_type != "regression",
             "--{}: a number is learned, which has no classes. Leave it out.".format(name),
         )
+
+
+def check_long_texts(f: Values, data: ClassifierDataConfig, max_seq_length: int) -> None:
+    """The flags that say what is read of long texts."""
+    for name in ("window_stride", "window_pooling"):
+        require(
+            data.long_text == "windows" or not f.given(name),
+            "--{}: is read with --long_text=windows. Leave it out, or give that.".format(name),
+        )
+    require(
+        data.window_stride is None or data.window_stride <= max_seq_length - 2,
+        "--window_stride={}: tokens would be left out between windows of {} (--max_seq_length less 2). Give at most "
+        "that.".format(data.window_stride, max_seq_length - 2),
+    )
+    require(
+        data.long_text == "cut" or max_seq_length >= 5,
+        "--max_seq_length={}: --long_text={} needs room for a token of each text of a pair. Give 5 or more.".format(
+            max_seq_length, data.long_text
+        ),
+    )
+
+
+def check_threshold(f: Values, data: ClassifierDataConfig) -> None:
+    """What --multi_label_threshold says."""
+    threshold = data.multi_label_threshold
+    require(
+        data.label_type == "multi" or not f.given("multi_label_threshold"),
+        "--multi_label_threshold: is read with --label_type=multi. Leave it out, or give that.",
+    )
+    require(
+        threshold in ("tune", "" if f.given("multi_label_threshold") else "saved")
+        or is_number(threshold)
+        and 0 < float(threshold) < 1,
+        "--multi_label_threshold={}: not a probability between 0 and 1, nor tune. Give one.".format(threshold),
+    )
+    require(
+        threshold != "tune" or f.do_eval or f.check_data,
+        "--multi_label_threshold=tune: the threshold is tuned on dev. Give --do_eval too.",
+    )
 
 
 _NO_COLUMN = "--{}={}: neither a number from 0 nor a name. Give one."

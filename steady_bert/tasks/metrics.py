@@ -5,7 +5,7 @@ Each metric takes (predictions, labels) and gives a float; larger is better. Bot
 """
 
 import warnings
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List, NamedTuple
 
 import numpy as np
 
@@ -66,6 +66,23 @@ def _correlation(correlate: Callable, predictions: np.ndarray, labels: np.ndarra
     if len(labels) < 2 or np.ptp(predictions) == 0 or np.ptp(labels) == 0:
         return 0.0
     return float(correlate(np.asarray(predictions, np.float64), np.asarray(labels, np.float64))[0])
+
+
+class ClassScores(NamedTuple):
+    """How well one label is predicted; 0 where a share is of nothing."""
+
+    precision: float  # of the examples that are predicted to have it, how many have it
+    recall: float  # of the examples that have it, how many are predicted to
+    f1: float
+    support: int  # how many examples have it
+
+
+def class_scores(predictions: np.ndarray, labels: np.ndarray, n: int) -> List[ClassScores]:
+    """The scores of each of n labels, in id order."""
+    columns = _sklearn().precision_recall_fscore_support(
+        labels, predictions, labels=np.arange(n), average=None, zero_division=0
+    )
+    return [ClassScores(float(p), float(r), float(f), int(support)) for p, r, f, support in zip(*columns)]
 
 
 def confusion_matrix(predicted: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:

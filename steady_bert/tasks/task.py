@@ -61,6 +61,8 @@ class Facts(NamedTuple):
     tokens: int  # number of tokens with the special ones, before truncation
     pieces: int  # number of tokens without the special ones
     unknown: int  # number of pieces that the vocabulary lacks
+    # Records that --long_text=windows makes of the example; 0 in all of them but the first.
+    windows: int = 1
 
 
 class Column(NamedTuple):
@@ -114,7 +116,8 @@ class Task(NamedTuple):
     # Name prefixes of the variables that are not pre-trained; a checkpoint without them cannot predict.
     head_variables: Tuple[str, ...]
     per_token_predictions: Tuple[str, ...] = ()
-    max_tokens: int = 0  # the length to which featurize truncates an example; 0: never
+    max_tokens: int = 0  # the longest record that featurize makes of an example; 0: any length
+    long_text: str = "cut"  # what featurize does with a longer example: cut, head_tail, windows
     splits_examples: bool = False  # whether an example may become several records
     skip_bad_lines: int = 0  # number of lines of a file that may be skipped
     kinds: Tuple[str, ...] = ()  # what the data report counts within examples, such as types of entities

@@ -5,7 +5,7 @@ compared by a 64-bit hash of their exact characters.
 """
 
 import os
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -29,12 +29,15 @@ class SplitReport(NamedTuple):
     split: str
     file: str
     examples: int
-    records: int  # more than examples if long ones are cut into windows; lengths and pieces are counted by record
+    records: int  # more than examples if long ones are read in windows
     label_counts: Dict[str, int]  # examples by class, or counts of Task.kinds; empty if there are neither
     tokens: Dict[str, int]  # median, 95th percentile and maximum, before truncation
     histogram: List[Tuple[int, int]]  # (up to this many tokens, examples)
     max_tokens: int
-    truncated: Places
+    long_text: str  # what is done with examples of more tokens: cut, head_tail, windows
+    truncated: Places  # examples of more tokens
+    beyond: int  # how many tokens they have more, in all
+    windows: int  # the number of records if long examples are read in windows
     empty: Places  # examples that consist of special tokens
     unknown_pieces: int
     pieces: int
@@ -56,9 +59,9 @@ class Overlap(NamedTuple):
 def report(task: Task, split: str, records: RecordFile) -> SplitReport:
     lengths = np.zeros(0, np.int64)  # number of tokens → how many records have it
     labels = np.zeros(len(task.labels), np.int64)
-    pieces = unknown = 0
+    pieces = unknown = beyond = windows = 0
     truncated, empty = _PlacesCollector(), _PlacesCollector()
-    for facts in records.fact_chunks():
+    for facts in _examples(records):
         tokens = facts["tokens"]
         counts = np.bincount(tokens, minlength=len(lengths))
         counts[: len(lengths)] += lengths
@@ -67,16 +70,19 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         labels += np.bincount(known, minlength=len(labels))[: len(labels)]
         pieces += int(np.sum(facts["pieces"], dtype=np.int64))
         unknown += int(np.sum(facts["unknown"], dtype=np.int64))
-        truncated.add(facts["line"][tokens > (task.max_tokens or tokens.max())])
+        too_long = tokens > (task.max_tokens or tokens.max())
+        truncated.add(facts["line"][too_long])
+        beyond += int(np.sum(tokens[too_long], dtype=np.int64)) - task.max_tokens * int(np.sum(too_long))
+        windows += int(np.sum(facts["windows"], dtype=np.int64))
         empty.add(facts["line"][facts["pieces"] == 0])
     up_to = np.cumsum(lengths)
-    count = len(records)
+    count = int(lengths.sum())
     duplicates, conflicts = _repeated(records)
     return SplitReport(
         split=split,
         file=task.files[split],
         examples=records.sources,
-        records=count,
+        records=len(records),
         label_counts=records.kinds or (dict(zip(task.labels, labels.tolist())) if labels.any() else {}),
         tokens={
             "median": int(np.searchsorted(up_to, 0.5 * count)),
@@ -85,7 +91,10 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         },
         histogram=_histogram(lengths),
         max_tokens=task.max_tokens or len(lengths) - 1,
+        long_text=task.long_text,
         truncated=truncated.places(),
+        beyond=beyond,
+        windows=windows,
         empty=empty.places(),
         unknown_pieces=unknown,
         pieces=pieces,
@@ -95,6 +104,12 @@ def report(task: Task, split: str, records: RecordFile) -> SplitReport:
         mended=records.mended,
         notes=records.notes,
     )
+
+
+def _examples(records: RecordFile) -> Iterator[np.ndarray]:
+    """The facts of all examples, without those of further windows of the same text."""
+    for facts in records.fact_chunks():
+        yield facts[facts["windows"] > 0]
 
 
 class _PlacesCollector:
@@ -124,13 +139,13 @@ def _histogram(lengths: np.ndarray) -> List[Tuple[int, int]]:
 
 def _texts(records: RecordFile) -> np.ndarray:
     return np.concatenate(
-        [facts["text"].copy() for facts in records.fact_chunks()]
+        [facts["text"].copy() for facts in _examples(records)]
     )  # a view would keep its whole chunk in memory
 
 
 def _with_texts(records: RecordFile, texts: np.ndarray) -> np.ndarray:
     """The facts of the examples whose text is one of `texts`, in file order."""
-    return np.concatenate([facts[np.isin(facts["text"], texts)] for facts in records.fact_chunks()])
+    return np.concatenate([facts[np.isin(facts["text"], texts)] for facts in _examples(records)])
 
 
 def _places(pairs: np.ndarray, lines: np.ndarray, other_lines: np.ndarray) -> Places:
@@ -180,13 +195,7 @@ def problems(split_report: SplitReport) -> List[str]:
         lines += ["  " + message for message in split_report.mended]
     lines += ["{}: {}".format(file, note) for note in split_report.notes]
     if split_report.truncated.total:
-        text = "{}: cut to --max_seq_length={}: {:,} of {:,}, the longest of {:,} tokens ({})"
-        longest, named = split_report.tokens["longest"], _named(split_report.truncated, file)
-        lines.append(
-            text.format(
-                file, split_report.max_tokens, split_report.truncated.total, split_report.examples, longest, named
-            )
-        )
+        lines += _on_long_examples(split_report, file)
     if split_report.empty.total:
         lines.append(
             "{}: without text: {:,} ({})".format(file, split_report.empty.total, _named(split_report.empty, file))
@@ -201,6 +210,34 @@ def problems(split_report: SplitReport) -> List[str]:
         text = "{}: repeat an earlier text with another label: {:,} ({})"
         lines.append(text.format(file, split_report.conflicts.total, _named(split_report.conflicts, file, file)))
     return lines
+
+
+_DONE = {"cut": "cut to", "head_tail": "shortened in the middle to", "windows": "read in windows of"}
+
+
+def _on_long_examples(split_report: SplitReport, file: str) -> List[str]:
+    """What is done with examples that are too long, and what the other values of --long_text would do."""
+    line = "{}: {} --max_seq_length={}: {:,} of {:,}, the longest of {:,} tokens ({})".format(
+        file,
+        _DONE[split_report.long_text],
+        split_report.max_tokens,
+        split_report.truncated.total,
+        split_report.examples,
+        split_report.tokens["longest"],
+        _named(split_report.truncated, file),
+    )
+    share = split_report.beyond / max(split_report.pieces, 1)
+    left_out = "{:,} tokens ({:.1%} of all)".format(split_report.beyond, share)
+    if split_report.long_text == "windows":
+        others = "--long_text=cut and --long_text=head_tail would leave out {}".format(left_out)
+    else:
+        other, ends = (
+            ("head_tail", "beginning and end") if split_report.long_text == "cut" else ("cut", "the beginning alone")
+        )
+        others = "left out are {}; --long_text={} would keep {}, --long_text=windows all, as {:,} examples".format(
+            left_out, other, ends, split_report.windows
+        )
+    return [line, "  " + others]
 
 
 def overlap_problems(shared: Overlap, file: str, train_file: str) -> List[str]:

@@ -15,7 +15,7 @@ import itertools
 import json
 import os
 import shutil
-from typing import Any, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import filelock
 import numpy as np
@@ -26,7 +26,7 @@ from ..base.errors import UserError
 from ..tasks.task import BadLines, Column, Facts, Feature, Task
 from .permutation import Permutation
 
-FORMAT = 3  # raise when the bytes of a record change for the same inputs
+FORMAT = 4  # raise when the bytes of a record change for the same inputs
 _HEADER_BYTES = 12  # a TFRecord frame: uint64 length, uint32 checksum, data, uint32 checksum
 _FRAME_BYTES = 16
 INDEX_DTYPE = np.dtype(
@@ -182,16 +182,20 @@ def _select(examples: Iterable[Any], numbers: np.ndarray) -> Iterator[Any]:
 
 def count_records(task: Task, split: str, limit: Optional[int], seed: int) -> int:
     """How many records open_or_build would give, without writing anything."""
+    return count(task, split, limit, seed)[0]
+
+
+def count(task: Task, split: str, limit: Optional[int], seed: int) -> Tuple[int, int]:
+    """(number of records that open_or_build would give, number of their examples), without writing anything."""
     examples = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
     if not task.splits_examples:
-        return sum(1 for _ in examples)
-    return sum(len(task.featurize(chunk)) for chunk in _chunks(examples))
-
-
-def example_ids(task: Task, split: str, limit: Optional[int] = None, seed: int = 0) -> List[str]:
-    """The ids of a split's examples, in the order of its records."""
-    examples = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
-    return [str(example.example_id) for example in examples]
+        number = sum(1 for _ in examples)
+        return number, number
+    records = sources = 0
+    for chunk in _chunks(examples):
+        records += len(task.featurize(chunk))
+        sources += len(chunk)
+    return records, sources
 
 
 def _build(

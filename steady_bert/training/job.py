@@ -65,3 +65,5 @@ class Job(NamedTuple):
     describe_evaluation: Callable[[str, Predictions], Tuple[Dict[str, Any], str]]
     write_predictions: Callable[[str, Predictions, int, str, str], None]
     notes: Dict[str, str]  # further lines of the plan
+    # What an evaluation settles: file name → value that is written beside the scores as JSON.
+    settled: Callable[[], Dict[str, Any]] = dict

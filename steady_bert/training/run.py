@@ -87,8 +87,9 @@ def check_data(config: RunConfig, job: Job) -> None:
 
 def dry_run(config: RunConfig, job: Job, folder: str) -> None:
     """Prints the plan, and draws the learning rate of every step: on the terminal, and as learning_rate.png."""
-    examples = feature_cache.count_records(job.task, "train", config.max_train_examples, config.plan.seed)
-    plan = make_plan(config, job, examples, initial_checkpoint(config.weights), run_folder.saved_plan(folder))
+    examples, sources = feature_cache.count(job.task, "train", config.max_train_examples, config.plan.seed)
+    initial, saved = initial_checkpoint(config.weights), run_folder.saved_plan(folder)
+    plan = make_plan(config, with_note_on_windows(job, examples, sources), examples, initial, saved)
     print(plans.describe(plan))
     print("\n" + reports.sketch_curve(plans.rates(plan)))
     path = os.path.join(folder, "learning_rate.png")
@@ -168,6 +169,7 @@ class Run(NamedTuple):
 def prepare(config: RunConfig, job: Job, folder: str, link: cluster.Member, cache: str) -> Run:
     """Settles everything that can refuse the command before a graph is built, on all workers alike."""
     records, lines = open_records(config, job, cache)
+    job = with_note_on_windows(job, len(records["train"]), records["train"].sources)
     initial, saved = initial_checkpoint(config.weights), run_folder.saved_plan(folder)
     plan = make_plan(config, job, len(records["train"]), initial, saved)
     if link.is_chief:
@@ -321,6 +323,13 @@ def make_plan(config: RunConfig, job: Job, examples: int, initial: Optional[str]
     plan = plans.make_plan(config.plan, examples, identity, notes_of(config, job))
     session_engine.require_traceable(config.engine, plan)
     return plan
+
+
+def with_note_on_windows(job: Job, records: int, sources: int) -> Job:
+    """The job with a line of the plan on its examples, if these are windows of the file's examples."""
+    if records == sources:
+        return job
+    return job._replace(notes=dict(job.notes, examples="{:,} windows of {:,} in the file".format(records, sources)))
 
 
 def notes_of(config: RunConfig, job: Job) -> Dict[str, Any]:

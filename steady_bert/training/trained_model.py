@@ -5,6 +5,7 @@ import functools
 import os
 from typing import Any, Callable, Dict, Iterator, NamedTuple
 
+from ..base import files
 from ..tasks.task import Predictions
 from . import estimator_engine, reports, session_engine
 from .evaluation import Evaluation
@@ -80,4 +81,6 @@ def evaluate(model: Model, job: Job, records: Dict[str, RecordFile], folder: str
         if shown:
             say(shown)
     reports.write_eval_results(folder, metrics, model.step, details)
+    for name, document in job.settled().items():
+        files.write_json(os.path.join(folder, name), document)
     say("Wrote {}".format(os.path.join(folder, "eval_results.json")))

@@ -2,32 +2,31 @@
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 import modeling
 
 from ...base import files
 from ...base.compute import Compute
-from .. import heads, metrics
+from .. import heads
 from ..reading import text_files
 from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from .features import encode_pairs
+from .long_texts import LongTexts
 from .processor import DataProcessor, InputExample
+from .scores import Scorer, Threshold
 
 # Fingerprinted: raise when the same text gives other features.
 FEATURES = 2
 
 
 class LabelType(NamedTuple):
-    """How labels become numbers, and predictions become labels. L labels · B batch · N examples of a split."""
+    """How labels become numbers, and logits a loss. L labels · B batch"""
 
     column: Callable[[int], Column]  # L → the column of a record
     numbers: Callable[[Any, Dict[str, int]], List[Any]]  # an example's label, label → id → the column's numbers
     # logits [B, L], gold, class weights [L] or None → loss [B], weight [B], {prediction name: [B, …]}
     outputs: Callable[[tf.Tensor, tf.Tensor, Optional[Sequence[float]]], Tuple[tf.Tensor, tf.Tensor, Dict[str, Any]]]
-    predicted: Callable[[Predictions], np.ndarray]  # [N] label ids or scores; [N, L] booleans for several labels
-    shown: Callable[[Any, Sequence[str]], str]  # an element of `predicted`, labels → the text in prediction files
 
 
 def _single_outputs(logits: tf.Tensor, gold: tf.Tensor, class_weights: Optional[Sequence[float]]) -> Any:
@@ -53,22 +52,16 @@ LABEL_TYPES: Dict[str, LabelType] = {
         column=lambda labels: Column("int64"),
         numbers=lambda label, ids: [ids[label]],
         outputs=_single_outputs,
-        predicted=lambda predictions: np.argmax(np.array(predictions["probabilities"]), axis=-1),
-        shown=lambda label_id, labels: labels[label_id],
     ),
     "multi": LabelType(
         column=lambda labels: Column("float32", size=labels),
         numbers=lambda label, ids: [float(name in label) for name in ids],
         outputs=_multi_outputs,
-        predicted=lambda predictions: np.array(predictions["probabilities"]) >= 0.5,
-        shown=lambda chosen, labels: ",".join(label for label, yes in zip(labels, chosen) if yes),
     ),
     "regression": LabelType(
         column=lambda labels: Column("float32"),
         numbers=lambda label, ids: [float(label)],
         outputs=_regression_outputs,
-        predicted=lambda predictions: np.array(predictions["score"]),
-        shown=lambda score, labels: "{:.4f}".format(score),
     ),
 }
 
@@ -77,7 +70,7 @@ class TaskInputs(NamedTuple):
     """What a classification task is assembled from.
 
     files: split → path. tokenizer: encode, vocab and unk_id. vocab_fingerprint identifies the tokenizer.
-    class_weights: [L] in label order; only training uses them.
+    class_weights: [L] in label order; only training uses them. long_text: what is done with texts that are too long.
     """
 
     processor: DataProcessor
@@ -89,6 +82,12 @@ class TaskInputs(NamedTuple):
     max_seq_length: int
     class_weights: Optional[Sequence[float]] = None
     skip_bad_lines: int = 0
+    long_text: LongTexts = LongTexts()
+    threshold: Optional[Threshold] = None  # None: 0.5
+
+
+def scorer_of(inputs: TaskInputs) -> Scorer:
+    return Scorer(inputs.processor.label_type, inputs.labels, inputs.long_text, inputs.threshold or Threshold())
 
 
 def classification_task(inputs: TaskInputs) -> Task:
@@ -97,7 +96,7 @@ def classification_task(inputs: TaskInputs) -> Task:
     single: softmax over `labels`. multi: a sigmoid for each label, which is predicted from 0.5 on. regression: squared
     error of one number.
     """
-    label_type = LABEL_TYPES[inputs.processor.label_type]
+    label_type, scorer = LABEL_TYPES[inputs.processor.label_type], scorer_of(inputs)
 
     def read(split: str, bad_lines: BadLines) -> Any:
         return inputs.processor.read_examples(inputs.files[split], split, bad_lines)
@@ -116,22 +115,25 @@ def classification_task(inputs: TaskInputs) -> Task:
             "max_seq_length": inputs.max_seq_length,
             "labels": list(inputs.labels),
             **({} if encoding == text_files.AUTO else {"encoding": encoding}),
+            **_identity_of(inputs.long_text),
+            **({"scored": True} if split.startswith("test") and inputs.processor.test_has_labels else {}),
         }
 
     def build(batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:
         return _build(inputs, batch, is_training, compute)
 
     def score(split: str, predictions: Predictions) -> Dict[str, float]:
-        predicted = label_type.predicted(predictions)
-        gold = np.array(predictions["label_ids"]).astype(predicted.dtype)
-        return {name: float(metrics.METRICS[name](predicted, gold)) for name in inputs.processor.metrics}
+        return scorer.metrics(inputs.processor.metrics, scorer.scored(split, predictions))
 
+    windowed = inputs.long_text.mode == "windows"
     return Task(
         name=type(inputs.processor).__name__,
         columns={
             "input_ids": Column("int64", per_token=True),
             "segment_ids": Column("int64", per_token=True),
             "label_ids": label_type.column(len(inputs.labels)),
+            # A window's number in its text, from 0, and how many the text has.
+            **({"window": Column("int64"), "windows": Column("int64")} if windowed else {}),
         },
         files=inputs.files,
         read=read,
@@ -143,23 +145,36 @@ def classification_task(inputs: TaskInputs) -> Task:
         best_metric=inputs.processor.best_metric,
         head_variables=("output_weights", "output_bias"),
         max_tokens=inputs.max_seq_length,
+        long_text=inputs.long_text.mode,
+        splits_examples=windowed,
         skip_bad_lines=inputs.skip_bad_lines,
     )
+
+
+def _identity_of(long_text: LongTexts) -> Dict[str, Any]:
+    """What the fingerprint says of long texts. Cutting was all that there was once, so it has no name there."""
+    return {} if long_text.mode == "cut" else {"long_text": long_text.mode, "window_stride": long_text.stride}
 
 
 def _featurize(inputs: TaskInputs, examples: Sequence[InputExample]) -> List[Tuple[Feature, Facts]]:
     label_type = LABEL_TYPES[inputs.processor.label_type]
     ids = {label: number for number, label in enumerate(inputs.labels)}
+    windowed = inputs.long_text.mode == "windows"
     features = []
-    for example, encoded in zip(examples, encode_pairs(inputs.tokenizer, examples, inputs.max_seq_length)):
+    for encoded in encode_pairs(inputs.tokenizer, examples, inputs.max_seq_length, inputs.long_text):
+        example = examples[encoded.pair]
         if example.label is None:  # an unlabelled file: the numbers are not read
             numbers, label = [0] * label_type.column(len(ids)).size, NO_LABEL
         else:
             numbers = label_type.numbers(example.label, ids)
             label = numbers[0] if isinstance(numbers[0], int) else 1 << 31 | hash_of_text(repr(numbers)) >> 33
         feature = {"input_ids": encoded.input_ids, "segment_ids": encoded.segment_ids, "label_ids": numbers}
+        if windowed:
+            feature.update(window=[encoded.window], windows=[encoded.windows])
         text = hash_of_text("{}\0{}".format(example.text_a, example.text_b or ""))
-        features.append((feature, Facts(example.line, text, label, encoded.tokens, encoded.pieces, encoded.unknown)))
+        windows = 0 if encoded.window else encoded.windows
+        facts = Facts(example.line, text, label, encoded.tokens, encoded.pieces, encoded.unknown, windows)
+        features.append((feature, facts))
     return features
 
 
@@ -181,34 +196,11 @@ def _build(inputs: TaskInputs, batch: Dict[str, Any], is_training: bool, compute
     gold = batch["label_ids"]
     label_type = LABEL_TYPES[inputs.processor.label_type]
     loss, weight, predictions = label_type.outputs(logits, gold, inputs.class_weights if is_training else None)
+    if inputs.long_text.mode == "windows":  # all windows of a text weigh as much as one text
+        share = 1.0 / tf.cast(batch["windows"], tf.float32)
+        loss, weight = loss * share, weight * share
+        predictions = {"logits": tf.cast(logits, tf.float32), "window": batch["window"]}
     return Outputs(loss=loss, weight=weight, predictions=dict(predictions, label_ids=gold))
-
-
-def prediction_table(
-    label_type: str, labels: Sequence[str], predictions: Predictions, file_ids: Sequence[str]
-) -> Tuple[List[str], List[List[str]]]:
-    """(header, rows) of the prediction file; `file_ids` are the examples' ids in file order."""
-    kind = LABEL_TYPES[label_type]
-    rows = [[i, kind.shown(value, labels)] for i, value in zip(file_ids, kind.predicted(predictions))]
-    for row, probabilities in zip(rows, predictions.get("probabilities", [])):
-        row += ["{:.6f}".format(probability) for probability in probabilities]
-    return ["id", "prediction"] + list(labels), rows
-
-
-def confusion(label_type: str, labels: Sequence[str], predictions: Predictions) -> List[List[int]]:
-    """[labels, labels] counts; rows are gold labels. Empty unless each example has exactly one label."""
-    if label_type != "single":
-        return []
-    predicted = LABEL_TYPES[label_type].predicted(predictions)
-    return metrics.confusion_matrix(predicted, np.array(predictions["label_ids"]), len(labels)).tolist()
-
-
-def submission(label_type: str, labels: Sequence[str], predictions: Predictions) -> List[str]:
-    """The predictions as GLUE's evaluation server wants them: classes, or scores within 0 to 5."""
-    predicted = LABEL_TYPES[label_type].predicted(predictions)
-    if label_type == "regression":
-        return ["{:.3f}".format(value) for value in np.clip(predicted, 0, 5)]
-    return [labels[value] for value in predicted]
 
 
 def balanced_weights(label_type: str, labels: Sequence[str], counts: Dict[str, int], examples: int) -> List[float]:

@@ -23,6 +23,10 @@ class ClassifierDataConfig:
     skip_bad_lines: int
     encoding: str
     predict_file: Optional[str]
+    long_text: str = "cut"
+    window_stride: Optional[int] = None
+    window_pooling: str = "mean"
+    multi_label_threshold: str = "0.5"  # tune: the best on dev; saved: that of the trained model
 
 
 @dataclass(frozen=True)

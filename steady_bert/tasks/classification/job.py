@@ -1,20 +1,27 @@
 """The job of run_classifier: the task with its labels and files, and what is written of its predictions."""
 
 import dataclasses
+import json
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
+import numpy as np
+
 from ...base.errors import UserError
-from ...training import feature_cache, reports, run, trained_model
+from ...training import run
 from ...training.job import Job
-from ...training.reports import say
 from .. import model_files
 from ..reading import text_files
-from ..task import BadLines, Predictions, Task
+from ..task import BadLines, Predictions
 from . import assembly as classification
+from . import outputs
 from .config import ClassifierConfig, ClassifierDataConfig
+from .long_texts import LongTexts
 from .processor import DataProcessor, is_number
 from .registry import PROCESSORS
+from .scores import Threshold
+
+THRESHOLD_FILE = "threshold.json"  # of a model with several labels for an example, if it was tuned
 
 
 def start(config: ClassifierConfig, given_flags: List[str], notes: Dict[str, str]) -> None:
@@ -44,27 +51,34 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
     if labels is not None:
         processor = processor.with_labels(labels)
     weights = class_weights(data, processor, paths) if data.class_weights else None
-    task = classification.classification_task(
-        classification.TaskInputs(
-            processor=processor,
-            files=paths,
-            labels=labels or [],
-            tokenizer=tokenizer,
-            vocab_fingerprint=vocab_fingerprint,
-            bert_config=bert_config,
-            max_seq_length=config.model.max_seq_length,
-            class_weights=weights,
-            skip_bad_lines=data.skip_bad_lines,
-        )
+    long_text = LongTexts(data.long_text, data.window_stride, data.window_pooling)
+    inputs = classification.TaskInputs(
+        processor=processor,
+        files=paths,
+        labels=labels or [],
+        tokenizer=tokenizer,
+        vocab_fingerprint=vocab_fingerprint,
+        bert_config=bert_config,
+        max_seq_length=config.model.max_seq_length,
+        class_weights=weights,
+        skip_bad_lines=data.skip_bad_lines,
+        long_text=long_text,
+        threshold=choose_threshold(data, None if config.run.check_data else model_dir),
     )
+    task, scorer = classification.classification_task(inputs), classification.scorer_of(inputs)
 
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
-        confusion = classification.confusion(processor.label_type, task.labels, predictions)
-        shown = reports.format_confusion_table(confusion, task.labels) if confusion else ""
-        return {"confusion_matrix": confusion}, shown
+        return outputs.describe(scorer, scorer.scored(split, predictions))
 
     def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
-        write(config, task, processor, split, predictions, path, folder)
+        scored = scorer.scored(split, predictions)
+        file_ids, labelled = outputs.ids_and_labelled(task, split)
+        outputs.write(scorer, scored, file_ids, path, split)
+        if data.predict_file is None:
+            outputs.write_submission(scorer, scored, file_ids, processor.submission.get(split), folder)
+        if any(labelled):
+            names = processor.metrics
+            outputs.write_scores(scorer, names, scored.only(np.array(labelled)), step, task.files[split], folder)
 
     return Job(
         task=task,
@@ -73,6 +87,8 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
             "task": data.task_name,
             "bert_config": bert_config and bert_config.to_dict(),
             "class_weights": weights,
+            **({"window_pooling": long_text.pooling} if long_text.mode == "windows" else {}),
+            **({} if data.multi_label_threshold == "0.5" else {"multi_label_threshold": data.multi_label_threshold}),
         },
         files=model_files.given_files(config.model),
         documents={
@@ -83,6 +99,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
         predictions_file="predictions.tsv",
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
+        settled=lambda: {THRESHOLD_FILE: {"threshold": scorer.threshold.value}} if scorer.threshold.tuned else {},
         notes=dict(notes, **model_files.note_unread_keys(config.model)),
     )
 
@@ -121,6 +138,25 @@ def choose_labels(
     return None
 
 
+def choose_threshold(data: ClassifierDataConfig, model_dir: Optional[str]) -> Threshold:
+    """That of --multi_label_threshold, or the one that the model in model_dir was saved with."""
+    if data.multi_label_threshold == "tune":
+        return Threshold(tuned=True)
+    if data.multi_label_threshold != "saved":
+        return Threshold(float(data.multi_label_threshold))
+    if model_dir is None:
+        return Threshold()
+    path = os.path.join(model_dir, THRESHOLD_FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return Threshold(float(json.load(file)["threshold"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            "{}: missing, or no threshold: it is tuned at the end of training. Give the command that trained again, or "
+            "a number with --multi_label_threshold.".format(path)
+        ) from None
+
+
 def class_weights(data: ClassifierDataConfig, processor: DataProcessor, paths: Dict[str, str]) -> List[float]:
     """The weights of --class_weights in label order."""
     labels = processor.get_labels()
@@ -154,30 +190,3 @@ def split_files(data: ClassifierDataConfig, processor: DataProcessor) -> Dict[st
         paths = {split: path for split, path in paths.items() if not split.startswith("test")}
         paths["test"] = data.predict_file
     return paths
-
-
-def write(
-    config: ClassifierConfig,
-    task: Task,
-    processor: DataProcessor,
-    split: str,
-    predictions: Predictions,
-    path: str,
-    folder: str,
-) -> None:
-    """Writes the predictions of a split, their numbers in upstream's format beside them, and GLUE's upload."""
-    ids = feature_cache.example_ids(task, split)
-    labels = task.labels
-    header, rows = classification.prediction_table(processor.label_type, labels, predictions, ids)
-    reports.write_table(path, header, rows)
-    # Upstream's file has only the numbers, one line an example; here a header comes first.
-    numbers = slice(2, None) if labels else slice(1, None)
-    results = os.path.join(os.path.dirname(path) or os.curdir, trained_model.with_suffix("test_results.tsv", split))
-    reports.write_table(results, header[numbers], [row[numbers] for row in rows])
-    say("Wrote {:,} predictions to {}".format(len(rows), path))
-    official = processor.submission.get(split)
-    if official and config.data.predict_file is None:
-        upload = os.path.join(folder, "submission", official + ".tsv")
-        values = classification.submission(processor.label_type, labels, predictions)
-        reports.write_table(upload, ["index", "prediction"], list(zip(ids, values)))
-        say("Wrote GLUE's file {}".format(upload))

@@ -41,6 +41,7 @@ class TextProcessor(DataProcessor):
     header_is_searched = True
     reads_json = True
     warns_of_missing_texts = True
+    test_has_labels = True
 
     def __init__(
         self,

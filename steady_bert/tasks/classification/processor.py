@@ -77,6 +77,18 @@ class Columns(NamedTuple):
     header: bool = True  # whether the first row names the columns
 
 
+class _UnreadLabels:
+    """Counts the labels of a test file that cannot be read, and keeps what is wrong with the first."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first = ""
+
+    def add(self, message: str) -> None:
+        self.first = self.first or message
+        self.count += 1
+
+
 class DataProcessor:
     """The layout, labels and scores of one data set."""
 
@@ -88,6 +100,7 @@ class DataProcessor:
     reads_json = False
     warns_of_missing_texts = False  # whether the data report counts texts like "nan"
     encoding = text_files.AUTO  # of the files
+    test_has_labels = False  # whether those of a test file are read, where it has a column of them
     splits: Tuple[str, ...] = ("train", "dev", "test")  # dev_… and test_… are further files, scored apart
     submission: Dict[str, str] = {}  # split → the name of GLUE's file of its predictions
 
@@ -129,7 +142,7 @@ class DataProcessor:
     def read_examples(self, path: str, split: str, bad_lines: Optional[BadLines] = None) -> Iterator[InputExample]:
         """The examples of a file in order. Raises UserError with file:line for a row that bad_lines does not take.
 
-        The labels of a test file are not read: it is predicted, not scored.
+        A test file is predicted: a label that cannot be read is none there, and bad_lines notes how many there are.
         """
         bad_lines = bad_lines or BadLines(0)
         rows = text_files.rows(path, bad_lines, self.encoding)
@@ -139,6 +152,7 @@ class DataProcessor:
         columns = self._columns_of(first, path, split)
         examples = number = missing_texts = 0
         missing_text = ""
+        unread = _UnreadLabels()
         for row in rows if columns.header else itertools.chain([first], rows):
             number += 1
             try:
@@ -146,7 +160,8 @@ class DataProcessor:
                     raise UserError(_wrong_width(len(row.cells), columns.width, path))
                 if not self._wanted(split, row):
                     continue
-                example = self._example(split, row, columns, row.record - columns.header)
+                readable = self._readable(row, columns, unread) if split.startswith("test") else columns
+                example = self._example(split, row, readable, row.record - columns.header)
             except label_cells.MissingLabelError as error:
                 counts = self._missing_labels(path, split) if bad_lines.is_full else ""
                 bad_lines.add(UserError("{}: {}{}".format(row.place, error, counts)))
@@ -165,6 +180,8 @@ class DataProcessor:
             raise UserError("{}: has no rows below its header. Put data into it.".format(path))
         if not examples:
             raise UserError("{}: none of its {:,} rows is an example of this task.".format(path, number))
+        if unread.count:
+            bad_lines.notes.append("labels that are not scored: {:,}, the first {}".format(unread.count, unread.first))
         if missing_texts:
             note = "texts that read like missing values: {:,}, the first {}"
             bad_lines.notes.append(note.format(missing_texts, missing_text))
@@ -202,7 +219,8 @@ class DataProcessor:
         # If its names were looked up, the row is a header; otherwise only the number of columns suggests it.
         if columns.header and not self.header_is_searched and self._is_label(first.cells[columns.label]):
             raise UserError("{}: looks like data, not like a header. Add the header.".format(first.place))
-        return columns._replace(label=None) if split.startswith("test") else columns
+        scored = not split.startswith("test") or self.test_has_labels and self.known_labels() is not None
+        return columns if scored else columns._replace(label=None)
 
     def _label_remedy(self, first: Row, columns: Columns) -> str:
         """What to do about a file without a column of labels."""
@@ -230,6 +248,17 @@ class DataProcessor:
         if not isinstance(cell, str):
             raise UserError("{!r} is {}, not a string. Fix the line.".format(key, json.dumps(cell)[:40]))
         return cell
+
+    def _readable(self, row: Row, columns: Columns, unread: "_UnreadLabels") -> Columns:
+        """The columns of a test file's row: without that of its label if it cannot be read, which `unread` notes."""
+        if columns.label is None:
+            return columns
+        try:
+            self._label(_cell(row, columns.label))
+            return columns
+        except UserError as error:
+            unread.add("{}: {}".format(row.place, error))
+            return columns._replace(label=None)
 
     def _label(self, cell: Any) -> Any:
         """The label of an InputExample. Raises UserError if the cell holds none of this task."""

@@ -1,0 +1,77 @@
+"""What is shown and written of predictions: tables, the scores of a labelled test file, the upload for GLUE."""
+
+import os
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from ...base import files
+from ...training import reports, trained_model
+from ...training.reports import say
+from ..task import BadLines, Task
+from .scores import Scored, Scorer
+
+
+def describe(scorer: Scorer, scored: Scored) -> Tuple[Dict[str, Any], str]:
+    """(details for eval_results.json, tables of the scores by class and of the confusions)."""
+    by_class, confusion = scorer.by_class(scored), scorer.confusion(scored)
+    details: Dict[str, Any] = {
+        "examples": len(scored.values),  # texts; a record may be a window of one
+        "confusion_matrix": confusion,
+        "by_class": {label: scores._asdict() for label, scores in by_class.items()},
+    }
+    tables = []
+    if by_class:
+        rows = [["class", "precision", "recall", "f1", "support"]]
+        for label, scores in by_class.items():
+            rows.append([label] + ["{:.4f}".format(share) for share in scores[:3]] + ["{:,}".format(scores.support)])
+        tables.append(reports.format_table(rows))
+    if confusion:
+        tables.append(reports.format_confusion_table(confusion, scorer.labels))
+    if scorer.label_type == "multi":
+        details["multi_label_threshold"] = scorer.threshold.value
+        tuned = " (the best micro F1 on dev)" if scorer.threshold.tuned else ""
+        tables.append("A label is predicted from a probability of {:.4g}{}".format(scorer.threshold.value, tuned))
+    return details, "\n".join(tables)
+
+
+def ids_and_labelled(task: Task, split: str) -> Tuple[List[str], List[bool]]:
+    """(the ids of a split's examples, whether each has a label), in file order."""
+    file_ids, labelled = [], []
+    for example in task.read(split, BadLines(task.skip_bad_lines)):
+        file_ids.append(str(example.example_id))
+        labelled.append(example.label is not None)
+    return file_ids, labelled
+
+
+def write(scorer: Scorer, scored: Scored, file_ids: Sequence[str], path: str, split: str) -> None:
+    """Writes the predictions of a split, and beside them their numbers in upstream's format."""
+    header, rows = scorer.table(scored, file_ids)
+    reports.write_table(path, header, rows)
+    # Upstream's file has only the numbers, one line an example; here a header comes first.
+    numbers = slice(2, None) if scorer.labels else slice(1, None)
+    results = os.path.join(os.path.dirname(path) or os.curdir, trained_model.with_suffix("test_results.tsv", split))
+    reports.write_table(results, header[numbers], [row[numbers] for row in rows])
+    say("Wrote {:,} predictions to {}".format(len(rows), path))
+
+
+def write_submission(
+    scorer: Scorer, scored: Scored, file_ids: Sequence[str], official: Optional[str], folder: str
+) -> None:
+    """Writes GLUE's file of a split's predictions, named `official`; nothing if GLUE has none."""
+    if official is None:
+        return
+    upload = os.path.join(folder, "submission", official + ".tsv")
+    reports.write_table(upload, ["index", "prediction"], list(zip(file_ids, scorer.submission(scored))))
+    say("Wrote GLUE's file {}".format(upload))
+
+
+def write_scores(scorer: Scorer, names: Sequence[str], scored: Scored, step: int, file: str, folder: str) -> None:
+    """Writes the scores of the examples of a predicted file that have labels; those of dev are in another file."""
+    path = os.path.join(folder, "test_results.json")
+    metrics = scorer.metrics(names, scored)
+    details, shown = describe(scorer, scored)
+    text = "Scores of step {} on {:,} labelled examples of {}: {}"
+    say(text.format(step, details["examples"], file, reports.format_metrics(metrics)))
+    if shown:
+        say(shown)
+    files.write_json(path, dict(metrics, step=step, file=file, labels=list(scorer.labels), **details))
+    say("Wrote {}".format(path))
