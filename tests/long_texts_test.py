@@ -8,6 +8,7 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from classification_features_test import Words
 from conftest import BAD, GOOD, WORDS, copy_as_stopped, mistake, succeed
 
@@ -187,6 +188,13 @@ def test_windows_learn_the_end_predict_each_text_once_and_resume_exactly(tiny, d
     using = dict(do_train="false", do_eval="false", do_predict="true", model_dir=str(whole), from_scratch=None)
     succeed(flags(tiny, data, again, **dict(using, max_seq_length=None)), capsys)
     assert (again / "predictions.tsv").read_bytes() == (whole / "predictions.tsv").read_bytes()
+    if hasattr(tf, "estimator") and hasattr(tf.estimator, "tpu"):
+        succeed(flags(tiny, data, tmp_path / "estimator", **dict(using, engine="estimator")), capsys)
+        with open(str(tmp_path / "estimator" / "predictions.tsv")) as file:
+            others = [line.split("\t") for line in file][1:]
+        assert [row[:2] for row in others] == [row[:2] for row in rows]
+        numbers = [[float(value) for value in row[2:]] for row in rows]
+        np.testing.assert_allclose([[float(value) for value in row[2:]] for row in others], numbers, atol=1e-4)
     assert "data" in mistake(flags(tiny, data, whole, **dict(given, window_stride=3)), capsys)
     assert "window_pooling" in mistake(flags(tiny, data, whole, **dict(given, window_pooling="max")), capsys)
 
