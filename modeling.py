@@ -16,18 +16,21 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import tensorflow.compat.v1 as tf
 
 if __package__:  # cloned as a package: `from bert import modeling`
+    from .steady_bert.base import compiled_layer
     from .steady_bert.base.compute import PLAIN, Compute
     from .steady_bert.base.errors import UserError
     from .steady_bert.base.forms import forms_of, plain_gelu
-    from .steady_bert.base.randomness import dropout
-    from .steady_bert.base.token_layout import TokenLayout, every_position, real_tokens
+    from .steady_bert.base.randomness import dropout, dropout_moment, dropout_place
+    from .steady_bert.base.token_layout import TokenLayout, every_position, packed_rows, real_tokens
 else:
+    from steady_bert.base import compiled_layer
     from steady_bert.base.compute import PLAIN, Compute
     from steady_bert.base.errors import UserError
     from steady_bert.base.forms import forms_of, plain_gelu
-    from steady_bert.base.randomness import dropout
-    from steady_bert.base.token_layout import TokenLayout, every_position, real_tokens
+    from steady_bert.base.randomness import dropout, dropout_moment, dropout_place
+    from steady_bert.base.token_layout import TokenLayout, every_position, packed_rows, real_tokens
 
+_HOST = "/cpu:0"
 _MASKED_SCORE = -10000.0  # added to the scores of padded positions, as in the published models
 
 # --- configuration ----------------------------------------------------------------------------------------------------
@@ -186,14 +189,14 @@ class BertModel:
         if token_type_ids is None:
             token_type_ids = tf.zeros([batch_size, seq_length], tf.int32)
         self._first_token_only = first_token_only
-        layout = every_position(batch_size, seq_length)
-        if compute.padding_free:
-            layout = real_tokens(input_mask, batch_size, seq_length)
+        layout = _layout(input_mask, batch_size, seq_length, is_training, compute)
+        shared = _compiled_inputs(layout, input_mask, is_training) if compute.form == "compiled" else None
 
         with tf.variable_scope(scope, default_name="bert"):
             with tf.variable_scope("embeddings"):
+                ids = layout.rows(input_ids) if shared is None else _rows_on_host(layout, input_ids)
                 words, self.embedding_table = embedding_lookup(
-                    layout.rows(input_ids),
+                    ids,
                     vocab_size=config.vocab_size,
                     embedding_size=config.hidden_size,
                     initializer_range=config.initializer_range,
@@ -208,12 +211,15 @@ class BertModel:
                     max_position_embeddings=config.max_position_embeddings,
                     dropout_prob=config.hidden_dropout_prob,
                     compute=compute,
+                    shared=shared,
                 )
-                self.embedding_output = layout.padded(rows)
+                self.embedding_output = layout.padded(tf.cast(rows, words.dtype))
             with tf.variable_scope("encoder"):
                 # Scripts fetch each layer's output as bert/encoder/Reshape_N: the mask is Reshape, the input Reshape_1.
-                score_bias = _score_bias(tf.reshape(input_mask, [batch_size, 1, seq_length]), rows.dtype)
-                if not compute.padding_free:  # what the getter returns is on the way to the loss: scripts differentiate
+                score_bias = None
+                if shared is None:
+                    score_bias = _score_bias(layout.attention_mask(input_mask), rows.dtype)
+                if not compute.padding_free and shared is None:  # what the getter returns is on the way to the loss
                     rows = tf.reshape(self.embedding_output, [-1, config.hidden_size])
                 layers = _encoder(
                     rows,
@@ -231,7 +237,9 @@ class BertModel:
                     ),
                     num_hidden_layers=config.num_hidden_layers,
                     first_token_only=first_token_only,
+                    shared=shared,
                 )
+                layers = [tf.cast(layer, words.dtype) for layer in layers]
                 if not first_token_only:
                     self.all_encoder_layers = [layout.padded(layer) for layer in layers]
                     self.sequence_output = self.all_encoder_layers[-1]
@@ -247,6 +255,7 @@ class BertModel:
                     config.hidden_size,
                     config.initializer_range,
                     activation=tf.tanh,
+                    plus_bias=forms_of(compute).plus_bias,
                 )  # [B, H], from [CLS]
 
     def get_pooled_output(self) -> tf.Tensor:
@@ -274,6 +283,32 @@ class BertModel:
     def _require_all_tokens(self) -> None:
         if self._first_token_only:
             raise ValueError("With first_token_only, the last layer has the first tokens alone. Leave it out.")
+
+
+def _layout(
+    input_mask: tf.Tensor, batch_size: Any, seq_length: Any, is_training: bool, compute: Compute
+) -> TokenLayout:
+    """The places that are computed: all, or those of real tokens."""
+    if not compute.padding_free:
+        return every_position(batch_size, seq_length)
+    if not compute.row_length:
+        return real_tokens(input_mask, batch_size, seq_length)
+    # A compilation costs more than a pass forward: in the compiled form, inference has half as many shapes.
+    doubling = compute.form == "compiled" and not is_training
+    return packed_rows(input_mask, batch_size, seq_length, compute.row_length, doubling)
+
+
+def _compiled_inputs(layout: TokenLayout, input_mask: tf.Tensor, is_training: bool) -> compiled_layer.LayerInputs:
+    """What every layer of the compiled form reads; `places` is each layer's own."""
+    with tf.device(_HOST):  # a few integers: made there, they go to the GPU once
+        packed = layout.as_packed(input_mask)
+    moment = dropout_moment() if is_training else tf.constant(0, tf.int64)
+    return compiled_layer.LayerInputs(packed.sequence, packed.first, packed.first_of, tf.zeros([0], tf.int64), moment)
+
+
+def _rows_on_host(layout: TokenLayout, square: tf.Tensor) -> tf.Tensor:
+    with tf.device(_HOST):
+        return layout.rows(square)
 
 
 # --- the parts of the model -------------------------------------------------------------------------------------------
@@ -354,8 +389,15 @@ def _postprocessed(
     token_type_embedding_name: str = "token_type_embeddings",
     position_embedding_name: str = "position_embeddings",
     compute: Compute = PLAIN,
+    shared: Optional[compiled_layer.LayerInputs] = None,
 ) -> tf.Tensor:
-    """embedding_postprocessor for rows [N, H]."""
+    """embedding_postprocessor for rows [N, H]. `shared` is of the compiled form alone."""
+    if shared is not None:
+        assert token_type_ids is not None
+        sizes = (token_type_vocab_size, max_position_embeddings)
+        return _compiled_embeddings(
+            words, layout, token_type_ids, sizes, initializer_range, dropout_prob, compute, shared
+        )
     output = words
     width = _width(words)
     if use_token_type:
@@ -375,15 +417,49 @@ def _postprocessed(
             [max_position_embeddings, width],
             initializer=create_initializer(initializer_range),
         )
-        too_long = "A sequence is longer than max_position_embeddings={}.".format(max_position_embeddings)
-        length = layout.seq_length
-        if isinstance(length, int) and length > max_position_embeddings:
-            raise ValueError(too_long)
-        with tf.control_dependencies(
-            [] if isinstance(length, int) else [tf.assert_less_equal(length, max_position_embeddings, message=too_long)]
-        ):
+        with tf.control_dependencies(_assertions_of_length(layout.seq_length, max_position_embeddings)):
             output = layout.plus_positions(output, table)
     return dropout(_layer_norm(output, compute), dropout_prob)
+
+
+def _assertions_of_length(length: Any, max_position_embeddings: int) -> List[tf.Operation]:
+    """Raises ValueError for a length, known when the graph is built, that is above; else the ops that check it."""
+    too_long = "A sequence is longer than max_position_embeddings={}.".format(max_position_embeddings)
+    if not isinstance(length, int):
+        return [tf.assert_less_equal(length, max_position_embeddings, message=too_long)]
+    if length > max_position_embeddings:
+        raise ValueError(too_long)
+    return []
+
+
+def _compiled_embeddings(
+    words: tf.Tensor,
+    layout: TokenLayout,
+    token_type_ids: tf.Tensor,
+    table_sizes: Tuple[int, int],
+    initializer_range: float,
+    dropout_prob: float,
+    compute: Compute,
+    shared: compiled_layer.LayerInputs,
+) -> tf.Tensor:
+    """_postprocessed by one compiled function."""
+    width = _width(words)
+    names = ("token_type_embeddings", "position_embeddings")
+    tables = [
+        tf.get_variable(name, [size, width], initializer=create_initializer(initializer_range))
+        for name, size in zip(names, table_sizes)
+    ]
+    types = _rows_on_host(layout, token_type_ids)
+    with tf.device(_HOST), tf.control_dependencies(_assertions_of_length(layout.seq_length, table_sizes[1])):
+        positions = tf.identity(layout.positions())
+    places = tf.constant([dropout_place()] if dropout_prob else [0], tf.int64)
+    return compiled_layer.embeddings(
+        compiled_layer.EmbeddingForm(dropout_prob, compute.precision),
+        words,
+        compiled_layer.EmbeddingInputs(types, positions, places, shared.moment),
+        *tables,
+        *_layer_norm_weights(width),
+    )
 
 
 def create_attention_mask_from_input_mask(from_tensor: tf.Tensor, to_mask: tf.Tensor) -> tf.Tensor:
@@ -544,17 +620,63 @@ def _encoder(
     sizes: _LayerSizes,
     num_hidden_layers: int,
     first_token_only: bool = False,
+    shared: Optional[compiled_layer.LayerInputs] = None,
 ) -> List[tf.Tensor]:
-    """The output of every layer, rows [N, H]; with first_token_only, the last one has the first tokens, [B, H]."""
+    """The output of every layer, rows [N, H]; with first_token_only, the last one has the first tokens, [B, H].
+
+    `shared` belongs to the compiled form alone.
+    """
     outputs = []
     for layer in range(num_hidden_layers):
-        from_rows, from_layout = rows, layout
-        if first_token_only and layer == num_hidden_layers - 1:
+        first_only = first_token_only and layer == num_hidden_layers - 1
+        from_rows, from_layout, chosen = rows, layout, None
+        if first_only and layout.packed is not None:
+            chosen = layout.first
+        elif first_only and shared is None:
             from_rows, from_layout = layout.first(rows), every_position(layout.batch_size, 1)
         with tf.variable_scope("layer_{}".format(layer)):
-            rows = _layer(from_rows, rows, from_layout, layout, score_bias, sizes)
+            if shared is not None:
+                rows = _compiled_layer(rows, sizes, shared, first_only)
+            else:
+                rows = _layer(from_rows, rows, from_layout, layout, score_bias, sizes, chosen)
         outputs.append(rows)
     return outputs
+
+
+def _compiled_layer(
+    rows: tf.Tensor, sizes: _LayerSizes, shared: compiled_layer.LayerInputs, first_only: bool
+) -> tf.Tensor:
+    """_layer by one compiled function. Makes the same variables in the same order, and the same dropout masks."""
+    width, inner_width, scale = sizes.hidden_size, sizes.intermediate_size, sizes.initializer_range
+    weights: List[Any] = []
+    places = []
+    with tf.variable_scope("attention"):
+        with tf.variable_scope("self"):
+            for name in ("query", "key", "value"):
+                weights += _dense_weights(name, width, width, scale)
+            places.append(dropout_place() if sizes.attention_probs_dropout_prob else 0)
+        with tf.variable_scope("output"):
+            weights += _dense_weights("dense", width, width, scale)
+            places.append(dropout_place() if sizes.hidden_dropout_prob else 0)
+            weights += _layer_norm_weights(width)
+    with tf.variable_scope("intermediate"):
+        weights += _dense_weights("dense", width, inner_width, scale)
+    with tf.variable_scope("output"):
+        weights += _dense_weights("dense", inner_width, width, scale)
+        places.append(dropout_place() if sizes.hidden_dropout_prob else 0)
+        weights += _layer_norm_weights(width)
+    activation = sizes.intermediate_act_fn
+    form = compiled_layer.LayerForm(
+        heads=sizes.num_attention_heads,
+        activation=forms_of(sizes.compute).gelu if activation is gelu else activation,
+        hidden_dropout_prob=sizes.hidden_dropout_prob,
+        attention_dropout_prob=sizes.attention_probs_dropout_prob,
+        precision=sizes.compute.precision,
+        first_only=first_only,
+        recompute=sizes.compute.recompute,
+    )
+    inputs = shared._replace(places=tf.constant(places, tf.int64))
+    return compiled_layer.layer(form, rows, inputs, compiled_layer.LayerWeights(*weights))
 
 
 def _layer(
@@ -564,8 +686,9 @@ def _layer(
     to_layout: TokenLayout,
     score_bias: Optional[tf.Tensor],
     sizes: _LayerSizes,
+    chosen: Optional[Callable[[tf.Tensor], tf.Tensor]] = None,
 ) -> tf.Tensor:
-    """[N, H] attending to [M, H] → [N, H]"""
+    """[N, H] attending to [M, H] → [N, H]. With `chosen`, what follows attention is computed of chosen(rows) alone."""
     width, initializer_range, dropout_prob = sizes.hidden_size, sizes.initializer_range, sizes.hidden_dropout_prob
     compute, precision = sizes.compute, sizes.compute.precision
     with tf.variable_scope("attention"):
@@ -582,6 +705,8 @@ def _layer(
                 initializer_range,
                 precision=precision,
             )
+        if chosen is not None:
+            attended, from_rows = chosen(attended), chosen(from_rows)
         with tf.variable_scope("output"):
             attended = dropout(_dense(attended, width, initializer_range, precision=precision), dropout_prob)
             attended = _layer_norm(attended + from_rows, compute)
@@ -604,13 +729,23 @@ def _dense(
     name: str = "dense",
     activation: Optional[Callable] = None,
     precision: str = "float32",
+    plus_bias: Callable = tf.nn.bias_add,
 ) -> tf.Tensor:
     """[N, W] → [N, units]: activation(x · kernel + bias)."""
     with tf.variable_scope(name):
-        kernel = tf.get_variable("kernel", [_width(matrix), units], initializer=create_initializer(initializer_range))
-        bias = tf.get_variable("bias", [units], initializer=tf.zeros_initializer())
-        output = tf.nn.bias_add(_product(matrix, kernel, precision), bias)
+        kernel, bias = _kernel_and_bias(_width(matrix), units, initializer_range)
+        output = plus_bias(_product(matrix, kernel, precision), bias)
         return output if activation is None else activation(output)
+
+
+def _kernel_and_bias(width: int, units: int, initializer_range: float) -> Tuple[Any, Any]:
+    kernel = tf.get_variable("kernel", [width, units], initializer=create_initializer(initializer_range))
+    return kernel, tf.get_variable("bias", [units], initializer=tf.zeros_initializer())
+
+
+def _dense_weights(name: str, width: int, units: int, initializer_range: float) -> Tuple[Any, Any]:
+    with tf.variable_scope(name):
+        return _kernel_and_bias(width, units, initializer_range)
 
 
 def _product(a: tf.Tensor, b: Any, precision: str, transpose_b: bool = False) -> tf.Tensor:
@@ -628,9 +763,18 @@ def layer_norm(input_tensor: tf.Tensor, name: Optional[str] = None) -> tf.Tensor
 
 def _layer_norm(x: tf.Tensor, compute: Compute, name: Optional[str] = None) -> tf.Tensor:
     with tf.variable_scope(name, default_name="LayerNorm"):
-        beta = tf.get_variable("beta", [_width(x)], initializer=tf.zeros_initializer())
-        gamma = tf.get_variable("gamma", [_width(x)], initializer=tf.ones_initializer())
+        beta, gamma = _beta_and_gamma(_width(x))
         return forms_of(compute).normalized(x, gamma, beta)
+
+
+def _beta_and_gamma(width: int) -> Tuple[Any, Any]:
+    beta = tf.get_variable("beta", [width], initializer=tf.zeros_initializer())
+    return beta, tf.get_variable("gamma", [width], initializer=tf.ones_initializer())
+
+
+def _layer_norm_weights(width: int) -> Tuple[Any, Any]:
+    with tf.variable_scope(None, default_name="LayerNorm"):
+        return _beta_and_gamma(width)
 
 
 def layer_norm_and_dropout(input_tensor: tf.Tensor, dropout_prob: float, name: Optional[str] = None) -> tf.Tensor:

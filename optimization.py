@@ -152,6 +152,7 @@ def create_update(
     config: OptimizerConfig,
     global_step: Any,
     compiled: bool = False,
+    together: bool = False,
 ) -> Update:
     """Sums over replicas, clips, updates, then counts; in that order, by control dependencies.
 
@@ -159,7 +160,8 @@ def create_update(
       gradients: those of `variables`, None where a variable has none; inside a tf.distribute replica, this replica's.
       variables: those to train, as trained_variables gives them.
       learning_rate: scalar tensor, the rate of this update; it is read before global_step is incremented.
-      compiled: see rule_optimizer.RuleOptimizer; without it the numbers are upstream's, operation for operation.
+      compiled, together: see rule_optimizer.RuleOptimizer; without them the numbers are upstream's, operation for
+          operation.
 
     Raises UserError if a pattern that the user gave matches no variable.
     """
@@ -177,6 +179,7 @@ def create_update(
         rate_multiplier=multipliers.__getitem__,
         ema_decay=config.ema_decay,
         compiled=compiled,
+        together=together,
         name="AdamWeightDecayOptimizer",
     )
     with tf.control_dependencies([learning_rate]):  # read before the step moves

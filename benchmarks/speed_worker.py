@@ -27,7 +27,9 @@ from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig
 
 
-def prepared(rows: speed_batches.Rows, config_file: str, padding: str, precision: str) -> Tuple[Any, np.ndarray]:
+def prepared(
+    rows: speed_batches.Rows, config_file: str, padding: str, precision: str, compute_form: str = "auto"
+) -> Tuple[Any, np.ndarray]:
     """(an engine that trains, the serialized record of each row)."""
     labels = ["0", "1"]
     task = classification.classification_task(
@@ -45,7 +47,9 @@ def prepared(rows: speed_batches.Rows, config_file: str, padding: str, precision
         train_batch_size=speed_batches.BATCH, num_train_steps=10000, learning_rate=5e-5, num_warmup_steps=100
     )
     plan = make_plan(settings, len(rows.ids), {}, {})
-    engine_config = EngineConfig(padding=padding, precision=precision, max_seq_length=speed_batches.LENGTH)
+    engine_config = EngineConfig(
+        padding=padding, precision=precision, compute_form=compute_form, max_seq_length=speed_batches.LENGTH
+    )
     engine = session_engine.build(task, engine_config, 1, plan, OptimizerConfig())
 
     def record(number: int) -> bytes:

@@ -1,7 +1,10 @@
 """Shows which operations take the time of a training step, from TensorFlow's own trace.
 
     python benchmarks/step_profile.py --data=GLUE_FOLDER --vocab_file=FILE [--task=mrpc] [--padding=none]
-        [--precision=bfloat16] [--batches=5] [--rows=15]
+        [--precision=bfloat16] [--compute_form=compiled] [--batches=5] [--rows=15]
+
+--compute_form=compiled builds the form of a GPU, on a CPU too: the number of operations is the same there, but what a
+compiled function does counts as one, and its time says nothing of a GPU.
 
 Each batch runs once before it is traced, so that its shapes are known. Operations run side by side, and tracing itself
 takes time. So the times add up to more than a step takes without a trace, which is printed too.
@@ -46,13 +49,14 @@ def main() -> None:
     parser.add_argument("--task", choices=sorted(ROWS), default="mrpc")
     parser.add_argument("--padding", default="none")
     parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--compute_form", choices=("auto", "plain", "fast", "compiled"), default="auto")
     parser.add_argument("--batches", type=int, default=5)
     parser.add_argument("--rows", type=int, default=15)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         batches_files, config_file = write_inputs(arguments.data, arguments.vocab_file, folder)
         rows = speed_batches.load(batches_files[arguments.task])
-        engine, records = prepared(rows, config_file, arguments.padding, arguments.precision)
+        engine, records = prepared(rows, config_file, arguments.padding, arguments.precision, arguments.compute_form)
     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE)
     run_step = engine.session.make_callable(engine.training, feed_list=[engine.records])
     times: Dict[str, List[float]] = collections.defaultdict(list)

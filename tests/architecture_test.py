@@ -12,13 +12,14 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
-    {"base.compute", "base.deferred_tensorflow", "base.errors"},
+    {"base.compute", "base.deferred_tensorflow", "base.errors", "base.packing"},
     {
         "base.files",
         "base.forms",
         "base.randomness",
         "base.tensorflow_setup",
         "base.token_layout",
+        "row_sums",
         "schedules",
         "tasks.classification.label_cells",
         "tasks.classification.long_texts",
@@ -31,6 +32,7 @@ LAYERS = [
         "training.engine_config",
         "training.permutation",
     },
+    {"base.compiled_layer"},
     {
         "tokenization",
         "modeling",

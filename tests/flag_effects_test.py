@@ -104,6 +104,17 @@ def tower(command):
         return graph.as_graph_def().SerializeToString(deterministic=True)
 
 
+def compute(command):
+    return towers._compute(command.config.engine)
+
+
+def tensor_float_32(command):
+    with mock.patch.object(devices, "tf") as fake:
+        fake.config.list_physical_devices.return_value = []
+        devices.make_strategy(command.config.engine)
+    return [str(call) for call in fake.config.experimental.mock_calls]
+
+
 def engine_graph(command):
     """The whole graph of the session engine, which trains and evaluates."""
     with mock.patch.object(session_engine, "_open_session"):
@@ -388,6 +399,9 @@ ROWS: Dict[str, Row] = {
     "padding": Row("longest", tower),
     "precision": Row("bfloat16", tower),
     "xla": Row("true", session),
+    "compute_form": Row("plain", tower),
+    "recompute": Row("true", compute),
+    "tf32": Row("false", tensor_float_32),
     "eval_batch_size": Row(4, batches(lambda engine: session_engine.evaluate(engine, "dev", None))),
     "predict_batch_size": Row(4, batches(lambda engine: session_engine.predict(engine, None))),
     "eval_every_steps": Row(7, planned, dict(do_eval="true")),

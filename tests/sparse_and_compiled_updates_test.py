@@ -15,6 +15,8 @@ from steady_bert.rule_optimizer import RuleOptimizer
 from steady_bert.training import devices
 
 COMPILES = hasattr(tf.config, "list_physical_devices") and not tf.config.list_physical_devices("GPU")
+TOGETHER = "together"
+WAYS = [False, True] + [TOGETHER] * COMPILES  # to compile: not at all, each weight, all weights in one function
 TABLE = (9, 4)
 ROWS = [[0, 2, 2, 5], [1, 1, 6], [3], [2, 5, 7, 7], [0, 6], [8, 0, 8], [4, 2]]  # looked up by each update
 UPDATES = len(ROWS)
@@ -52,6 +54,10 @@ def updates():
         yield 0.05 * (1.0 - step / 10.0), looked_up, dense
 
 
+def compiling(way):
+    return dict(together=True) if way == TOGETHER else dict(compiled=way)
+
+
 def train(rule, sparse, compiled, use_resource=True, **options):
     """Every variable after every update: name → [UPDATES, …]."""
     with tf.Graph().as_default(), tf.variable_scope("", use_resource=use_resource), tf.Session() as session:
@@ -65,9 +71,9 @@ def train(rule, sparse, compiled, use_resource=True, **options):
                 loss = tf.reduce_sum(tf.gather(weights[name], rows) * fed[name])
                 (gradients[name],) = tf.gradients(loss, weights[name])
                 assert isinstance(gradients[name], tf.IndexedSlices)
-        optimizer = RuleOptimizer(rate, rule, compiled=compiled, **options)
+        optimizer = RuleOptimizer(rate, rule, **compiling(compiled), **options)
         train_op = optimizer.apply_gradients([(gradients[name], weights[name]) for name in weights])
-        assert (compiled_functions() != []) == (compiled and COMPILES)
+        assert (compiled_functions() != []) == bool(compiled and COMPILES)
         session.run(tf.global_variables_initializer())
         found = []
         for value, looked_up, dense in updates():
@@ -102,11 +108,11 @@ def test_an_update_is_the_same_dense_or_sparse_compiled_or_not(name):
     rule = lookahead(RULES[name](), 3, 0.4)
     expected = train(rule, sparse=rule.lazy, compiled=False, **EVERYTHING)
     assert {"words/embeddings/slow", "words/embeddings/ema"} <= set(expected)
-    for compiled in (False, True):
-        assert_close(train(rule, True, compiled, use_resource=compiled, **EVERYTHING), expected)
+    for way in WAYS:
+        assert_close(train(rule, True, way, use_resource=bool(way), **EVERYTHING), expected)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", WAYS)
 @pytest.mark.parametrize("name", ["sgd", "adagrad", "lazyadam"])
 def test_rows_without_a_gradient_and_their_slots_stay_bitwise(name, compiled):
     """Those of a table that is not decayed, and lazyadam's of any. Averaged weights still move towards the weights."""
@@ -162,7 +168,7 @@ def train_replicas(name, compiled, names):
                 table = tf.get_variable("table", initializer=start_of(TABLE, 0))
                 (gradient,) = tf.gradients(tf.reduce_sum(tf.gather(table, rows[mine]) * factors[mine]), table)
                 optimizer = RuleOptimizer(
-                    tf.constant(0.05), RULES[name](), 0.1, clip_norm=1.0, ema_decay=0.9, compiled=compiled
+                    tf.constant(0.05), RULES[name](), 0.1, clip_norm=1.0, ema_decay=0.9, **compiling(compiled)
                 )
                 train_op = optimizer.apply_gradients([(gradient, table)])
                 with tf.control_dependencies([train_op]):
@@ -184,7 +190,7 @@ def train_replicas(name, compiled, names):
 
 def print_two_replicas():
     names = ("cpu:0", "cpu:1")
-    found = [[train_replicas(name, compiled, names) for compiled in (False, True)] for name in MIRRORED]
+    found = [[train_replicas(name, way, names) for way in WAYS] for name in MIRRORED]
     print(json.dumps(found))
 
 

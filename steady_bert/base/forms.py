@@ -17,10 +17,16 @@ _GELU_CUBIC = 0.044715
 class Forms(NamedTuple):
     gelu: Callable[[tf.Tensor], tf.Tensor]
     normalized: Callable[[tf.Tensor, Any, Any], tf.Tensor]  # x […, W], gamma [W], beta [W]
+    plus_bias: Callable[[tf.Tensor, Any], tf.Tensor] = tf.nn.bias_add
 
 
 def forms_of(compute: Compute) -> Forms:
-    return {"plain": Forms(plain_gelu, _plain_normalized), "fast": Forms(_fast_gelu, _fast_normalized)}[compute.form]
+    if compute.form == "plain":
+        return Forms(plain_gelu, _plain_normalized)
+    if compute.form == "fast":
+        return Forms(_fast_gelu, fast_normalized)
+    # On a GPU the gradient of bias_add adds atomically, in any order.
+    return Forms(_fast_gelu, fast_normalized, tf.add)
 
 
 # --- gelu: x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415) ----------------
@@ -61,7 +67,7 @@ def _plain_normalized(x: tf.Tensor, gamma: Any, beta: Any) -> tf.Tensor:
         return (x - mean) * scale * gamma + beta
 
 
-def _fast_normalized(x: tf.Tensor, gamma: Any, beta: Any) -> tf.Tensor:
+def fast_normalized(x: tf.Tensor, gamma: Any, beta: Any) -> tf.Tensor:
     return _normalized(x, tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta))
 
 

@@ -24,13 +24,19 @@ class _Keys:
         return int.from_bytes(digest[:8], "little") >> 1
 
     def dropout_seed(self) -> Any:
-        """[2] int64: a hash of the place, and the moment. A place is a variable scope and a count of dropouts in it."""
+        """[2] int64: a hash of the place, and the moment."""
+        return tf.stack([tf.constant(self.dropout_place(), tf.int64), self.moment()])
+
+    def dropout_place(self) -> int:
+        """A hash of the variable scope and of the number of dropouts already built in it."""
         scope = tf.get_variable_scope().name
         place = self.hashed("dropout", scope, str(self.uses[scope]))
         self.uses[scope] += 1
-        # 2^16 replicas at most, so two (step, replica) pairs never share a seed.
-        moment = tf.cast(self.clock, tf.int64) * 65536 + tf.cast(self.replica_id, tf.int64)
-        return tf.stack([tf.constant(place, tf.int64), moment])
+        return place
+
+    def moment(self) -> tf.Tensor:
+        """int64. 2^16 replicas at most, so two (step, replica) pairs never share one."""
+        return tf.cast(self.clock, tf.int64) * 65536 + tf.cast(self.replica_id, tf.int64)
 
 
 class _Contexts(threading.local):  # MirroredStrategy builds each replica in a thread of its own
@@ -76,6 +82,25 @@ def _keyed_truncated_normal(stddev: float, key: int) -> Callable:
     return initialize
 
 
+def dropout_place() -> int:
+    """The key that a dropout built here has: with dropout_moment(), the seed of its mask."""
+    if _is_keyed():
+        return _contexts.stack[-1].dropout_place()
+    name = tf.get_default_graph().unique_name("dropout")
+    return _Keys(0, None, 0).hashed(tf.get_variable_scope().name, name)
+
+
+def dropout_moment() -> tf.Tensor:
+    """int64 scalar, of all masks of one step and replica. Without keys it is drawn, anew in each run of the graph."""
+    if _is_keyed():
+        return _contexts.stack[-1].moment()
+    return tf.random.uniform([], maxval=tf.int64.max, dtype=tf.int64)
+
+
+def _is_keyed() -> bool:
+    return bool(_contexts.stack) and _contexts.stack[-1].clock is not None
+
+
 def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor:
     """Sets a share dropout_prob of the elements to 0 and scales the rest by 1 / (1 - dropout_prob).
 
@@ -84,11 +109,20 @@ def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor
     """
     if not dropout_prob:
         return input_tensor
-    keys = _contexts.stack[-1] if _contexts.stack else None
-    if keys is None or keys.clock is None:
+    if not _is_keyed():
         return tf.nn.dropout(input_tensor, rate=dropout_prob)
+    random_bits = _random_int16(tf.shape(input_tensor), _contexts.stack[-1].dropout_seed())
+    return _masked(input_tensor, dropout_prob, random_bits)
+
+
+def compiled_dropout(x: tf.Tensor, dropout_prob: float, seed: tf.Tensor) -> tf.Tensor:
+    """dropout by the mask of a seed [2] int64, for code that XLA compiles. The mask is the one that dropout has."""
+    return _masked(x, dropout_prob, _compiled_random_int16(tf.shape(x), seed)) if dropout_prob else x
+
+
+def _masked(x: tf.Tensor, dropout_prob: float, random_bits: tf.Tensor) -> tf.Tensor:
     dropped = round(dropout_prob * 65536)  # of the values that 16 bits have
-    keep = _random_int16(tf.shape(input_tensor), keys.dropout_seed()) >= tf.constant(dropped - 32768, tf.int16)
+    keep = random_bits >= tf.constant(dropped - 32768, tf.int16)
 
     @tf.custom_gradient
     def masked(x: tf.Tensor) -> Any:
@@ -96,9 +130,9 @@ def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor
         return x * mask(), lambda upstream: upstream * mask()
 
     def mask() -> tf.Tensor:
-        return tf.cast(keep, input_tensor.dtype) * (65536 / (65536 - dropped))
+        return tf.cast(keep, x.dtype) * (65536 / (65536 - dropped))
 
-    return masked(input_tensor)
+    return masked(x)
 
 
 def _random_int16(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -111,4 +145,30 @@ def _random_int16(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         least = tf.int32.min  # the range leaves out one value of 2³², and its top bit is inverted
         bits = tf.random.stateless_uniform(words, seed, minval=least, maxval=tf.int32.max, dtype=tf.int32)
         bits = tf.bitwise.bitwise_xor(bits, tf.constant(least, tf.int32))
+    return _halves(bits, size, shape)
+
+
+def _compiled_random_int16(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """_random_int16 for XLA, which has another generator behind the op that takes a seed.
+
+    The op that takes a key and a counter runs Philox (Salmon et al., SC 2011) in XLA too. How TensorFlow makes them of
+    a seed is written out here: the seed is the counter of a first draw under a fixed key.
+    """
+    size = tf.reduce_prod(shape)
+
+    def draw(count: Any, key: tf.Tensor, counter: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        return tf.raw_ops.StatelessRandomUniformFullIntV2(shape=count, key=key, counter=counter, alg=1, dtype=dtype)
+
+    words = draw([4], tf.constant([_SEED_KEY], tf.uint64), tf.cast(seed, tf.uint64), tf.uint32)
+    words = tf.cast(words, tf.uint64)
+    key = tf.reshape(words[0] + words[1] * (1 << 32), [1])
+    counter = tf.stack([tf.constant(0, tf.uint64), words[2] + words[3] * (1 << 32)])
+    return _halves(draw(tf.reshape((size + 1) // 2, [1]), key, counter, tf.int32), size, shape)
+
+
+_SEED_KEY = 0x02461E293EC8F720  # under which TensorFlow scrambles the seeds of its stateless ops
+
+
+def _halves(bits: tf.Tensor, size: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """[(size + 1) // 2] int32 → `shape` int16, two from each."""
     return tf.reshape(tf.reshape(tf.bitcast(bits, tf.int16), [-1])[:size], shape)

@@ -1,11 +1,24 @@
 """Which positions of a padded batch are computed, and the order of their rows.
 
-B batch · S sequence · N rows · A heads · D = H / A · W the width of a row.
+B batch · S sequence · N rows · P packed rows of T places, N = P · T · A heads · D = H / A · W the width of a row.
 """
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional
 
+import numpy as np
 import tensorflow.compat.v1 as tf
+
+from . import packing
+
+
+class Packed(NamedTuple):
+    """packing.PackedPlaces as tensors."""
+
+    position: tf.Tensor  # [N]
+    place: tf.Tensor  # [B · S]
+    sequence: tf.Tensor  # [P, T]
+    first: tf.Tensor  # [B]
+    first_of: tf.Tensor  # [N]
 
 
 class TokenLayout(NamedTuple):
@@ -18,14 +31,20 @@ class TokenLayout(NamedTuple):
     seq_length: Any
     places: Optional[tf.Tensor] = None  # [N, 2] (b, s) of each row; None: every position is a row, N = B · S
     real: Optional[tf.Tensor] = None  # [B, S] boolean, with places
+    packed: Optional[Packed] = None
 
     def rows(self, square: tf.Tensor) -> tf.Tensor:
         """[B, S] → [N]"""
+        if self.packed is not None:
+            there = self.packed.position
+            return tf.where_v2(there < 0, tf.zeros([], square.dtype), _gather(tf.reshape(square, [-1]), there))
         return tf.reshape(square, [-1]) if self.places is None else tf.gather_nd(square, self.places)
 
     def square(self, rows: tf.Tensor) -> tf.Tensor:
         """[N, W] → [B, S, W], zeros at positions without a row."""
         shape = [self.batch_size, self.seq_length, rows.shape.as_list()[1]]
+        if self.packed is not None:
+            return tf.reshape(gathered(rows, self.packed.place, self.packed.position), shape)
         return tf.reshape(rows, shape) if self.places is None else tf.scatter_nd(self.places, rows, tf.stack(shape))
 
     def padded(self, rows: tf.Tensor) -> tf.Tensor:
@@ -33,14 +52,42 @@ class TokenLayout(NamedTuple):
         square = self.square(rows)
         return square if self.real is None else tf.where_v2(self.real[:, :, None], square, 0.0)
 
+    def _attention_sizes(self) -> List[Any]:
+        """The two sizes of what attention sees: [B, S], or [P, T] of packed rows."""
+        if self.packed is None:
+            return [self.batch_size, self.seq_length]
+        return tf.unstack(tf.shape(self.packed.sequence))
+
+    def attention_mask(self, input_mask: tf.Tensor) -> tf.Tensor:
+        """The mask [B, S] → [B, 1, S], or [P, T, T] of packed rows, where each place sees its own sequence."""
+        if self.packed is None:
+            return tf.reshape(input_mask, [self.batch_size, 1, self.seq_length])
+        sequence = self.packed.sequence
+        return tf.equal(sequence[:, :, None], sequence[:, None, :])
+
+    def as_packed(self, input_mask: tf.Tensor) -> Packed:
+        """Packed rows; every sequence is a row of its own where they are not packed."""
+        if self.packed is not None:
+            return self.packed
+        places = tf.range(self.batch_size * self.seq_length)
+        starts_sequence = tf.equal(tf.floormod(places, self.seq_length), 0)
+        return Packed(
+            position=places,
+            place=places,
+            sequence=tf.where_v2(tf.cast(input_mask, tf.bool), 0, -1),  # what is seen of a row is what is real
+            first=tf.range(self.batch_size) * self.seq_length,
+            first_of=tf.where_v2(starts_sequence, tf.floordiv(places, self.seq_length), -1),
+        )
+
     def heads(self, rows: tf.Tensor, heads: int) -> tf.Tensor:
-        """[N, A · D] → [B, A, S, D]"""
+        """[N, A · D] → [B, A, S, D], or [P, A, T, D] of packed rows."""
         size = rows.shape.as_list()[1] // heads
-        square = tf.reshape(self.square(rows), [self.batch_size, self.seq_length, heads, size])
+        square = rows if self.packed is not None else self.square(rows)
+        square = tf.reshape(square, self._attention_sizes() + [heads, size])
         return tf.transpose(square, [0, 2, 1, 3])
 
     def merged(self, heads: tf.Tensor) -> tf.Tensor:
-        """[B, A, S, D] → [N, A · D]"""
+        """What heads gives → [N, A · D]"""
         _, count, _, size = heads.shape.as_list()
         context = tf.transpose(heads, [0, 2, 1, 3])  # [B, S, A, D]
         if self.places is not None:
@@ -49,17 +96,29 @@ class TokenLayout(NamedTuple):
 
     def first(self, rows: tf.Tensor) -> tf.Tensor:
         """[N, W] → [B, W]: each sequence's first token."""
+        if self.packed is not None:
+            return gathered(rows, self.packed.first, self.packed.first_of)
         if self.places is None:
             return self.square(rows)[:, 0, :]
         return tf.boolean_mask(rows, tf.equal(self.places[:, 1], 0))
 
     def plus_positions(self, rows: tf.Tensor, table: Any) -> tf.Tensor:
         """Adds to each row the row of `table` that belongs to its position."""
+        if self.packed is not None:
+            return rows + tf.gather(table, self.positions())
         if self.places is not None:
             return rows + tf.gather(table, self.places[:, 1])
         width = rows.shape.as_list()[1]
         # The same [S, W] for every sequence.
         return tf.reshape(self.square(rows) + tf.slice(table, [0, 0], tf.stack([self.seq_length, width])), [-1, width])
+
+    def positions(self) -> tf.Tensor:
+        """[N] int32: s of each row; 0 of a place without a token."""
+        if self.packed is not None:
+            return tf.floormod(tf.maximum(self.packed.position, 0), self.seq_length)
+        if self.places is not None:
+            return self.places[:, 1]
+        return tf.tile(tf.range(self.seq_length), [self.batch_size])
 
 
 def every_position(batch_size: Any, seq_length: Any) -> TokenLayout:
@@ -82,3 +141,39 @@ def real_tokens(input_mask: tf.Tensor, batch_size: Any, seq_length: Any) -> Toke
     more = tf.floormod(-tf.shape(places)[0], _ROWS_MULTIPLE)
     places = tf.concat([places, tf.where(tf.logical_not(real))[:more]], axis=0)
     return TokenLayout(batch_size, seq_length, tf.cast(places, tf.int32), real)
+
+
+def packed_rows(
+    input_mask: tf.Tensor, batch_size: Any, seq_length: Any, row_length: int, doubling: bool = False
+) -> TokenLayout:
+    """Real tokens in rows of row_length places, by packing.packed_places, which runs in Python beside the session."""
+
+    def place(mask: np.ndarray) -> List[np.ndarray]:
+        return list(packing.packed_places(mask, row_length, doubling))
+
+    packed = Packed(*tf.numpy_function(place, [input_mask], [tf.int32] * len(Packed._fields)))
+    for name, tensor in packed._asdict().items():
+        tensor.set_shape([None, row_length] if name == "sequence" else [None])
+    return TokenLayout(batch_size, seq_length, packed=packed)
+
+
+def gathered(rows: tf.Tensor, there: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
+    """rows[there], [M, W], zeros where `there` is negative.
+
+    `back` [N] is where each row goes to, negative where nowhere: with it the gradient is a gather too. That of a gather
+    alone is a scatter, which on a GPU adds in any order and takes most of a step.
+    """
+
+    @tf.custom_gradient
+    def both_ways(rows: tf.Tensor) -> Any:
+        return _with_zeros(rows, there), lambda upstream: _with_zeros(upstream, back)
+
+    return both_ways(rows)
+
+
+def _with_zeros(rows: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    return _gather(rows, index) * tf.cast(index >= 0, rows.dtype)[:, None]
+
+
+def _gather(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    return tf.gather(values, tf.maximum(index, 0))

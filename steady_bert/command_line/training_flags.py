@@ -251,6 +251,25 @@ _ENGINE = [
         "Compile the graph with XLA. Needs TensorFlow 2.15 or later and padding=fixed; its random numbers "
         "differ from those without.",
     ),
+    Flag(
+        "compute_form",
+        ("auto", "plain", "fast"),
+        "auto",
+        "plain: TensorFlow's stock operations; fast and auto: what is fastest on the device. The results differ by "
+        "rounding only.",
+    ),
+    Flag(
+        "recompute",
+        "boolean",
+        False,
+        "On a GPU: compute each layer again in the backward pass, which saves memory and takes a fourth more time.",
+    ),
+    Flag(
+        "tf32",
+        "boolean",
+        True,
+        "On a recent GPU: round the factors of float32 products to 10 bits. false: exact products, which are slower.",
+    ),
     Flag("eval_batch_size", "integer", 8, "Examples in each step of evaluation, over all replicas.", 1),
     Flag("predict_batch_size", "integer", 8, "Examples in each step of prediction, over all replicas.", 1),
     Flag(

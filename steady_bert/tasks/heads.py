@@ -9,14 +9,19 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 
+from ..base.compute import PLAIN, Compute
+from ..base.forms import forms_of
 
-def classification_logits(pooled_output: tf.Tensor, num_labels: int, dropout_prob: float) -> tf.Tensor:
+
+def classification_logits(
+    pooled_output: tf.Tensor, num_labels: int, dropout_prob: float, compute: Compute = PLAIN
+) -> tf.Tensor:
     """[B, H] → dropout → linear → [B, L]. Variables output_weights [L, H], output_bias [L], in the caller's scope."""
     width = modeling.get_shape_list(pooled_output, expected_rank=2)[1]
     weights = tf.get_variable("output_weights", [num_labels, width], initializer=modeling.create_initializer(0.02))
     bias = tf.get_variable("output_bias", [num_labels], initializer=tf.zeros_initializer())
     pooled_output = modeling.dropout(pooled_output, dropout_prob)
-    return tf.nn.bias_add(tf.matmul(pooled_output, weights, transpose_b=True), bias)
+    return forms_of(compute).plus_bias(tf.matmul(pooled_output, weights, transpose_b=True), bias)
 
 
 def softmax_cross_entropy(logits: tf.Tensor, label_ids: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:

@@ -1,7 +1,7 @@
 """The devices of a run, the tf.distribute strategy over them, and the options of its session."""
 
 import os
-from typing import Any, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
@@ -10,11 +10,59 @@ from .. import rule_optimizer
 from ..base.errors import UserError
 from .engine_config import EngineConfig
 
+# XLA chooses among kernels by timing them, and two choices are two results: without it, a command repeats bit by bit.
+_XLA_FLAGS = ("--xla_gpu_autotune_level=0", "--xla_gpu_enable_triton_gemm=false")
+
+
+def _prepare_compiler() -> None:
+    """Settles how XLA compiles for a GPU, where the machine may have one. TensorFlow reads it once, with the devices.
+
+    What the user has in the environment comes last, and so wins.
+    """
+    if not any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+        return
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    folder = os.path.join(cache, "steady_bert", "xla-{}".format(tf.__version__))
+    kept = (  # for the next run: it starts in a third of the time
+        "--tf_xla_persistent_cache_directory=" + folder,
+        "--tf_xla_persistent_cache_prefix=steady_bert",
+        "--tf_xla_persistent_cache_device_types=GPU,XLA_GPU_JIT",
+    )
+    for name, flags in (("XLA_FLAGS", _XLA_FLAGS), ("TF_XLA_FLAGS", kept)):
+        given = os.environ.get(name, "")
+        if flags[0] not in given:
+            os.environ[name] = " ".join(flags + (given,)).strip()
+
 
 def gpus() -> List[str]:
     """The GPUs that TensorFlow finds, as "gpu:0"."""
+    if rule_optimizer.has_xla():
+        _prepare_compiler()
     listed = getattr(tf.config, "list_physical_devices", tf.config.experimental.list_physical_devices)("GPU")
     return ["gpu:{}".format(number) for number in range(len(listed))]
+
+
+def compute_form(config: EngineConfig) -> str:
+    """The form of the computation, of base/compute.py. The fast one of a GPU is the compiled one (docs/gpu.md).
+
+    Estimator, whose graphs an exporter or a TPU may take, and --xla, which compiles the graph, have the CPU's.
+    """
+    if config.compute_form not in ("auto", "fast"):
+        return config.compute_form
+    on_gpu = any(name.startswith("gpu:") for name in config.devices or gpus())
+    session = config.engine == "session" and not config.xla
+    return "compiled" if on_gpu and session and rule_optimizer.has_xla() else "fast"
+
+
+def notes_of_form(config: EngineConfig) -> Dict[str, str]:
+    """What a plan says of the form, where it is not the CPU's."""
+    form = compute_form(config)
+    notes = {} if form == "fast" else {"compute_form": form}
+    if config.precision == "float32" and any(name.startswith("gpu:") for name in config.devices or gpus()):
+        notes["products"] = "TF32 on a GPU that has it (--tf32=false: exact)" if config.tf32 else "exact float32"
+    if config.recompute and form == "compiled":
+        notes["memory"] = "each layer is computed again in the backward pass (--recompute)"
+    return notes
 
 
 def _cpu_count(devices: Sequence[str]) -> int:
@@ -27,6 +75,8 @@ def make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
 
     Raises UserError for devices that do not exist.
     """
+    if hasattr(tf.config.experimental, "enable_tensor_float_32_execution"):  # from TF 2.4 on
+        tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
     if config.distribution == "multi_worker":
         return tf.distribute.experimental.MultiWorkerMirroredStrategy()
     present_gpus = gpus()

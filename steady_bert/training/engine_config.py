@@ -27,6 +27,9 @@ class EngineConfig:
     padding: str = "none"  # or "longest": to the longest of the batch, or "fixed": to max_seq_length
     precision: str = "float32"  # or "bfloat16", for the encoder's matrix products
     xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding
+    compute_form: str = "auto"  # or "plain", "fast", "compiled" of base/compute.py; auto and fast: devices.compute_form
+    recompute: bool = False  # of the compiled form: a layer is computed again in its backward pass
+    tf32: bool = True  # on a recent GPU, the factors of float32 products are rounded to 10 bits
     max_seq_length: int = 128
     gradient_accumulation_steps: int = 1  # parts of a batch that are computed one after the other
     eval_batch_size: int = 8

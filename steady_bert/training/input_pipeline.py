@@ -168,13 +168,17 @@ def length_sorted_batches(records: RecordFile, batch_size: int) -> Iterator[np.n
 
 
 def parse_batch(
-    serialized: Any, columns: Dict[str, Column], padded_length: Optional[int] = None, round_below: int = 0
+    serialized: Any,
+    columns: Dict[str, Column],
+    padded_length: Optional[int] = None,
+    round_below: int = 0,
+    multiple: int = 8,
 ) -> Tuple[Dict[str, Any], Any]:
     """Serialized examples [B] → (column name → tensor, input_mask [B, S] int32).
 
     Per-token columns are padded to `padded_length` (a static shape) if given, else to the longest of the batch. With
-    round_below, that length is rounded up to a multiple of 8, but not beyond round_below: a library prepares for each
-    shape that it meets, so few lengths are better, and it has fast paths for such multiples.
+    round_below, that length is rounded up to a multiple of `multiple`, but not beyond round_below: a library prepares
+    for each shape that it meets, so few lengths are better, and it has fast paths for such multiples.
     """
     specs = {}
     for name, column in columns.items():
@@ -193,7 +197,7 @@ def parse_batch(
             if padded_length is not None:
                 length = padded_length
             elif round_below:
-                length = tf.maximum(length, tf.minimum((length + 7) // 8 * 8, round_below))
+                length = tf.maximum(length, tf.minimum((length + multiple - 1) // multiple * multiple, round_below))
             value = tf.SparseTensor(value.indices, value.values, tf.stack([batch_size, length]))
             if mask is None:
                 mask = tf.sparse.to_dense(tf.SparseTensor(value.indices, tf.ones_like(value.values), value.dense_shape))

@@ -1,12 +1,13 @@
 """Measures how fast this machine multiplies matrices in each precision, to warn that bfloat16 is slow here."""
 
 import time
-from typing import Dict, List
+from typing import List
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
-_SIZE = 512
+# What a layer of a model multiplies: rows of tokens, to the inner width and back, so often.
+_CPU_PRODUCTS = (448, 384, 1536, 1)
+_GPU_PRODUCTS = (4096, 768, 3072, 16)  # a GPU is timed while it is busy, not while it waits for work
 _REPETITIONS = 8
 
 
@@ -15,20 +16,30 @@ def bfloat16_speedup(device: str, session_config: tf.ConfigProto) -> float:
 
     session_config: the run's own, since the first session of a process decides how much of a GPU's memory it takes.
     """
+    rows, width, inner_width, rounds = _GPU_PRODUCTS if "gpu" in device.lower() else _CPU_PRODUCTS
     with tf.Graph().as_default(), tf.device(device):
-        feed = tf.placeholder(tf.float32, [_SIZE, _SIZE])
-        products = [tf.matmul(factor, factor).op for factor in (feed, tf.cast(feed, tf.bfloat16))]
+        factors = [
+            tf.Variable(tf.fill(shape, 1.0 / shape[0]), use_resource=True)
+            for shape in ((width, inner_width), (inner_width, width))
+        ]
+        products = {}
+        for precision in ("float32", "bfloat16"):
+            there, back = (tf.cast(factor, precision) for factor in factors)
+            result = tf.ones([rows, width], precision)
+            for _ in range(rounds):
+                result = tf.matmul(tf.matmul(result, there), back)
+            products[precision] = tf.reduce_max(result)  # one number to fetch: what is fetched has been computed
         with tf.Session(config=session_config) as session:
-            value = np.ones([_SIZE, _SIZE], np.float32)
-            float32, bfloat16 = (_least_secs(session, product, {feed: value}) for product in products)
-    return float32 / bfloat16
+            session.run(tf.global_variables_initializer())
+            secs = {precision: _least_secs(session, product) for precision, product in products.items()}
+    return secs["float32"] / secs["bfloat16"]
 
 
-def _least_secs(session: tf.Session, operation: tf.Operation, feeds: Dict[tf.Tensor, np.ndarray]) -> float:
+def _least_secs(session: tf.Session, product: tf.Tensor) -> float:
     durations: List[float] = []
     for _ in range(_REPETITIONS):
         started = time.perf_counter()
-        session.run(operation, feeds)
+        session.run(product)
         durations.append(time.perf_counter() - started)
     return min(durations)
 

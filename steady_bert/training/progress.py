@@ -1,5 +1,6 @@
 """The decisions of a training loop between two updates, the same for both engines."""
 
+import itertools
 import signal
 import threading
 import time
@@ -169,3 +170,24 @@ def exit_if_stopped(stop: StopRequest, step: int) -> None:
     if stop.signal is not None:
         say("Stopped by signal {} at step {}, saved. The same command continues.".format(stop.signal, step))
         raise SystemExit(128 + stop.signal)
+
+
+_COMPILING_SECS = 1.0  # an update takes milliseconds on a GPU, a compilation seconds
+
+
+def saying_what_compiles(run: Callable[..., Any]) -> Callable[..., Any]:
+    """run, which says how long its updates took that had to wait for XLA."""
+    updates = itertools.count(1)
+    waits: List[float] = []
+
+    def timed(*arguments: Any) -> Any:
+        started = time.perf_counter()
+        result = run(*arguments)
+        seconds, update = time.perf_counter() - started, next(updates)
+        if seconds > _COMPILING_SECS:
+            waits.append(seconds)
+            text = "XLA compiled for a new shape of batch: {:.1f} s, in update {} of this process; {:.1f} s so far."
+            say(text.format(seconds, update, sum(waits)))
+        return result
+
+    return timed

@@ -339,6 +339,7 @@ def notes_of(config: RunConfig, job: Job) -> Dict[str, Any]:
         notes["engine"] = config.engine.engine
     if config.engine.tpu.use_tpu:
         notes["order"] = "record files in sequence, shuffled by seed and epoch; not the computed permutation"
+    notes.update(devices.notes_of_form(config.engine))
     notes.update(job.notes)
     if config.engine.gradient_accumulation_steps > 1:
         notes["parts of a batch"] = config.engine.gradient_accumulation_steps
@@ -384,6 +385,9 @@ def decide(
         raise UserError(
             "--resume_mode=weights: --init_checkpoint is in --output_dir. Write the stage to another folder."
         )
+    forms = [saved.notes.get("compute_form", "fast") if saved else "", devices.compute_form(config.engine)]
+    if prefix is not None and saved is not None and forms[0] != forms[1]:
+        say("compute_form: {} → {}. The numbers are the same but for rounding and dropout's masks.".format(*forms))
     has_weights = initial is not None or weights.from_scratch
     return prefix, resume.decide(state, plan, has_weights, weights.allow_plan_change, weights.resume_mode)
 

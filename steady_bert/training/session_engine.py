@@ -408,6 +408,8 @@ def _step_runner(engine: Engine, start: int) -> Callable[[int, List[bytes], List
     if 0 < last <= start:
         say("--profile_steps={},{}: the run is past these steps, so nothing is traced.".format(first, last))
     run = engine.session.make_callable(engine.training, feed_list=[engine.records, engine.votes])
+    if devices.compute_form(engine.config) == "compiled":
+        run = progress.saying_what_compiles(run)
 
     def run_step(step: int, serialized: List[bytes], votes: List[float]) -> Tuple[Dict[str, Any], Any]:
         if not (first <= step + 1 <= last and engine.link.is_chief):

@@ -4,6 +4,7 @@ Either engine builds them: inside a tf.distribute strategy, or in a graph of Est
 over the replicas, and each replica gets the sum.
 """
 
+import contextlib
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -13,9 +14,10 @@ import optimization
 from .. import rule_optimizer, schedules
 from ..base.compute import Compute
 from ..base.errors import UserError
+from ..base.packing import row_length_for
 from ..base.randomness import keyed_randomness
 from ..tasks.task import Outputs, Task
-from . import input_pipeline
+from . import devices, input_pipeline
 from .engine_config import EngineConfig
 from .plan import Plan
 
@@ -70,11 +72,22 @@ def make_global_step() -> Any:
     )
 
 
+_LENGTH_MULTIPLE = 32  # of batches padded to their longest sequence, in the compiled form
+
+
 def parse(records: tf.Tensor, task: Task, config: EngineConfig) -> Batch:
     """[B] serialized → a batch, padded as configured."""
-    padded_length = config.max_seq_length if config.padding == "fixed" else None
-    round_below = config.max_seq_length if config.padding == "none" else 0
-    batch, input_mask = input_pipeline.parse_batch(records, task.columns, padded_length, round_below)
+    compiled = devices.compute_form(config) == "compiled"
+    fixed = config.max_seq_length if config.padding == "fixed" else None
+    # On a GPU, some of these small operations would run there.
+    with tf.device("/cpu:0") if compiled else contextlib.nullcontext():
+        if compiled and config.padding == "longest":  # few lengths: each is compiled for
+            batch, input_mask = input_pipeline.parse_batch(
+                records, task.columns, None, config.max_seq_length, _LENGTH_MULTIPLE
+            )
+        else:
+            round_below = config.max_seq_length if config.padding == "none" else 0
+            batch, input_mask = input_pipeline.parse_batch(records, task.columns, fixed, round_below)
     return dict(batch, input_mask=input_mask)
 
 
@@ -85,7 +98,9 @@ def slice_of(records: tf.Tensor, place: Any, places: int) -> tf.Tensor:
 
 
 def _compute(config: EngineConfig) -> Compute:
-    return Compute("fast", padding_free=config.padding == "none", precision=config.precision)
+    form, padding_free = devices.compute_form(config), config.padding == "none"
+    row_length = row_length_for(config.max_seq_length) if form == "compiled" and padding_free else 0
+    return Compute(form, padding_free, config.precision, row_length, config.recompute)
 
 
 def inference_tower(task: Task, config: EngineConfig, seed: int, batch: Batch, averages: Dict[str, Any]) -> Outputs:
@@ -124,7 +139,7 @@ def training_tower(
       batch_of: part → this replica's batch of it.
       votes: [V] float32, what this replica wants summed beside the loss.
     """
-    parts = config.gradient_accumulation_steps
+    parts, form = config.gradient_accumulation_steps, devices.compute_form(config)
 
     def build_part(part: int) -> _Sums:
         with keyed_randomness(plan.seed, tf.identity(global_step), replicas.index * parts + part):
@@ -148,7 +163,13 @@ def training_tower(
         lowest = tf.minimum(learning_rate, plan.schedule.end_learning_rate)
         learning_rate = tf.maximum(learning_rate * tf.cast(tf.identity(state["plateau_scale"]), tf.float32), lowest)
     update = optimization.create_update(
-        gradients, variables, learning_rate, optimizer, global_step, compiled=not replicas.on_tpu
+        gradients,
+        variables,
+        learning_rate,
+        optimizer,
+        global_step,
+        compiled=not replicas.on_tpu and form != "plain",
+        together=form == "compiled",
     )
     shares = tf.reshape(loss, [1]) if votes is None else tf.concat([tf.reshape(loss, [1]), votes], axis=0)
     with tf.control_dependencies([update.train_op]):

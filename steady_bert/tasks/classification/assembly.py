@@ -187,12 +187,13 @@ def _build(inputs: TaskInputs, batch: Dict[str, Any], is_training: bool, compute
         input_mask=batch["input_mask"],
         token_type_ids=batch["segment_ids"],
         scope="bert",  # by name, so that the inference tower finds the training tower's variables
-        first_token_only=compute.padding_free,
+        first_token_only=compute.padding_free or compute.form == "compiled",
         compute=compute,
     )
     # Upstream's head always uses a dropout rate of 0.1, which is that of the published configurations too.
     dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0
-    logits = heads.classification_logits(model.get_pooled_output(), max(len(inputs.labels), 1), dropout_prob)
+    labels = max(len(inputs.labels), 1)
+    logits = heads.classification_logits(model.get_pooled_output(), labels, dropout_prob, compute)
     gold = batch["label_ids"]
     label_type = LABEL_TYPES[inputs.processor.label_type]
     loss, weight, predictions = label_type.outputs(logits, gold, inputs.class_weights if is_training else None)

@@ -196,7 +196,7 @@ def _build(inputs: TaggingInputs, batch: Dict[str, Any], is_training: bool, comp
     tag_ids = words.gather(batch["tag_ids"]) * real
     dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0
     vectors = words.gather(model.get_sequence_output())
-    tag_scores = layers.tag_scores(vectors, words, len(inputs.tags), inputs.head, dropout_prob)
+    tag_scores = layers.tag_scores(vectors, words, len(inputs.tags), inputs.head, dropout_prob, compute)
     counted = tf.cast(tf.equal(roles, COUNTED), tf.float32)
     loss, weight = layers.tagging_loss(tag_scores, words, tag_ids, counted)
     if is_training:

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 import modeling
 
+from ...base.compute import PLAIN, Compute
 from ..heads import classification_logits
 from . import crf
 from .heads import CELLS, TaggingHead
@@ -47,7 +48,14 @@ class TagScores(NamedTuple):
     transitions: Optional[tf.Tensor]  # [L, L], from the row's tag to the column's; None without a CRF
 
 
-def tag_scores(vectors: tf.Tensor, words: Chains, tags: int, head: TaggingHead, dropout_prob: float) -> TagScores:
+def tag_scores(
+    vectors: tf.Tensor,
+    words: Chains,
+    tags: int,
+    head: TaggingHead,
+    dropout_prob: float,
+    compute: Compute = PLAIN,
+) -> TagScores:
     """Scores the tags of each word from its vector; vectors: [B, W, H].
 
     Variables, in the caller's scope: output_weights [L, H], output_bias [L]; bilstm/layer_N/forward and …/backward:
@@ -58,7 +66,7 @@ def tag_scores(vectors: tf.Tensor, words: Chains, tags: int, head: TaggingHead, 
             with tf.variable_scope("layer_{}".format(layer)):
                 vectors = _bidirectional(modeling.dropout(vectors, dropout_prob), words.lengths, head)
     batch_size, length, width = modeling.get_shape_list(vectors, expected_rank=3)
-    logits = classification_logits(tf.reshape(vectors, [-1, width]), tags, dropout_prob)
+    logits = classification_logits(tf.reshape(vectors, [-1, width]), tags, dropout_prob, compute)
     logits = tf.reshape(tf.cast(logits, tf.float32), [batch_size, length, tags])
     if not head.crf:
         return TagScores(logits, None)

@@ -1,0 +1,158 @@
+"""The form of a run on a GPU, on a CPU: what it computes, how it repeats, how few nodes it executes."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from session_engine_test import built, plan_of, records, run, task, task_of  # noqa: F401  # fixtures
+
+import modeling
+from steady_bert import row_sums, rule_optimizer
+from steady_bert.base.compute import PLAIN, Compute
+from steady_bert.base.packing import packed_places, row_count
+from steady_bert.base.randomness import keyed_randomness
+from steady_bert.training import checkpoint, session_engine
+
+needs_xla = pytest.mark.skipif(not rule_optimizer.has_xla(), reason="compiles from TF 2.15 on")
+
+LENGTHS = [24, 3, 9, 1, 17]
+MASK = (np.arange(24) < np.array(LENGTHS)[:, None]).astype(np.int32)
+PACKED = dict(padding_free=True, row_length=32)
+
+
+def config_of(layers):
+    return modeling.BertConfig(
+        60,
+        hidden_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        type_vocab_size=2,
+    )
+
+
+def values_of(compute, is_training, first_only, layers=2):
+    """[the vectors, the gradient of each variable] of one batch."""
+    rng = np.random.RandomState(0)
+    ids, types = rng.randint(0, 60, MASK.shape) * MASK, rng.randint(0, 2, MASK.shape) * MASK
+    with tf.Graph().as_default(), tf.Session() as session:
+        with tf.variable_scope("", use_resource=True), keyed_randomness(3, tf.constant(5, tf.int64)):
+            fed = [tf.placeholder(tf.int32, [None, None]) for _ in range(3)]
+            model = modeling.BertModel(
+                config_of(layers), is_training, *fed, scope="bert", first_token_only=first_only, compute=compute
+            )
+            output = model.get_pooled_output()
+            if not first_only:
+                output = model.get_sequence_output() * tf.cast(fed[1], tf.float32)[:, :, None]
+            weights = np.random.RandomState(1).randn(*((5, 16) if first_only else (5, 24, 16))).astype(np.float32)
+            variables = [v for v in tf.trainable_variables() if first_only or "pooler" not in v.name]
+            gradients = tf.gradients(tf.reduce_sum(output * weights), variables)
+        session.run(tf.global_variables_initializer())
+        fetched = {"": output, **{v.op.name: tf.convert_to_tensor(g) for v, g in zip(variables, gradients)}}
+        return session.run(fetched, dict(zip(fed, [ids, MASK, types])))
+
+
+def assert_close(left, right, tolerance):
+    assert list(left) == list(right)  # the variables are made in one order
+    scale = max(np.abs(value).max() for name, value in left.items() if name)
+    for name in left:
+        # The gradient of a key's bias is 0 but for rounding.
+        of = scale if "key/bias" in name else np.abs(left[name]).max()
+        assert np.abs(left[name] - right[name]).max() <= tolerance * of, name
+
+
+def test_packed_rows_hold_each_token_once():
+    places = packed_places(MASK, 32)
+    assert places.sequence.shape == (2, 32)  # 24 + 3 + 1, 17 + 9
+    for number, length in enumerate(LENGTHS):
+        start = places.first[number]
+        assert (places.position[start : start + length] == 24 * number + np.arange(length)).all()
+        assert (places.place[24 * number : 24 * number + length] == start + np.arange(length)).all()
+        assert (places.place[24 * number + length : 24 * (number + 1)] == -1).all()
+        assert places.first_of[start] == number
+    assert (places.position >= 0).sum() == sum(LENGTHS) and (places.first_of >= 0).sum() == 5
+    with pytest.raises(ValueError, match="24 tokens"):
+        packed_places(MASK, 16)
+
+
+def test_few_numbers_of_rows_serve_all_batches():
+    assert [row_count(rows) for rows in (1, 2, 3, 8, 9, 15, 17, 31, 33, 65)] == [1, 2, 4, 8, 10, 16, 20, 32, 40, 80]
+    assert [row_count(rows, doubling=True) for rows in (1, 2, 3, 5, 9)] == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize("first_only", [True, False])
+def test_packed_rows_of_stock_ops_give_the_numbers_of_the_padded_square(first_only):
+    assert_close(values_of(PLAIN, False, first_only), values_of(Compute("plain", **PACKED), False, first_only), 1e-5)
+
+
+@needs_xla
+@pytest.mark.parametrize("first_only,padding", [(True, PACKED), (False, PACKED), (False, {})])
+def test_the_compiled_form_has_the_masks_values_and_gradients_of_the_plain_one(first_only, padding):
+    plain = values_of(Compute("plain", **padding), True, first_only)
+    compiled = values_of(Compute("compiled", **padding), True, first_only)
+    assert_close(plain, compiled, 2e-5)
+    if padding and first_only:
+        again = values_of(Compute("compiled", recompute=True, **padding), True, first_only)
+        assert all(np.array_equal(again[name], compiled[name]) for name in compiled)
+
+
+@pytest.mark.parametrize("rows, block", [(1, 4), (23, 4), (64, 4), (64, 64)])
+def test_rows_are_summed_by_their_index_across_blocks(rows, block):
+    """Whole numbers, so that every order of summing gives the same."""
+    rng = np.random.RandomState(rows)
+    indices = np.where(rng.rand(rows) < 0.4, 5, rng.randint(0, 9, rows)).astype(np.int32)
+    values = rng.randint(-8, 9, (rows, 3)).astype(np.float32)
+    expected = np.zeros((12, 3), np.float32)
+    np.add.at(expected, indices, values)
+    with tf.Graph().as_default(), tf.Session() as session:
+        sums, present = session.run(row_sums.summed(tf.constant(values), tf.constant(indices), 12, block))
+    assert (sums == expected).all() and (present == np.isin(np.arange(12), indices)).all()
+
+
+@needs_xla
+def test_activations_in_bfloat16_stay_near():
+    exact = values_of(Compute("compiled", **PACKED), True, True)
+    rounded = values_of(Compute("compiled", precision="bfloat16", **PACKED), True, True)
+    assert rounded[""].dtype == np.float32
+    assert_close(exact, rounded, 0.1)
+
+
+@needs_xla
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(),
+        dict(gradient_accumulation_steps=2, padding="longest", precision="bfloat16"),
+    ],
+)
+def test_a_compiled_run_repeats_and_resumes_bitwise(task, records, tmp_path, settings):  # noqa: F811
+    settings = dict(settings, compute_form="compiled")
+    plan = plan_of(records, num_train_steps=6, eval_every_steps=3, save_checkpoints_steps=3)
+    whole = run(task, records, tmp_path / "whole", plan, **settings)
+    resumed = run(
+        task,
+        records,
+        tmp_path / "resumed",
+        plan,
+        resume=checkpoint.prefix_of(str(tmp_path / "whole"), 3),
+        **settings,
+    )
+    assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+    fast = run(task, records, tmp_path / "fast", plan, **dict(settings, compute_form="fast"))
+    assert sorted(fast) == sorted(whole)
+
+
+@needs_xla
+def test_an_update_of_twelve_layers_runs_at_most_1200_nodes(records, tiny, task):  # noqa: F811
+    config = modeling.BertConfig.from_json_file(tiny.bert_config_file)
+    config.num_hidden_layers = 12
+    many = task_of(tiny.bert_config_file, bert_config=config)
+    plan = plan_of(records, num_train_steps=3)
+    engine = built(many, plan, compute_form="compiled")
+    serialized = records["train"].read(np.arange(16))
+    metadata = tf.RunMetadata()
+    options = tf.RunOptions(trace_level=tf.RunOptions.SOFTWARE_TRACE)
+    engine.session.run(engine.training, {engine.records: serialized}, options, metadata)
+    nodes = sum(len(device.node_stats) for device in metadata.step_stats.dev_stats)
+    session_engine.close(engine)
+    assert nodes <= 1200
