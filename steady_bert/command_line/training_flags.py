@@ -262,7 +262,7 @@ _ENGINE = [
         "recompute",
         "boolean",
         False,
-        "On a GPU: compute each layer again in the backward pass, which saves memory and takes a fourth more time.",
+        "On a GPU: compute each layer again in the backward pass, which saves memory and takes more time.",
     ),
     Flag(
         "tf32",
