@@ -5,7 +5,7 @@
 #
 #   benchmarks/training_speed.sh GLUE_FOLDER VOCAB_FILE [OPTION…]
 #
-# Minutes:  about 30 on 2 cores, alone on the machine
+# Minutes:  about 60 on 2 cores, alone on the machine
 # Targets:  in the tables
 #
 # GLUE_FOLDER holds SST-2/train.tsv and MRPC/train.tsv. OPTIONs go to training_speed.py, which runs alone then:

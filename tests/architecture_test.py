@@ -12,7 +12,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
-    {"base.compute", "base.deferred_tensorflow", "base.errors", "base.packing"},
+    {"base.compute", "base.deferred_tensorflow", "base.errors", "base.packing", "base.processor"},
     {
         "base.files",
         "base.forms",
@@ -111,6 +111,7 @@ PURE = {
     "base.compute",
     "base.errors",
     "base.files",
+    "base.processor",
     "command_line.configuration",
     "command_line.flag_table",
     "command_line.help_screens",

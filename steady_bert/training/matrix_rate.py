@@ -5,6 +5,8 @@ from typing import List
 
 import tensorflow.compat.v1 as tf
 
+from ..base import processor
+
 # What a layer of a model multiplies: rows of tokens, to the inner width and back, so often.
 _CPU_PRODUCTS = (448, 384, 1536, 1)
 _GPU_PRODUCTS = (4096, 768, 3072, 16)  # a GPU is timed while it is busy, not while it waits for work
@@ -47,5 +49,10 @@ def _least_secs(session: tf.Session, product: tf.Tensor) -> float:
 def describe_bfloat16(device: str, session_config: tf.ConfigProto) -> str:
     """A line about bfloat16's speed here, a warning if it is slow."""
     speedup = bfloat16_speedup(device, session_config)
+    if "cpu" in device.lower() and processor.emulates_bfloat16(processor.instruction_sets()):
+        return (
+            "WARNING: --precision=bfloat16: this processor has no bfloat16 instructions, so they are emulated: matrix "
+            "products run {:.1f} times as fast as in float32 here. Use --precision=float32.".format(speedup)
+        )
     text = "--precision=bfloat16: matrix products run {:.1f} times as fast as in float32 here.".format(speedup)
     return text if speedup > 1.1 else "WARNING: {} --precision=float32 is no slower, and exact.".format(text)

@@ -1,0 +1,30 @@
+"""Which instructions this machine's processor has, as far as they decide what is fast. Pure: no TensorFlow."""
+
+from typing import FrozenSet, Optional
+
+# Names in Linux's /proc/cpuinfo, x86 first, then ARM.
+_OF_INTEREST = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+_WITH_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+def instruction_sets(path: str = "/proc/cpuinfo") -> Optional[FrozenSet[str]]:
+    """Those of interest that the processor has; None if the system does not say."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = [line.partition(":") for line in file]
+    except OSError:
+        return None
+    for name, _, value in lines:
+        if name.strip() in ("flags", "Features"):
+            return frozenset(value.split()) & frozenset(_OF_INTEREST)
+    return None
+
+
+def describe(sets: Optional[FrozenSet[str]]) -> str:
+    """The instruction sets as people read them."""
+    return "not known" if sets is None else ", ".join(name for name in _OF_INTEREST if name in sets) or "none of note"
+
+
+def emulates_bfloat16(sets: Optional[FrozenSet[str]]) -> bool:
+    """Whether the processor is known to have no bfloat16 instructions."""
+    return sets is not None and not sets & _WITH_BFLOAT16

@@ -1,0 +1,44 @@
+"""What the processor's instruction sets say, and what a run in bfloat16 says of them."""
+
+import pytest
+
+from steady_bert.base import processor
+from steady_bert.training import matrix_rate
+
+
+@pytest.mark.parametrize(
+    "text, described, emulated",
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16\n", "avx2, avx512f, avx512_bf16", False),
+        ("processor\t: 0\nflags\t\t: fpu amx_bf16 avx2\nflags\t\t: fpu\n", "avx2, amx_bf16", False),
+        ("flags\t\t: fpu avx2 fma\n", "avx2", True),
+        ("Features\t: fp asimd sve bf16\n", "asimd, sve, bf16", False),
+        ("Features\t: fp\n", "none of note", True),
+        ("processor\t: 0\n", "not known", False),
+    ],
+)
+def test_instruction_sets_are_read_from_the_system(tmp_path, text, described, emulated):
+    path = tmp_path / "cpuinfo"
+    path.write_text(text)
+    sets = processor.instruction_sets(str(path))
+    assert processor.describe(sets) == described
+    assert processor.emulates_bfloat16(sets) == emulated
+    assert processor.instruction_sets(str(tmp_path / "absent")) is None
+
+
+@pytest.mark.parametrize(
+    "sets, device, speedup, said",
+    [
+        ({"avx2"}, "/cpu:0", 0.3, "WARNING: --precision=bfloat16: this processor has no bfloat16 instructions"),
+        ({"avx2"}, "/gpu:0", 2.3, "--precision=bfloat16: matrix products run 2.3 times as fast"),
+        ({"avx512_bf16"}, "/cpu:0", 1.7, "--precision=bfloat16: matrix products run 1.7 times as fast"),
+        ({"avx512_bf16"}, "/cpu:0", 1.0, "WARNING: --precision=bfloat16: matrix products run 1.0 times as fast"),
+        (None, "/cpu:0", 1.7, "--precision=bfloat16: matrix products run 1.7 times as fast"),
+    ],
+)
+def test_a_run_in_bfloat16_says_if_the_processor_emulates_it(monkeypatch, sets, device, speedup, said):
+    monkeypatch.setattr(processor, "instruction_sets", lambda: sets)
+    monkeypatch.setattr(matrix_rate, "bfloat16_speedup", lambda *args: speedup)
+    described = matrix_rate.describe_bfloat16(device, None)
+    assert described.startswith(said)
+    assert ("--precision=float32" in described) == described.startswith("WARNING")
