@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Sequence
 
 from absl import flags as absl_flags
 
-from steady_bert.base.errors import UserError
+from steady_bert.base.errors import RunError, UserError
 from steady_bert.command_line import help_screens
 from steady_bert.command_line.flag_table import GROUPS, REGISTERED_BY_IMPORT, flags_of
 from steady_bert.command_line.training_flags import Flag
@@ -91,7 +91,7 @@ def _default(flag: Flag) -> Any:
 
 
 def run(script: str, main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:
-    """Parses the command line, calls main, and exits: 0 done, 2 a mistake of the user's."""
+    """Parses the command line, calls main, and exits: 0 done, 2 a mistake of the user's, 1 a failure in the run."""
     arguments = argv[1:]
     if "--helpfull" in arguments or "-helpfull" in arguments:
         print(help_screens.full_help(script, description))
@@ -106,6 +106,9 @@ def run(script: str, main: Callable[[], None], argv: Sequence[str], description:
     except (absl_flags.Error, UserError) as error:
         print("{}: error: {}".format(script, error), file=sys.stderr)
         sys.exit(2)
+    except RunError as error:
+        print("{}: {}".format(script, error), file=sys.stderr)
+        sys.exit(1)
     sys.exit(0)
 
 

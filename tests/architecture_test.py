@@ -88,6 +88,7 @@ LAYERS = [
     {"training.input_pipeline", "training.checkpoint", "training.data_report", "training.reports"},
     {
         "training.bucket",
+        "training.failures",
         "training.progress",
         "training.run_folder",
         "training.towers",

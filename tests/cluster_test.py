@@ -16,7 +16,7 @@ import pytest
 
 from steady_bert.base.errors import UserError
 from steady_bert.training import cluster as cluster_module
-from steady_bert.training.cluster import Alone, Cluster, Link, from_environment
+from steady_bert.training.cluster import Alone, Cluster, Link, from_environment, tasks_in
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LONG_SECS = 60.0  # a limit for what is quick, on a busy machine
@@ -117,6 +117,24 @@ def refusals(futures, kind=UserError):
 
 
 # TF_CONFIG
+
+
+@pytest.mark.parametrize(
+    "text, tasks",
+    [
+        (None, 0),
+        ("", 0),
+        ("{", 0),
+        ("[]", 0),
+        ('{"cluster": null}', 0),
+        ('{"cluster": {"worker": 3}}', 0),
+        ('{"cluster": {"worker": ["a:1"]}}', 1),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}', 2),
+        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}}', 3),
+    ],
+)
+def test_the_tasks_of_a_job_are_counted(text, tasks):
+    assert tasks_in({} if text is None else {"TF_CONFIG": text}) == tasks
 
 
 @pytest.mark.parametrize(

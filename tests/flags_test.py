@@ -1,6 +1,7 @@
 """Flags: names and defaults, given is not the same as default, relations, whose flag is whose."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -161,6 +162,17 @@ def test_a_tpu_is_estimators_and_estimators_shapes_are_static():
 def test_what_cannot_run_together_is_refused(extra, said):
     with pytest.raises(flags.UserError, match=said):
         configured(BASE + extra)
+
+
+@pytest.mark.parametrize("script", flags.GROUPS)
+def test_a_job_of_several_tasks_needs_the_flag_to_train(script, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
+    with pytest.raises(flags.UserError, match="TF_CONFIG names 2 tasks, .* Pass --distribution=multi_worker, or unset"):
+        configured(BASES[script], script)
+    configured(BASES[script] + ["--distribution=multi_worker"], script)
+    configured(BASES[script] + ["--nodo_train", "--do_predict", "--predict_file=p", "--model_dir=m"], script)
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1"]}}))
+    configured(BASES[script], script)
 
 
 def test_steps_to_trace_are_a_first_and_a_last():

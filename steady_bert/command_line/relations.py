@@ -6,12 +6,14 @@ Each check raises UserError for the first relation that does not hold. f: flags.
 import dataclasses
 import difflib
 import math
+import os
 from typing import Dict, Optional, Sequence
 
 from ..tasks.classification.config import ClassifierDataConfig
 from ..tasks.classification.processor import is_number
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.reading import encodings
+from ..training import cluster
 from .list_flags import Values, require
 
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
@@ -127,6 +129,12 @@ def check_engine(f: Values) -> None:
 def check_workers(f: Values) -> None:
     """What several workers can do."""
     several = f.distribution == "multi_worker"
+    tasks = cluster.tasks_in(os.environ)
+    require(
+        several or tasks < 2 or not f.do_train or engine(f) == "estimator",
+        "TF_CONFIG names {} tasks, but each would train alone and write to the same folder. Pass "
+        "--distribution=multi_worker, or unset TF_CONFIG to train with one process.".format(tasks),
+    )
     require(
         not several or f.do_train or f.dry_run,
         "--distribution=multi_worker: several workers train. Evaluate and predict with one process, without the flag.",

@@ -111,6 +111,15 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def tasks_in(environment: Mapping[str, str]) -> int:
+    """How many processes the job has that TF_CONFIG describes; 0 if it is not set, or describes none."""
+    try:
+        jobs = json.loads(environment.get("TF_CONFIG", "")).get("cluster")
+        return sum(len(addresses) for addresses in jobs.values())
+    except (ValueError, AttributeError, TypeError):
+        return 0
+
+
 def from_environment(environment: Mapping[str, str]) -> Cluster:
     """Reads TF_CONFIG. If it is not usable, raises a UserError that says what is wrong and gives an example."""
     text = environment.get("TF_CONFIG", "")

@@ -20,7 +20,7 @@ from ..base import tensorflow_setup
 from ..base.errors import UserError
 from ..optimizer_config import OptimizerConfig
 from ..tasks.task import Predictions, Task
-from . import bucket, checkpoint, devices, estimator_input, input_pipeline, progress, towers, weights
+from . import bucket, checkpoint, devices, estimator_input, failures, input_pipeline, progress, towers, weights
 from .checkpoint import TrainingState
 from .engine_config import EngineConfig
 from .evaluation import Evaluation, SplitOutputs
@@ -350,7 +350,7 @@ def _train_until(run: _Run, until: int, step: int, state: TrainingState) -> int:
     listeners = [bucket.CopyingBack(bucket_folder, folder, keep)] if config.bucket else []
     input_fn = estimator_input.training_input(run.engine.task, config, run.plan, run.records, state.examples_consumed)
     try:
-        with _reaching_the_tpu(config):
+        with _reaching_the_tpu(config), failures.noting_step(lambda: follow.step):
             _make_estimator(run.engine, bucket_folder, fetches).train(
                 input_fn, hooks=[follow], max_steps=until, saving_listeners=listeners
             )

@@ -20,6 +20,7 @@ from . import (
     data_report,
     devices,
     estimator_engine,
+    failures,
     feature_cache,
     progress,
     reports,
@@ -45,6 +46,11 @@ def start(config: RunConfig, make_job: Callable[[Optional[str]], Job]) -> None:
     def job_for(model_dir: Optional[str]) -> Job:
         return with_best_metric(make_job(model_dir), config.best_metric)
 
+    with failures.explained(config):
+        do(config, job_for)
+
+
+def do(config: RunConfig, job_for: Callable[[Optional[str]], Job]) -> None:
     weights = config.weights
     if config.engine.engine == "estimator":
         estimator_engine.require_estimator(config.engine)

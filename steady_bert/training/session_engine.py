@@ -19,7 +19,7 @@ import optimization
 
 from ..base.errors import UserError
 from ..tasks.task import Outputs, Predictions, Task
-from . import checkpoint, devices, input_pipeline, matrix_rate, progress, reports, towers, weights
+from . import checkpoint, devices, failures, input_pipeline, matrix_rate, progress, reports, towers, weights
 from .checkpoint import TrainingState
 from .cluster import Alone, Member
 from .engine_config import EngineConfig
@@ -349,7 +349,8 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     report = _report(engine, plan, step, folder)
     saved = (step, state) if step else None
     keep = engine.config.keep_checkpoint_max
-    with contextlib.closing(report), contextlib.closing(batches), StopRequest(alone=link.members == 1) as stop:
+    open_files = contextlib.closing(report), contextlib.closing(batches)
+    with open_files[0], open_files[1], failures.noting_step(lambda: step), StopRequest(link.members == 1) as stop:
         evaluation = _dev_evaluation(engine, plan, dev, folder, report, stop) if dev is not None else None
         while True:
             last = step >= plan.num_train_steps
