@@ -188,7 +188,7 @@ def test_upstreams_trap_is_refused_with_the_remedy_in_numbers():
         "3.0 epochs of batch 64 end at step 171; this run is at step 343: pass --num_train_epochs=9 or "
         "--num_train_steps=514 " in str(error.value)
     )
-    assert "finished (the run ends at step 171)" in str(error.value)
+    assert "0 (the run ends at step 171)" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -130,9 +130,7 @@ def test_upstreams_trap_is_refused_and_the_printed_remedy_trains_on(tiny, tmp_pa
     before = tensors(folder, 37)
     doubled = dict(flags, train_batch_size=32)
     message = mistake(tiny.flags(**doubled), capsys)
-    assert (
-        "train_batch_size: 16 → 32" in message and "at step 37: lr finished (the run ends at step 37) → fin" in message
-    )
+    assert "train_batch_size: 16 → 32" in message and "at step 37: lr 0 (the run ends at step 37) → 0" in message
     remedy = re.search(
         r"2.9 epochs of batch 32 end at step 18; this run is at step 37: pass --num_train_epochs=(\d+)", message
     )

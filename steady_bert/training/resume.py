@@ -74,7 +74,7 @@ def _same_rates_from(step: int, old: Plan, new: Plan) -> bool:
 def _rate_change(old: Plan, new: Plan, step: int) -> str:
     def rate(plan: Plan) -> str:
         if step >= plan.num_train_steps:
-            return "finished (the run ends at step {})".format(plan.num_train_steps)
+            return "0 (the run ends at step {})".format(plan.num_train_steps)
         scale = " times plateau's scale" if plan.schedule.lr_schedule == "plateau" else ""
         return "{:.3g}{}".format(float(schedules.learning_rates(plan.schedule, np.array([step]))[0]), scale)
 
