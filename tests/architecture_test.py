@@ -47,10 +47,8 @@ LAYERS = [
     },
     {"tasks.reading.csv_rows", "tasks.reading.json_rows"},
     {"tasks.reading.text_files"},
-    {
-        "tasks.tagging.column_check",
-        "tasks.tagging.tag_sequences",
-    },
+    {"tasks.tagging.column_check", "tasks.tagging.offsets", "tasks.tagging.tag_sequences"},
+    {"tasks.tagging.spans", "tasks.tagging.word_lists"},
     {
         "optimizer_config",
         "training.resume",
@@ -59,9 +57,12 @@ LAYERS = [
         "tasks.classification.processor",
         "tasks.classification.scores",
         "tasks.model_files",
+        "tasks.tagging.brat",
         "tasks.tagging.columns",
+        "tasks.tagging.exports",
         "tasks.tagging.predictions",
-        "tasks.tagging.spans",
+        "tasks.tagging.token_lists",
+        "tasks.tagging.word_tables",
     },
     {
         "optimization",

@@ -229,6 +229,7 @@ def test_a_flag_of_the_other_script_is_refused():
         (["--tag_column=0"], "--tag_column=0: column 0 is the word's"),
         (["--tag_column=2", "--word_column=2"], "--tag_column=2: column 2 is the word's"),
         (["--tag_column=-1"], "--tag_column=-1: neither a number from 0 nor a name"),
+        (["--class_weights=O=2", "--head=crf"], "--class_weights: a CRF learns the probability of a sentence's tags"),
         (["--mend_tags", "--overlaps=first"], "--mend_tags and --overlaps=first were both given"),
         (["--format=text"], "--format=text has no tags"),
         (["--lstm_size=3"], "--lstm_size is read with --head=bilstm or bilstm_crf"),

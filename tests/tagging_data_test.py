@@ -134,6 +134,18 @@ def test_tags_are_found_or_given(tmp_path):
             tag_lists.read_tags_file(write(tmp_path, content, "tags.txt"), "auto")
 
 
+def test_weights_of_tags_are_given_or_balance_what_is_seen(tmp_path):
+    found, _ = read(write(tmp_path, "a B-X\nb O\nc O\nd O\n"))
+    tags = ["O", "B-X", "I-X"]
+    assert tag_lists.tag_weights(["B-X=3", "O=.5"], tags, found) == (0.5, 3.0, 1.0)
+    assert tag_lists.tag_weights(["balanced"], tags, found) == (4 / 6, 2.0, 1.0)
+    for wrong in ("X=2", "O=-1", "O=0", "O=nan", "O=inf", "O", "O=x"):
+        with pytest.raises(UserError, match="--class_weights: '{}' is not tag=weight, .* one of O, B-X".format(wrong)):
+            tag_lists.tag_weights([wrong], tags, found)
+    with pytest.raises(UserError, match="'O=2' is not"):
+        tag_lists.tag_weights(["O=1", "O=2"], tags, found)
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
@@ -172,7 +184,7 @@ def test_spans_by_words(tmp_path):
     assert first.words == ("Ann", "'", "s", "at", "Café", "Roma", ",", "NYC", ".")
     assert first.tags == ("B-PER", "O", "O", "O", "B-LOC", "I-LOC", "O", "B-LOC", "O")
     assert [text[start:end] for start, end in first.offsets] == list(first.words)
-    assert (first.example_id, first.line, second.example_id, second.tags) == ("x", 1, "2", ("O",))
+    assert (first.example_id, first.line, second.example_id, second.tags) == ("x", 1, "1", ("O",))
     assert predictions.json_entities(first, first.tags, [0.5] * 9)["entities"] == [
         dict(start=1, end=4, type="PER", text="Ann", score=0.5),
         dict(start=11, end=20, type="LOC", text="Café Roma", score=0.5),
@@ -196,13 +208,13 @@ def test_cluener_by_characters(tmp_path):
         (dict(text="a b", entities=[[1, 1, "X"]]), "the entity 1 to 1 is not within"),
         (dict(text="a b", entities=[[0, "1", "X"]]), "not two whole numbers and a name"),
         (dict(text="a b", entities=[[0, True, "X"]]), "not two whole numbers and a name"),
-        (dict(text="a b", entities=[[0, 1, "X Y"]]), "not two whole numbers and a name"),
+        (dict(text="a b", entities=[[0, 1, "X\tY"]]), "not two whole numbers and a name"),
         (dict(text="a b", entities=[[0, 1]]), "is not like"),
         (dict(text="a b", entities=[[1, 2, "X"]]), "X ' ' covers no word"),
         (dict(text="a b", entities={"a": 1}), '"entities" is not a list'),
         (dict(text="iPhone6", entities=[[0, 6, "X"]]), "X 'iPhone' ends or begins within a word"),
         (dict(text="a b c", entities=[[0, 3, "X"], [2, 5, "Y"]]), "share characters; a word has one tag"),
-        (dict(text="a b", label={"X": {"b": [[0, 0]]}}), "'b' is given the place [0, 0], where 'a' stands"),
+        (dict(text="a b", label={"X": {"b": [[0, 0]]}}), "the entity 0 to 1 is given as 'b', and 'a' stands there"),
         (dict(text="a b", label={"X": {"b": [[2]]}}), "the \"label\" of 'X' is not like"),
         (dict(text="a b", label={"X": 3}), "the \"label\" of 'X' is not like"),
         (dict(text="a b"), 'no tags: write "entities"'),
@@ -227,8 +239,8 @@ def test_raw_text_is_a_text_a_line(tmp_path):
     path = write(tmp_path, "Ann sleeps.\n\n  Rome \n", "texts.txt")
     found, _ = read(path, Layout(format="text"), needs_tags=False)
     assert [(s.example_id, s.words, s.tags) for s in found] == [
-        ("1", ("Ann", "sleeps", "."), None),
-        ("3", ("Rome",), None),
+        ("0", ("Ann", "sleeps", "."), None),
+        ("2", ("Rome",), None),
     ]
     assert found[1].offsets == ((2, 6),)
 
@@ -274,10 +286,20 @@ def test_no_bytes_make_a_reader_crash(tmp_path_factory, content):
             assert path in str(error)
 
 
-def test_predicted_columns_keep_the_files_own(tmp_path):
-    path = write(tmp_path, "EU\tNNP\tB-ORG\nrejects\tVBZ\tO\n")
-    (found,), _ = read(path)
-    assert predictions.column_rows(found, ["B-LOC", "O"]) == ["EU\tNNP\tB-ORG\tB-LOC", "rejects\tVBZ\tO\tO"]
+@pytest.mark.parametrize(
+    "content, tags, rows",
+    [
+        ("EU\tNNP\tB-ORG\nrejects\tVBZ\tO\n", ["B-LOC", "O"], ["EU\tNNP\tB-ORG\tB-LOC", "rejects\tVBZ\tO\tO"]),
+        ("EU B-ORG\nrejects O\n", ["B-LOC", "O"], ["EU B-ORG B-LOC", "rejects O O"]),
+        ("EU B-ORG\nrejects O\n", ["B-Full Name", "O"], ["EU\tB-ORG\tB-Full Name", "rejects\tO\tO"]),
+    ],
+)
+def test_predicted_columns_keep_the_files_own_and_can_be_read(tmp_path, content, tags, rows):
+    (found,), _ = read(write(tmp_path, content))
+    separator = predictions.separator_of([predictions.Tagged(found, tags, None)])
+    assert predictions.column_rows(found, tags, separator) == rows
+    (again,), _ = read(write(tmp_path, "\n".join(rows)))
+    assert (again.words, list(again.tags)) == (found.words, tags)
 
 
 def test_a_format_is_recognized_by_the_first_readable_line(tmp_path):

@@ -243,6 +243,21 @@ def test_probabilities_are_those_of_logits_without_a_squashing_function():
     assert outputs.weight.sum() == len(gold)
 
 
+def test_class_weights_weigh_the_loss_of_each_word_in_training_alone():
+    config = config_of()
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    inputs = inputs_of(16, config=config)
+    _, features = random_features(inputs, 3, seed=3)
+    features = features[:1]
+    tags = [tag for role, tag in zip(features[0]["roles"], features[0]["tag_ids"]) if role == COUNTED]
+    with_one = [outputs_of(inputs._replace(class_weights=row), features, True) for row in np.eye(3) + 1e-6]
+    plain = outputs_of(inputs, features, True)
+    near(sum(outputs.loss for outputs in with_one), plain.loss, 1e-4)
+    assert [round(float(outputs.weight[0])) for outputs in with_one] == np.bincount(tags, minlength=3).tolist()
+    evaluated = outputs_of(inputs._replace(class_weights=[9.0, 1.0, 1.0]), features, False)
+    near(evaluated.loss, plain.loss)
+
+
 @pytest.mark.parametrize("name", ["softmax", "crf"])
 def test_constrained_decoding_is_legal_in_windows_and_over_their_seams(name):
     inputs = inputs_of(9, head=HEADS[name], config=config_of(), constrained_decoding=True)

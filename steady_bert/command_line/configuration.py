@@ -84,7 +84,11 @@ def tagging_config(f: Values) -> TaggingConfig:
         relations.check_using(f)
         saved = _from_model(f, f.model_dir or f.output_dir, _SAVED_OF_TAGGER)
     relations.check_tagging(f, saved.get("head", f.head))
-    data = _filled(f, TaggingDataConfig, **dict(saved, doc_stride=_doc_stride(f, saved)))
+    data = _filled(
+        f,
+        TaggingDataConfig,
+        **dict(saved, doc_stride=_doc_stride(f, saved), class_weights=items(f, "class_weights")),
+    )
     return TaggingConfig(run=_run_config(f, saved), model=_model_config(f, saved), data=data)
 
 

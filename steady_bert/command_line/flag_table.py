@@ -10,6 +10,13 @@ from ..tasks.tagging.heads import CELLS, HEADS
 from ..tasks.tagging.sentences import OFFSET_UNITS, OVERLAPS, SCHEMES, UNITS
 from .training_flags import TRAINING, Flag
 
+_CLASS_WEIGHTS = Flag(
+    "class_weights",
+    "list",
+    "",
+    "Weight of each class (run_ner: tag) in the training loss: name=weight,… or balanced. One that is not named has "
+    "weight 1.",
+)
 _CLASSIFICATION = [
     Flag(
         "task_name",
@@ -52,12 +59,7 @@ _CLASSIFICATION = [
         "With --task_name=text: the classes, in the order of their ids. If not given, those in the training file. "
         "One that has a comma is quoted, as in '\"yes, but\",no'.",
     ),
-    Flag(
-        "class_weights",
-        "list",
-        "",
-        "Weight of each class in the training loss: name=weight,… or balanced. A class that is not named has weight 1.",
-    ),
+    _CLASS_WEIGHTS,
     Flag(
         "multi_label_threshold",
         "string",
@@ -97,9 +99,9 @@ _TAGGING = [
         "format",
         ("auto", *FORMATS),
         "auto",
-        "Layout of the data files. columns: one word a line with its tag; json: entities as character spans; "
-        "cluener: CLUENER's JSON; text: one untagged text a line. auto: JSON where the file's name says so, "
-        "else columns; text for standard input.",
+        "Layout of the data files. auto: what a file looks like; text for standard input. columns: one word a line "
+        "with its tag; csv: the same with a header; tokens: JSON with lists of words and tags; json: entities as "
+        "character spans; text: one untagged text a line; others: as the tools of these names write them.",
     ),
     Flag(
         "tag_column",
@@ -155,6 +157,7 @@ _TAGGING = [
         "What gets a tag in json, cluener and text files. auto: characters if the words of the training file "
         "are single characters, else words.",
     ),
+    _CLASS_WEIGHTS,
     Flag("head", tuple(sorted(HEADS)), "softmax", "Layers between BERT's output and the tags."),
     Flag("lstm_size", "integer", 128, "With a bilstm head: units in each direction.", 1),
     Flag("lstm_layers", "integer", 1, "With a bilstm head: number of stacked layers.", 1),

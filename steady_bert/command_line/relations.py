@@ -302,6 +302,15 @@ def check_tagging(f: Values, head: str) -> None:
         f.format != "text" or not (f.do_train or f.do_eval),
         "--format=text has no tags. Give the format of files that have.",
     )
+    require(
+        not f.given("class_weights") or f.do_train or f.dry_run,
+        "--class_weights weighs what is learned: give it with --do_train.",
+    )
+    require(
+        not f.given("class_weights") or "crf" not in head,
+        "--class_weights: a CRF learns the probability of a sentence's tags as a whole, in which no word has a loss of "
+        "its own to weigh. Leave it out, or give --head=softmax or bilstm.",
+    )
     for name in ("lstm_size", "lstm_layers", "lstm_cell"):
         require(
             not f.given(name) or "lstm" in head,

@@ -86,7 +86,8 @@ class _CsvFeed:
         )
 
 
-def csv_rows(path: str, bad_lines: BadLines, encoding: str) -> Iterator[Row]:
+def csv_rows(path: str, bad_lines: BadLines, encoding: str, keeps_blank: bool = False) -> Iterator[Row]:
+    """The rows of a file. keeps_blank: blank ones too, which are bad lines else."""
     csv.field_size_limit(LONGEST_LINE_BYTES)
     dialect = dialect_of(path, encoding)
     if dialect.separator != ",":
@@ -108,7 +109,7 @@ def csv_rows(path: str, bad_lines: BadLines, encoding: str) -> Iterator[Row]:
         if feed.error is not None:
             bad_lines.add(feed.error)
             continue
-        if not cells:
+        if not cells and not keeps_blank:
             blanks.append(feed.first)
             continue
         for blank in blanks:

@@ -43,6 +43,7 @@ class TaggingInputs(NamedTuple):
     head: TaggingHead
     constrained_decoding: bool = False
     skip_bad_lines: int = 0
+    class_weights: Optional[Sequence[float]] = None  # [L] in the order of the tags; only training uses them
 
 
 class Reader:
@@ -86,7 +87,7 @@ def tagging_task(inputs: TaggingInputs, reader: Reader) -> Task:
         return {
             "features": FEATURES,
             "layout": inputs.layout.identity(),
-            "source": files.sha256_of_file(inputs.files[split]),
+            "source": "+".join(map(files.sha256_of_file, formats.files_of(inputs.files[split], inputs.layout))),
             "format": formats.format_of(inputs.files[split], inputs.layout),
             "vocabulary": inputs.vocab_fingerprint,
             "max_seq_length": inputs.max_seq_length,
@@ -198,6 +199,8 @@ def _build(inputs: TaggingInputs, batch: Dict[str, Any], is_training: bool, comp
     vectors = words.gather(model.get_sequence_output())
     tag_scores = layers.tag_scores(vectors, words, len(inputs.tags), inputs.head, dropout_prob, compute)
     counted = tf.cast(tf.equal(roles, COUNTED), tf.float32)
+    if inputs.class_weights is not None and is_training:
+        counted *= tf.gather(tf.constant(inputs.class_weights, tf.float32), tag_ids)
     loss, weight = layers.tagging_loss(tag_scores, words, tag_ids, counted)
     if is_training:
         return Outputs(loss=loss, weight=weight, predictions={})

@@ -58,9 +58,17 @@ def require_columns(path: str, lines: Sequence[str]) -> None:
         return
     if lines[0].lstrip()[:1] in ("{", "[") and _is_json(lines[0]):
         raise UserError("{}: JSON, not columns. Name the file .json or .jsonl, or give its --format.".format(path))
-    rows = list(csv.reader(lines))
+    rows = [split(line, ",") for line in lines]
     if is_header(rows[0]) or _are_csv(rows, lines):
         raise UserError("{}: commas separate its cells. Name the file .csv, or give --format=csv.".format(path))
+
+
+def split(line: str, separator: str) -> List[str]:
+    """The cells of a line of CSV; none if it is no such line."""
+    try:
+        return next(csv.reader([line.strip("\r\n")], delimiter=separator), [])
+    except csv.Error:
+        return []
 
 
 def _are_csv(rows: Sequence[Sequence[str]], lines: Sequence[str]) -> bool:

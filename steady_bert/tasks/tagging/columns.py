@@ -11,6 +11,7 @@ from . import column_check
 from . import schemes as tag_schemes
 from .sentences import Layout, Sentence
 from .tag_sequences import TagError, TagReader
+from .word_lists import joined_offsets
 
 _CENSUS_SENTENCES = 1000  # read to decide whether words are single characters
 _DOCUMENT_START = "-DOCSTART-"
@@ -52,11 +53,8 @@ def read(path: str, layout: Layout, needs_tags: bool, bad_lines: BadLines) -> It
                 bad_lines.add(UserError("{}:{}: {}".format(path, block.lines[error.word], error)))
                 continue
             bad_lines.mended += ["{}:{}: {}".format(path, block.lines[word], message) for word, message in mended]
-        starts = [0]
-        for word in words:
-            starts.append(starts[-1] + len(word) + len(gap))
-        offsets = tuple((start, start + len(word)) for start, word in zip(starts, words))
-        yield Sentence(0, block.lines[0], str(block.number), words, tags, gap.join(words), offsets, tuple(block.rows))
+        text, offsets = gap.join(words), joined_offsets(words, gap)
+        yield Sentence(0, block.lines[0], str(block.number), words, tags, text, offsets, tuple(block.rows))
     tag_reader.note_retyped(path, bad_lines)
 
 

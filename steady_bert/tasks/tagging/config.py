@@ -1,7 +1,7 @@
 """What a command says of a tagging task. Pure: no TensorFlow."""
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
 
 from ...training.job import RunConfig
 from ..model_files import ModelConfig
@@ -19,6 +19,7 @@ class TaggingDataConfig:
     word_column: Optional[str]
     overlaps: str
     offset_unit: str
+    class_weights: Tuple[str, ...]
     tag_scheme: str
     tags_file: Optional[str]
     mend_tags: bool

@@ -57,6 +57,7 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
             "task": "tagging",
             "bert_config": inputs.bert_config and inputs.bert_config.to_dict(),
             "head": list(inputs.head),
+            **({} if inputs.class_weights is None else {"class_weights": list(inputs.class_weights)}),
         },
         files=model_files.given_files(config.model),
         documents={
@@ -91,6 +92,10 @@ def inputs_of(config: TaggingConfig, model_dir: Optional[str]) -> TaggingInputs:
         layout = layout._replace(tag_scheme="plain")
         if data.constrained_decoding:
             raise UserError("--constrained_decoding: these tags mark no entities. Leave it out.")
+    weights = None
+    if data.class_weights:
+        sentences = formats.read_sentences(paths["train"], layout, tags, True, BadLines(data.skip_bad_lines))
+        weights = tag_lists.tag_weights(data.class_weights, tags, sentences)
     return TaggingInputs(
         files=paths,
         layout=layout,
@@ -104,6 +109,7 @@ def inputs_of(config: TaggingConfig, model_dir: Optional[str]) -> TaggingInputs:
         head=head_of(data),
         constrained_decoding=data.constrained_decoding,
         skip_bad_lines=data.skip_bad_lines,
+        class_weights=weights,
     )
 
 
@@ -119,7 +125,11 @@ def with_units(config: TaggingConfig) -> TaggingConfig:
 
 def layout_of(data: TaggingDataConfig) -> Layout:
     names = [name for name in Layout._fields if name != "tag_names"]
-    return Layout(**{name: getattr(data, name) for name in names})
+    layout = Layout(**{name: getattr(data, name) for name in names})
+    paths = [path for path in (data.train_file, data.dev_file, data.test_file, data.predict_file) if path is not None]
+    if data.tags_file and any(os.path.isfile(path) and formats.format_of(path, layout) == "tokens" for path in paths):
+        layout = layout._replace(tag_names=tag_lists.names_in(data.tags_file))
+    return layout
 
 
 def head_of(data: TaggingDataConfig) -> TaggingHead:
@@ -148,9 +158,8 @@ def split_files(data: TaggingDataConfig) -> Dict[str, str]:
     paths = {}
     for split, flag in (("train", "train_file"), ("dev", "dev_file"), ("test", test)):
         path = getattr(data, flag)
-        if path is not None and not os.path.isfile(path):
-            raise UserError("--{}={}: no such file. Check the path.".format(flag, path))
         if path is not None:
+            formats.require_path(flag, path)
             paths[split] = path
     return paths
 

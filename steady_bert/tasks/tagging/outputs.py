@@ -49,9 +49,10 @@ def describe(inputs: TaggingInputs, sentences: List[Tagged]) -> Tuple[Dict[str, 
 
 def write(inputs: TaggingInputs, sentences: List[Tagged], path: str) -> None:
     """Writes columns to `path`, and beside it a file with a JSON object for each sentence."""
+    separator = predictions.separator_of(sentences)
     with files.atomic_write(path) as file:
         for sentence, tags, _ in sentences:
-            file.write("\n".join(predictions.column_rows(sentence, tags)) + "\n\n")
+            file.write("\n".join(predictions.column_rows(sentence, tags, separator)) + "\n\n")
     objects = objects_beside(path)
     to_object = predictions.json_tags if inputs.plain else predictions.json_entities
     with files.atomic_write(objects) as file:

@@ -1,6 +1,7 @@
 """The predictions of windows → tagged sentences → the lines and JSON objects of prediction files."""
 
 import collections
+import re
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -96,10 +97,23 @@ def _most_probable(probabilities: np.ndarray, begins: np.ndarray, follows: np.nd
 # --- what is written --------------------------------------------------------------------------------------------------
 
 
-def column_rows(sentence: Sentence, tags: Sequence[str]) -> List[str]:
+def separator_of(sentences: Sequence[Tagged]) -> str:
+    """What parts the columns of a file: a tab if it did so before, or a word or a tag has a space within."""
+    for sentence, tags, _ in sentences:
+        cells = sentence.rows or sentence.words
+        if any("\t" in row for row in sentence.rows) or any(" " in tag for tag in tags):
+            return "\t"
+        if not sentence.rows and any(cell.split() != [cell] for cell in cells):
+            return "\t"
+    return " "
+
+
+def column_rows(sentence: Sentence, tags: Sequence[str], separator: str) -> List[str]:
     """The sentence's own lines, or its words, each followed by its predicted tag."""
-    separator = "\t" if any("\t" in row for row in sentence.rows) else " "
-    return [row + separator + tag for row, tag in zip(sentence.rows or sentence.words, tags)]
+    rows = sentence.rows or tuple(" ".join(re.split("[\t\r\n]+", word)).strip(" ") or "_" for word in sentence.words)
+    if separator == "\t" and sentence.rows:
+        rows = tuple(row if "\t" in row else "\t".join(re.split(" +", row.strip(" "))) for row in rows)
+    return [row + separator + tag for row, tag in zip(rows, tags)]
 
 
 def json_entities(sentence: Sentence, tags: Sequence[str], probabilities: Sequence[float]) -> Dict[str, Any]:

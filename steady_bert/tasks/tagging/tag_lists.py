@@ -1,13 +1,15 @@
 """The tags that a model tells apart: those of a training file, or of a file that lists them."""
 
-from typing import List, Set
+import collections
+import math
+from typing import Dict, Iterable, List, Sequence, Set, Tuple
 
 from ...base.errors import UserError
 from ..reading import text_files
 from ..task import BadLines
 from . import formats
 from . import schemes as tag_schemes
-from .sentences import Layout
+from .sentences import Layout, Sentence
 
 
 def find_tags(path: str, layout: Layout, bad_lines: BadLines) -> List[str]:
@@ -40,9 +42,14 @@ def _named(tags: Set[str]) -> str:
     return ", ".join(sorted(tags)[:10]) + ", …" * (len(tags) > 10)
 
 
+def names_in(path: str) -> Tuple[str, ...]:
+    """The lines of a file of tags: what numbers in place of tags mean."""
+    return tuple(text.strip() for _, text in text_files.lines(path, BadLines(0)))
+
+
 def read_tags_file(path: str, scheme: str) -> List[str]:
     """One tag a line, in the order of their ids. B and I tags that the types need and the file lacks are appended."""
-    tags = [text.strip() for _, text in text_files.lines(path, BadLines(0))]
+    tags = list(names_in(path))
     for number, tag in enumerate(tags):
         if tag in tags[:number]:
             message = "{}:{}: {!r} stands at line {} too. Remove one."
@@ -59,3 +66,29 @@ def read_tags_file(path: str, scheme: str) -> List[str]:
     types = dict.fromkeys(tag_schemes.split_tag(tag)[1] for tag in tags if tag != tag_schemes.OUTSIDE)
     needed = tag_schemes.tags_of(types)
     return [tag for tag in tags if tag in needed] + [tag for tag in needed if tag not in tags]
+
+
+def tag_weights(settings: Sequence[str], tags: Sequence[str], sentences: Iterable[Sentence]) -> Tuple[float, ...]:
+    """The weights of --class_weights in the order of the tags. sentences: those trained on, for balanced."""
+    if tuple(settings) == ("balanced",):
+        counts = collections.Counter(tag for sentence in sentences for tag in sentence.tags or ())
+        words, seen = sum(counts.values()), len(counts)
+        # scikit-learn's "balanced": each tag that occurs has the same share of the loss.
+        return tuple(words / (seen * counts[tag]) if counts[tag] else 1.0 for tag in tags)
+    weights: Dict[str, float] = {}
+    for setting in settings:
+        tag, _, text = setting.rpartition("=")
+        if tag not in tags or tag in weights or not _positive(text):
+            raise UserError(
+                "--class_weights: {!r} is not tag=weight, where the weight is positive and the tag one of {}, each at "
+                "most once. Correct it, or write balanced.".format(setting, ", ".join(tags))
+            )
+        weights[tag] = float(text)
+    return tuple(weights.get(tag, 1.0) for tag in tags)
+
+
+def _positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
