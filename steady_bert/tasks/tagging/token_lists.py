@@ -11,7 +11,7 @@ from ..reading import text_files
 from ..reading.text_files import Row
 from ..task import BadLines
 from .offsets import is_whole
-from .sentences import TAG_COLUMNS, Layout
+from .sentences import Layout
 from .word_lists import WordList
 
 _WORD_KEYS = ("tokens", "words")
@@ -80,7 +80,7 @@ def _word_list(row: Row, layout: Layout) -> WordList:
         )
     tags = None
     if layout.tag_column != "none":
-        given = None if layout.tag_column in TAG_COLUMNS else layout.tag_column
+        given = None if layout.tag_column == "last" else layout.tag_column
         tag_key = _key_of(cells, "tag_column", given, _TAG_KEYS)
         tags = _named(cells[tag_key], tag_key, len(words), layout) if tag_key else None
     return WordList([row.place] * len(words), row.line, _id_of(row), tuple(words), tags)
