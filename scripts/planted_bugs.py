@@ -176,6 +176,24 @@ BUGS = {
         "    first = tf.one_hot(tf.zeros_like(words.lengths), length)",
         "tests/tagging_test.py -k mid_sentence",
     ),
+    "a text weighs as much as it has windows": Bug(
+        "steady_bert/tasks/classification/assembly.py",
+        '        share = 1.0 / tf.cast(batch["windows"], tf.float32)',
+        '        share = tf.ones_like(batch["windows"], tf.float32)',
+        "tests/classification_test.py -k windows",
+    ),
+    "the last window of a text is left out": Bug(
+        "steady_bert/tasks/classification/long_texts.py",
+        "    return 1 if length <= room else 1 + -(-(length - room) // _step(room, stride))",
+        "    return 1 if length <= room else 1 + (length - room) // _step(room, stride)",
+        "tests/long_texts_test.py -k cover",
+    ),
+    "the threshold lies on the wrong side of a probability": Bug(
+        "steady_bert/tasks/classification/scores.py",
+        "    middle = np.where(middle > below, middle, values)",
+        "    middle = below",
+        "tests/classification_scores_test.py -k a_threshold_has",
+    ),
     "each worker trains on the first one's slice": Bug(
         "steady_bert/training/session_engine.py",
         "        replica = devices.replica_id(strategy, link.index)\n\n        def batch_of",

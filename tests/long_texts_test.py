@@ -171,7 +171,7 @@ def test_windows_learn_the_end_predict_each_text_once_and_resume_exactly(tiny, d
     given = dict(long_text="windows", num_train_steps=150, save_checkpoints_steps=100, keep_checkpoint_max=10)
     text = succeed(flags(tiny, data, whole, do_predict="true", **given), capsys)
     windows = encoded_texts(data)
-    assert "examples: {:,} windows of 240 in the file".format(len(windows)) in text
+    assert "examples: {:,} windows of 240 texts".format(len(windows)) in text
     assert "= {:.2f} epochs of {:,} examples / 16".format(150 * 16 / len(windows), len(windows)) in text
     assert results(whole)["accuracy"] > 0.95 and results(whole)["examples"] == 60
     with open(whole / "predictions.tsv") as file:

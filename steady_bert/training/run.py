@@ -335,7 +335,7 @@ def with_note_on_windows(job: Job, records: int, sources: int) -> Job:
     """The job with a line of the plan on its examples, if these are windows of the file's examples."""
     if records == sources:
         return job
-    return job._replace(notes=dict(job.notes, examples="{:,} windows of {:,} in the file".format(records, sources)))
+    return job._replace(notes=dict(job.notes, examples="{:,} windows of {:,} texts".format(records, sources)))
 
 
 def notes_of(config: RunConfig, job: Job) -> Dict[str, Any]:
