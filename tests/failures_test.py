@@ -79,7 +79,7 @@ def test_a_failure_in_prediction_names_the_batches_of_evaluation(tiny, tmp_path,
     arguments = dict(output_dir=folder, do_train="true", do_predict="true", num_train_steps=1, predict_batch_size=64)
     assert run_main(tiny.flags(**arguments)) == 1
     message = capsys.readouterr().err
-    assert "Out of memory. Lower --eval_batch_size=8 and --predict_batch_size=64, or --max_seq_length=" in message
+    assert "Out of memory. Lower --eval_batch_size=32 and --predict_batch_size=64, or --max_seq_length=" in message
 
 
 def test_a_batch_of_one_has_no_parts(tiny, tmp_path, capsys, monkeypatch):
