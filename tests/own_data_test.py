@@ -203,6 +203,7 @@ def test_equal_label_sets_and_equal_numbers_are_no_contradiction(tiny, tmp_path,
     arguments = ["--check_data", "--task_name=text", "--data_dir=" + str(tmp_path), "--vocab_file=" + tiny.vocab_file]
     (tmp_path / "train.tsv").write_text("text\tlabel\ngood\ta,b\ngood\tb,a\ngood\ta\n")
     printed = succeed(arguments + ["--label_type=multi"], capsys)
+    assert "  labels: a 3, b 2" in printed
     assert "train.tsv: repeat an earlier one: 1 (" in printed and "an earlier text with another label: 1 (" in printed
     (tmp_path / "train.tsv").write_text("text\tlabel\ngood\t1\ngood\t1.0\n")
     assert "another label" not in succeed(arguments + ["--label_type=regression"], capsys)

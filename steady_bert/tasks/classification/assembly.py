@@ -126,6 +126,7 @@ def classification_task(inputs: TaskInputs) -> Task:
         return scorer.metrics(inputs.processor.metrics, scorer.scored(split, predictions))
 
     windowed = inputs.long_text.mode == "windows"
+    several = inputs.processor.label_type == "multi"
     return Task(
         name=type(inputs.processor).__name__,
         columns={
@@ -148,6 +149,8 @@ def classification_task(inputs: TaskInputs) -> Task:
         long_text=inputs.long_text.mode,
         splits_examples=windowed,
         skip_bad_lines=inputs.skip_bad_lines,
+        kinds=tuple(inputs.labels) if several else (),
+        kinds_in=(lambda example: example.label or ()) if several else None,
     )
 
 
