@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from conftest import succeed
 
 from steady_bert.base.errors import UserError
 from steady_bert.tasks.tagging import formats, predictions, tag_lists
@@ -150,7 +151,7 @@ def bioes(tags):
     return [closing[tag[0]] + tag[1:] if end else tag for tag, end in zip(tags, ends)]
 
 
-NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+NAMES = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
 TOKENS = of_words(tokens=lambda w, t: w, ner_tags=lambda w, t: t)
 NUMBERS = of_words(
     tokens=lambda w, t: w, pos_tags=lambda w, t: [1] * len(w), ner_tags=lambda w, t: [NAMES.index(tag) for tag in t]
@@ -161,6 +162,7 @@ LABEL_STUDIO_CONLL = conll([[(word, "-X-", "_", tag) for word, tag in zip(*each)
 
 # Name → (the format's name, the file's name, its content, flags).
 EXPORTS = {
+    "words and labels": ("tokens", "train.json", json.dumps(WORDS), {}),
     "doccano": ("doccano", "admin.jsonl", json_lines(of_texts(doccano)), {}),
     "doccano, relations": ("doccano", "admin.jsonl", json_lines(of_texts(doccano_with_relations)), {}),
     "Label Studio": ("label_studio", "project-1.json", json.dumps(of_texts(label_studio_task)), {}),
@@ -169,7 +171,6 @@ EXPORTS = {
     "Label Studio, CoNLL": ("columns", "project.conll", "-DOCSTART- -X- O\n" + LABEL_STUDIO_CONLL, {}),
     "datasets, names": ("tokens", "train.json", json_lines(TOKENS), {}),
     "datasets, numbers": ("tokens", "train.jsonl", json_lines(NUMBERS), dict(tag_names=tuple(NAMES))),
-    "words and labels": ("tokens", "train.json", json.dumps(WORDS), {}),
     "spaCy": ("spacy", "train.json", json.dumps(of_texts(spacy)), {}),
     "spaCy, lines": ("spacy", "train.jsonl", json_lines(of_texts(spacy)), {}),
     "spaCy, documents": ("spacy", "docs.jsonl", json_lines(of_texts(labelled("ents"))), {}),
@@ -214,6 +215,27 @@ def test_an_export_is_read_as_its_twin_in_columns(tmp_path, name):
     assert tag_lists.find_tags(path, Layout(**flags), BadLines(0)) == tag_lists.find_tags(twin, Layout(), BadLines(0))
     again, _ = read(path, format=expected, **flags)
     assert again == found
+
+
+def test_the_data_is_described_as_its_twin_is(tmp_path, tiny, capsys):
+    """But for the lines that are named, which differ between the files."""
+
+    def described(path, *flags):
+        command = ["--check_data", "--train_file=" + path, "--vocab_file=" + tiny.vocab_file, *flags]
+        out = succeed(command, capsys, "run_ner")
+        kept = [line for line in out.split("\n") if "repeat an earlier" not in line and "read as separated" not in line]
+        return "\n".join(kept).replace(path, "FILE").replace("Worth a look:", "").strip()
+
+    twin = described(write(tmp_path, conll([zip(*each) for each in TWIN]), "twin.conll"))
+    assert "FILE): 20 examples" in twin and "labels: LOC 17, PER 17" in twin
+    names = write(tmp_path, "\n".join(NAMES), "names.txt")
+    one_of_each = {export[0]: export for export in EXPORTS.values()}
+    for name, (_, file_name, content, flags) in one_of_each.items():
+        given = ["--tags_file=" + names] * ("tag_names" in flags) + ["--text_units=words"] * ("text_units" in flags)
+        assert described(write(tmp_path, content, file_name), *given) == twin, name
+    folder = str(tmp_path / "corpus")
+    write_brat(folder)
+    assert described(folder) == twin
 
 
 def test_a_folder_of_brats_is_read_as_its_twin(tmp_path):
