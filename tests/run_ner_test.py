@@ -226,8 +226,8 @@ def test_raw_text_comes_from_standard_input_with_its_characters(model, tmp_path,
     succeed(arguments, capsys, "run_ner")
     objects = [json.loads(line) for line in read_lines(str(tmp_path), "predictions.jsonl") if line]
     assert [(item["id"], item["text"]) for item in objects] == [
-        ("1", "  anna met bob\tsmith"),
-        ("3", "the new york car"),
+        ("0", "  anna met bob\tsmith"),
+        ("2", "the new york car"),
     ]
     places = [(item["start"], item["end"], item["type"]) for item in objects[0]["entities"]]
     assert places == [(2, 6, "PER"), (11, 20, "PER")]
