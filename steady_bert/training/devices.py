@@ -60,8 +60,9 @@ def notes_of_form(config: EngineConfig) -> Dict[str, str]:
     notes = {} if form == "fast" else {"compute_form": form}
     if config.precision == "float32" and any(name.startswith("gpu:") for name in config.devices or gpus()):
         notes["products"] = "TF32 on a GPU that has it (--tf32=false: exact)" if config.tf32 else "exact float32"
-    if config.recompute and form == "compiled":
-        notes["memory"] = "each layer is computed again in the backward pass (--recompute)"
+    if config.recompute:
+        effect = "each layer is computed again in the backward pass" if form == "compiled" else "no effect in this form"
+        notes["recompute"] = effect
     return notes
 
 
