@@ -1,6 +1,7 @@
 """A cell of labels as people and programs write it: names with a separator, lists as text, 0 or 1 for each class."""
 
 import ast
+import functools
 import json
 import math
 import re
@@ -40,8 +41,11 @@ def shown(cell: Any) -> str:
 def elements(text: str) -> Optional[List[Any]]:
     """The elements of a list of texts or numbers that a program wrote as text; None if the text is no such list."""
     text = text.strip()
-    if text[:1] + text[-1:] not in ("[]", "()", "{}"):
-        return None
+    return _parsed(text) if text[:1] + text[-1:] in ("[]", "()", "{}") else None
+
+
+@functools.lru_cache(maxsize=4096)  # the cells of a file repeat
+def _parsed(text: str) -> Optional[List[Any]]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
