@@ -22,7 +22,7 @@ import tensorflow.compat.v1 as tf
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SEED = 7
-WORDS = ["w{}".format(number) for number in range(60)]
+WORDS = ["".join("abcdefghij"[int(digit)] for digit in str(number)) for number in range(60)]
 STEPS, HALF = 40, 20
 
 _OPTIONS = {
@@ -62,7 +62,7 @@ def write_inputs(folder: str) -> None:
             file.writelines("{}\t{}\n".format(" ".join(s), "even" if len(s) % 2 else "odd") for s in sentences)
         with open(os.path.join(folder, split + ".conll"), "w") as file:
             for sentence in sentences:
-                file.writelines("{} {}\n".format(w, "B-TEN" if w.endswith("0") else "O") for w in sentence)
+                file.writelines("{} {}\n".format(w, "B-TEN" if w.endswith("a") else "O") for w in sentence)
                 file.write("\n")
 
 
