@@ -101,7 +101,7 @@ def test_names_of_encodings_are_known(name):
     encodings.require_known(name)
 
 
-@pytest.mark.parametrize("name", ["hex", "rot13", "base64", "klingon", "", "a\0b"])
+@pytest.mark.parametrize("name", ["hex", "rot13", "base64", "undefined", "klingon", "", "a\0b"])
 def test_names_of_no_encoding_are_refused(name):
     with pytest.raises(UserError, match="--encoding=.*: no encoding of text"):
         encodings.require_known(name)

@@ -105,7 +105,9 @@ def test_what_is_not_surely_a_list_is_refused_by_name(tmp_path, cell, options, p
         labels(tmp_path, cell, **options)
 
 
-@pytest.mark.parametrize("cell", ["[1, 0, 1]", "[1 0 1]", "1,0,1", "1 0 1", "['1', '0', '1']", "(1, 0, 1)"])
+@pytest.mark.parametrize(
+    "cell", ["[1, 0, 1]", "[1 0 1]", "1,0,1", "1 0 1", "['1', '0', '1']", "(1, 0, 1)", "[1.0, 0.0, 1.0]"]
+)
 def test_zeros_and_ones_are_read_with_labels(tmp_path, cell):
     assert labels(tmp_path, cell, labels=["a", "b", "c"]) == ("a", "c")
     lines = [{"text": "x", "label": [1, 0, 1]}, {"text": "y", "label": [0, 0, 0]}, {"text": "z", "label": ["b"]}]
@@ -115,8 +117,9 @@ def test_zeros_and_ones_are_read_with_labels(tmp_path, cell):
     assert ids[0].label == ("1", "0")
 
 
-def test_zeros_and_ones_of_two_classes_are_no_labels(tmp_path):
-    path = written(tmp_path, [{"text": "x", "label": [1, 0]}, {"text": "y", "label": [0, 1]}], "a.jsonl")
+@pytest.mark.parametrize("one, zero", [(1, 0), (1.0, 0.0)])
+def test_zeros_and_ones_of_two_classes_are_no_labels(tmp_path, one, zero):
+    path = written(tmp_path, [{"text": "x", "label": [one, zero]}, {"text": "y", "label": [zero, one]}], "a.jsonl")
     with pytest.raises(UserError, match="a.jsonl: 0 and 1 for each class do not say which"):
         TextProcessor(label_type="multi").find_labels(path)
 

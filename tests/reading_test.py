@@ -114,3 +114,20 @@ def test_an_array_that_is_none_is_refused(tmp_path, content, problem):
 def test_every_record_of_a_file_counts_also_those_that_cannot_be_read(tmp_path, name, content, expected):
     rows = text_files.rows(written(tmp_path, content, name), BadLines(9))
     assert [row.record for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    "content, ending",
+    [
+        ('{"text": "a"}\n', ".jsonl"),
+        ('[{"text": "a"}]\n', ".jsonl"),
+        ('[\n  {"text": "a"}\n]\n', ".jsonl"),
+        ("[sic] a text\n", ".txt"),
+        ("[[Berlin]] is a city\n", ".txt"),
+        ("text,label\na,b\n", ".csv"),
+    ],
+)
+def test_standard_input_shows_its_format(tmp_path, content, ending):
+    path = written(tmp_path, content, "standard-input")
+    assert text_files.ending_for(path, ()) == ending
+    assert text_files.is_json_lines(path) == (ending == ".jsonl")

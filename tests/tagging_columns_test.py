@@ -93,6 +93,12 @@ WRONG_COLUMNS = [
     ("4 B-X\n1 I-X\n7 O\n", None, {}, [("4 1 7", "B-X I-X O")]),
     ("B 1 B-X\n52 1 I-X\n", None, {}, [("B 52", "B-X I-X")]),
     ("no no O\nno no O\n", None, {}, [("no no", "O O")]),
+    (  # hardly a sentence has two words
+        "Ann x B-PER\n\nleft y O\n\nha x O\nha y O\n\nno x O\nno y O\n\n" + "now z O\n\n" * 3,
+        None,
+        {},
+        [("Ann", "B-PER"), ("left", "O"), ("ha ha", "O O"), ("no no", "O O")] + [("now", "O")] * 3,
+    ),
     (
         "the cat sat\na dog ran\nit all ended.\n",
         "data.conll:1: the last column is taken for the tag, and has words, such as 'sat'. A line is a word and its "

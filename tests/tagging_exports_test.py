@@ -288,6 +288,27 @@ def test_a_broken_row_of_a_table_takes_its_sentence_and_no_other_with_it(tmp_pat
     ]
 
 
+def test_a_broken_row_at_the_end_takes_its_sentence_with_it(tmp_path):
+    path = str(tmp_path / "x.csv")
+    with open(path, "wb") as file:
+        file.write(b"Sentence,Word,Tag\n1,a,O\n2,Ann,B-PER\n,\xff,I-PER\n")
+    found, bad_lines = read(path, allowed=1)
+    assert [s.words for s in found] == [("a",)] and "x.csv:4: byte 2" in bad_lines.messages[0]
+
+
+@pytest.mark.parametrize(
+    "name, begins", [("Sentence #", True), ("sent_id", True), ("SentenceID", True), ("sentiment", False)]
+)
+def test_a_column_of_sentences_is_known_by_its_name(tmp_path, name, begins):
+    path = write(tmp_path, name + ",Word,Tag\nx,Ann,B-PER\ny,\x85,O\n", "x.csv")
+    assert [s.words for s in read(path)[0]] == ([("Ann",), ("\x85",)] if begins else [("Ann", "\x85")])
+
+
+def test_of_two_lists_of_entities_the_one_that_has_some_is_read(tmp_path):
+    row = {"text": "a b", "label": [], "entities": [{"start_offset": 0, "end_offset": 1, "label": "X"}]}
+    assert read(write(tmp_path, json.dumps([row])))[0][0].tags == ("B-X", "O")
+
+
 LABELLED = {"start": 0, "end": 1, "labels": ["X"]}
 REFUSED = [
     ([{"text": "a b", "label": ["PER"]}], "doccano", "the entity 'PER' is not like"),
@@ -473,6 +494,17 @@ def test_brats_annotations_are_placed_or_refused(tmp_path, annotations, expected
     with pytest.raises(UserError) as error:
         read(path)
     assert expected in str(error.value)
+
+
+def test_a_sentence_is_left_out_with_its_broken_annotation(tmp_path):
+    path = write(tmp_path, "Ann left\nBob stays\nEve too\n", "x.txt")
+    write(tmp_path, "T1\tPER 9 12\tBab\nT2\tPER 19 22\tEve\n", "x.ann")
+    found, bad_lines = read(path, allowed=1)
+    assert [(s.example_id, " ".join(s.tags)) for s in found] == [("0", "O O"), ("2", "B-PER O")]
+    assert len(bad_lines.messages) == 1
+    write(tmp_path, "T1 PER 9 12 Bob\n", "x.ann")  # any sentence may have it
+    with pytest.raises(UserError, match="x.ann:1: .* is not like T1"):
+        read(path, allowed=1)
 
 
 def test_annotations_without_their_text_are_refused(tmp_path):

@@ -11,13 +11,14 @@ from ...base.errors import UserError
 from ...training import run
 from ...training.job import Job
 from .. import model_files
+from ..class_weights import given_weights
 from ..reading import text_files
 from ..task import BadLines, Predictions
 from . import assembly as classification
 from . import outputs
 from .config import ClassifierConfig, ClassifierDataConfig
 from .long_texts import LongTexts
-from .processor import DataProcessor, is_number
+from .processor import DataProcessor
 from .registry import PROCESSORS
 from .scores import Threshold
 
@@ -167,16 +168,7 @@ def class_weights(data: ClassifierDataConfig, processor: DataProcessor, paths: D
                 which = "every" if counts[label] else "no"
                 raise UserError("--class_weights=balanced: {} training example is {}.".format(which, label))
         return classification.balanced_weights(processor.label_type, labels, counts, examples)
-    weights = {}
-    for setting in data.class_weights:
-        label, equals, weight = setting.rpartition("=")
-        if not equals or label not in labels or label in weights or not (is_number(weight) and float(weight) > 0):
-            raise UserError(
-                "--class_weights: {!r} is not label=weight, where the weight is positive and the label one of {}, each "
-                "at most once. Correct it, or write balanced.".format(setting, ", ".join(labels))
-            )
-        weights[label] = float(weight)
-    return [weights.get(label, 1.0) for label in labels]
+    return given_weights(data.class_weights, labels, "label")
 
 
 def split_files(data: ClassifierDataConfig, processor: DataProcessor) -> Dict[str, str]:

@@ -13,6 +13,7 @@ from ...base.errors import UserError
 MISSING = frozenset({"nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "#N/A", "<NA>", "None"})
 MISSING |= frozenset({"null", "NULL", "Null"})
 OTHER_SEPARATORS = ";|"  # which may separate labels where no --label_separator says so
+ZEROS_AND_ONES = frozenset({"0", "1", "0.0", "1.0"})
 _YES, _NO = ("1", "1.0", "true", "True", "TRUE"), ("0", "0.0", "false", "False", "FALSE")
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _ZEROS_AND_ONES = re.compile(r"\[?\s*[01](\s+[01])+\s*\]?")  # as NumPy writes them
@@ -78,7 +79,7 @@ def split(text: str, separator: Optional[str]) -> List[Any]:
 
 def is_multi_hot(items: Sequence[Any]) -> bool:
     """Whether labels are 0 or 1 for each of several classes, rather than names."""
-    return len(items) > 1 and all(not isinstance(item, float) and str(item).strip() in ("0", "1") for item in items)
+    return len(items) > 1 and all(str(item).strip() in ZEROS_AND_ONES for item in items)
 
 
 def chosen(cell: Any, column: str) -> bool:

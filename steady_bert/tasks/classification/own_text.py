@@ -110,7 +110,7 @@ class TextProcessor(DataProcessor):
                 "{}: has {:,} distinct labels in {:,} rows. Name the right --label_column, learn a number with "
                 "--label_type=regression, or list the classes with --labels.".format(path, len(counts), examples)
             )
-        if self.label_type == "multi" and counts and set(counts) <= {"0", "1"}:
+        if self.label_type == "multi" and counts and set(counts) <= label_cells.ZEROS_AND_ONES:
             raise UserError("{}: {}".format(path, _MULTI_HOT))
         self._refuse_header(path, counts)
         whole = all(re.fullmatch("-?[0-9]+", label) for label in counts)
@@ -257,7 +257,7 @@ class TextProcessor(DataProcessor):
             return (self._missing(cell),)
         is_list = isinstance(cell, list)
         names = cell if is_list else label_cells.split(label_text(cell), self._label_separator)
-        if label_cells.is_multi_hot(names) and not {"0", "1"} & set(self._labels or ()):
+        if label_cells.is_multi_hot(names) and not label_cells.ZEROS_AND_ONES & set(self._labels or ()):
             return self._by_position(names)
         labels = tuple(self._one_label(name) for name in names)
         if len(set(labels)) != len(labels):
@@ -282,7 +282,7 @@ class TextProcessor(DataProcessor):
         if len(items) != len(self._labels):
             text = "the label {}: {} times 0 or 1, but the classes are {}. Fix the row, or name them with --labels."
             raise UserError(text.format(json.dumps(items)[:60], len(items), ", ".join(self._labels)))
-        return tuple(label for label, item in zip(self._labels, items) if str(item).strip() == "1")
+        return tuple(label for label, item in zip(self._labels, items) if str(item).strip() in ("1", "1.0"))
 
     def _missing(self, cell: Any) -> str:
         """A missing value as a class, if --labels names it."""

@@ -24,6 +24,7 @@ def require_known(name: str) -> None:
         return
     try:
         known = codecs.lookup(name)._is_text_encoding  # type: ignore[attr-defined]  # False for hex, rot13 and such
+        known = known and "a\n".encode(name).decode(name) == "a\n"  # "undefined" raises
     except (LookupError, ValueError):
         known = False
     if not known:

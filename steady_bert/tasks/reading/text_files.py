@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import zlib
 from typing import Iterator, Optional, Sequence, Tuple
 
@@ -22,6 +23,7 @@ from .source import LONGEST_LINE_BYTES, Row, lines, lines_or_errors
 __all__ = ["AUTO", "LONGEST_LINE_BYTES", "SEPARATORS", "Row", "json_values", "lines", "lines_or_errors", "rows"]
 
 JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
+_ARRAY = re.compile(r'\[\s*(\{\s*("|$)|\[\s*"|$)')  # the first line of an array of objects, or of lists
 ENDINGS = (".tsv", ".csv", ".txt") + JSON_ENDINGS
 
 
@@ -62,9 +64,10 @@ def _first_line(path: str, encoding: str) -> Tuple[str, bool]:
 
 
 def is_json_lines(path: str, encoding: str = AUTO) -> bool:
-    """Whether the first line is a JSON object."""
+    """Whether the first line is a JSON object, or begins an array of values."""
+    first, _ = _first_line(path, encoding)
     try:
-        return isinstance(json.loads(_first_line(path, encoding)[0]), dict)
+        return _ARRAY.match(first) is not None or isinstance(json.loads(first), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -72,11 +75,11 @@ def is_json_lines(path: str, encoding: str = AUTO) -> bool:
 def ending_for(path: str, text_columns: Sequence[str], encoding: str = AUTO) -> str:
     """The file name ending that fits the content of standard input, which was copied to `path`.
 
-    JSON lines start with {. CSV names the text columns in its first line. Otherwise each line is a text, as in .txt.
+    JSON starts with {, or [{. CSV names the text columns in its first line. Otherwise each line is a text, as in .txt.
     """
     first, gzipped = _first_line(path, encoding)
     names = next(csv.reader([first]), [])
-    if first.startswith("{"):
+    if first.startswith("{") or _ARRAY.match(first):
         ending = ".jsonl"
     else:
         ending = ".csv" if len(names) > 1 and set(text_columns or ("text", "text_a")) & set(names) else ".txt"

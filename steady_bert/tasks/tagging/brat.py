@@ -3,9 +3,11 @@
 A line of the text is a sentence. Annotations other than of text (relations, events, notes) are left out.
 """
 
+import bisect
+import itertools
 import os
 import re
-from typing import Iterator, List, Tuple
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from ...base.errors import UserError
 from ..reading import text_files
@@ -15,6 +17,7 @@ from .offsets import Span
 from .sentences import Layout
 from .spans import MarkedText
 
+_PLACE = re.compile(r"T\S+\t.+? (\d[\d ;]*)(\t|$)")  # of an entity that may be wrong otherwise
 _ENTITY = re.compile(r"T\S+\t(.+?) (\d+(?: \d+;\d+)* \d+)\t(.*)")
 
 
@@ -53,35 +56,52 @@ def texts(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[MarkedText
             if isinstance(text, UserError):
                 raise text  # without the line, no later place would be known
             lines.append((number, text))
-        unplaced = _spans(annotations, "".join(text for _, text in lines), layout, bad_lines)
-        start = 0
-        for number, text in lines:
-            end = start + len(text)
-            own = [span for span in unplaced if start <= span.start < end]
+        starts = list(itertools.accumulate([0] + [len(text) for _, text in lines]))
+        spans_of, broken = _by_line(annotations, "".join(text for _, text in lines), starts, layout, bad_lines)
+        for line, (number, text) in enumerate(lines):
             shown = text.rstrip("\r\n")
             place = "{}:{}".format(text_path, number)
-            if shown.strip():
-                spans = [span._replace(start=span.start - start, end=span.end - start) for span in own]
-                yield MarkedText(place, number, str(record), shown, spans)
-            start, record = end, record + 1
+            if shown.strip() and line not in broken:
+                yield MarkedText(place, number, str(record), shown, spans_of.get(line, []))
+            record += 1
 
 
-def _spans(path: str, text: str, layout: Layout, bad_lines: BadLines) -> List[Span]:
-    """The entities of a document, by characters."""
+def _by_line(
+    path: str, text: str, starts: List[int], layout: Layout, bad_lines: BadLines
+) -> Tuple[Dict[int, List[Span]], Set[int]]:
+    """(the entities of each line of a document, by its characters; the lines with one that was left out).
+
+    starts: [lines + 1] the character at which each line begins.
+    """
     places = offsets.character_places(text, layout.offset_unit)
-    spans = []
+    spans: Dict[int, List[Span]] = {}
+    broken: Set[int] = set()
     for number, line in text_files.lines_or_errors(path, layout.encoding):
         try:
             if isinstance(line, UserError):
                 raise line
             if line.startswith("T"):
-                spans.append(_span(line.rstrip("\r\n"), text, places))
+                span = _span(line.rstrip("\r\n"), text, places)
+                own = bisect.bisect_right(starts, span.start) - 1
+                first = starts[own]
+                spans.setdefault(own, []).append(span._replace(start=span.start - first, end=span.end - first))
         except UserError as error:
-            bad_lines.add(error if error is line else UserError("{}:{}: {}".format(path, number, error)))
-    return spans
+            named = error if error is line else UserError("{}:{}: {}".format(path, number, error))
+            ends = _PLACE.match(line) if isinstance(line, str) else None
+            if ends is None:  # any sentence may have this entity, and would be learned without it
+                raise named from None
+            bad_lines.add(named)
+            lines = [_line_at(int(end), starts, places) for end in re.findall(r"\d+", ends.group(1))]
+            broken.update(range(min(lines), max(lines) + 1))
+    return spans, broken
 
 
-def _span(line: str, text: str, places: object) -> Span:
+def _line_at(offset: int, starts: List[int], places: Optional[Dict[int, int]]) -> int:
+    """The line in which an offset is; for an end, which is left out, it may be the next one."""
+    return bisect.bisect_right(starts, offset if places is None else places.get(offset, offset)) - 1
+
+
+def _span(line: str, text: str, places: Optional[Dict[int, int]]) -> Span:
     match = _ENTITY.fullmatch(line)
     if match is None:
         raise UserError("{!r} is not like T1, a tab, PER 0 3, a tab, Ann. Fix the line.".format(line))
@@ -91,7 +111,7 @@ def _span(line: str, text: str, places: object) -> Span:
             "{} {!r} has several parts; a word has one tag. Make it one, or remove it.".format(kind, surface)
         )
     start, end = map(int, ends.split())
-    first, last = offsets.in_characters(Span(kind, start, end), places)  # type: ignore[arg-type]
+    first, last = offsets.in_characters(Span(kind, start, end), places)
     if first is None or last is None or not 0 <= first < last <= len(text):
         raise UserError(
             "the entity {} to {} is not within the text of {} characters. Fix it.".format(start, end, len(text))

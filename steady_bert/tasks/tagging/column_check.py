@@ -127,7 +127,9 @@ def _kind_of(values: Sequence[Sequence[str]], has_others: bool) -> Optional[str]
     if enough and (len(several) > 1 or any(len(sentence) > 2 for sentence in several)):
         if len(set(flat)) == 1:
             return "every value is {!r}".format(flat[0])
-        if all(len(set(sentence)) == 1 for sentence in several):
+        # Where most sentences are one word, two that repeat theirs show nothing.
+        most = 2 * sum(map(len, several)) > len(flat)
+        if most and all(len(set(sentence)) == 1 for sentence in several):
             return "all values of a sentence are the same, such as {!r}".format(several[0][0])
     return None
 

@@ -62,8 +62,9 @@ def _text_in(value: Any, names: Sequence[str] = ("text",)) -> str:
 
 
 def _listed(value: Any, names: Sequence[str]) -> Optional[List[Span]]:
-    """The entities under the first of the names that the value has; None if it has none."""
-    name = next((name for name in names if value.get(name) is not None), None)
+    """The entities under the first of the names that has some, or is there; None if none is."""
+    present = [name for name in names if value.get(name) is not None]
+    name = next((name for name in present if value[name] != []), present[0] if present else None)
     return None if name is None else _spans(value[name], name)
 
 

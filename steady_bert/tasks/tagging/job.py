@@ -128,7 +128,7 @@ def layout_of(data: TaggingDataConfig) -> Layout:
     layout = Layout(**{name: getattr(data, name) for name in names})
     paths = [path for path in (data.train_file, data.dev_file, data.test_file, data.predict_file) if path is not None]
     if data.tags_file and any(os.path.isfile(path) and formats.format_of(path, layout) == "tokens" for path in paths):
-        layout = layout._replace(tag_names=tag_lists.names_in(data.tags_file))
+        layout = layout._replace(tag_names=tag_lists.names_in(data.tags_file, data.encoding))
     return layout
 
 
@@ -183,7 +183,9 @@ def choose_tags(
 ) -> Tuple[List[str], str]:
     """(tags in id order, bio or plain): those of the model in model_dir, else of --tags_file, else of a file."""
     saved = model_files.saved_labels(model_dir, "tag_scheme")
-    given = tag_lists.read_tags_file(data.tags_file, layout.tag_scheme) if data.tags_file else None
+    given = None
+    if data.tags_file:
+        given = tag_lists.read_tags_file(data.tags_file, layout.tag_scheme, data.encoding)
     if saved is not None:
         if given is not None and given != saved[0]:
             known = ", ".join(saved[0])

@@ -51,6 +51,7 @@ def reader(texts: Texts, in_characters: bool = False) -> Callable[[str, Layout, 
     def read(path: str, layout: Layout, needs_tags: bool, bad_lines: BadLines) -> Iterator[Sentence]:
         unit = "characters" if in_characters else layout.offset_unit
         census = UnitCensus(unit)
+        remedy: Optional[str] = None  # of the whole file, which is asked once
         marker = _Marker(layout._replace(offset_unit=unit), bad_lines)
         for marked in texts(path, layout, bad_lines):
             if layout.text_units == "characters":  # whose edges every offset fits
@@ -58,7 +59,7 @@ def reader(texts: Texts, in_characters: bool = False) -> Callable[[str, Layout, 
             try:
                 sentence = marker.sentence(marked, needs_tags)
             except _OffsetError as error:
-                remedy = _remedy(texts, path, layout)
+                remedy = _remedy(texts, path, layout) if remedy is None else remedy
                 bad_lines.add(UserError("{}: {} {}".format(marked.place, error, remedy).rstrip()))
             except UserError as error:
                 bad_lines.add(UserError("{}: {}".format(marked.place, error)))

@@ -1,10 +1,10 @@
 """The tags that a model tells apart: those of a training file, or of a file that lists them."""
 
 import collections
-import math
-from typing import Dict, Iterable, List, Sequence, Set, Tuple
+from typing import Iterable, List, Sequence, Set, Tuple
 
 from ...base.errors import UserError
+from ..class_weights import given_weights
 from ..reading import text_files
 from ..task import BadLines
 from . import formats
@@ -42,14 +42,14 @@ def _named(tags: Set[str]) -> str:
     return ", ".join(sorted(tags)[:10]) + ", …" * (len(tags) > 10)
 
 
-def names_in(path: str) -> Tuple[str, ...]:
+def names_in(path: str, encoding: str = text_files.AUTO) -> Tuple[str, ...]:
     """The lines of a file of tags: what numbers in place of tags mean."""
-    return tuple(text.strip() for _, text in text_files.lines(path, BadLines(0)))
+    return tuple(text.strip() for _, text in text_files.lines(path, BadLines(0), encoding))
 
 
-def read_tags_file(path: str, scheme: str) -> List[str]:
+def read_tags_file(path: str, scheme: str, encoding: str = text_files.AUTO) -> List[str]:
     """One tag a line, in the order of their ids. B and I tags that the types need and the file lacks are appended."""
-    tags = list(names_in(path))
+    tags = list(names_in(path, encoding))
     for number, tag in enumerate(tags):
         if tag in tags[:number]:
             message = "{}:{}: {!r} stands at line {} too. Remove one."
@@ -75,20 +75,4 @@ def tag_weights(settings: Sequence[str], tags: Sequence[str], sentences: Iterabl
         words, seen = sum(counts.values()), len(counts)
         # scikit-learn's "balanced": each tag that occurs has the same share of the loss.
         return tuple(words / (seen * counts[tag]) if counts[tag] else 1.0 for tag in tags)
-    weights: Dict[str, float] = {}
-    for setting in settings:
-        tag, _, text = setting.rpartition("=")
-        if tag not in tags or tag in weights or not _positive(text):
-            raise UserError(
-                "--class_weights: {!r} is not tag=weight, where the weight is positive and the tag one of {}, each at "
-                "most once. Correct it, or write balanced.".format(setting, ", ".join(tags))
-            )
-        weights[tag] = float(text)
-    return tuple(weights.get(tag, 1.0) for tag in tags)
-
-
-def _positive(text: str) -> bool:
-    try:
-        return 0 < float(text) < math.inf
-    except ValueError:
-        return False
+    return tuple(given_weights(settings, tags, "tag"))

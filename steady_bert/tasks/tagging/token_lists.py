@@ -14,6 +14,7 @@ from .offsets import is_whole
 from .sentences import Layout
 from .word_lists import WordList
 
+_BLANK = " \t\r\n"  # other white space may be a word
 _WORD_KEYS = ("tokens", "words")
 _TAG_KEYS = ("ner_tags", "tags", "ner", "labels", "label", "pos_tags", "upos", "pos")
 
@@ -74,10 +75,9 @@ def _word_list(row: Row, layout: Layout) -> WordList:
     if not _are_strings(words):
         message = 'no list of words under "tokens" or "words". Its keys: {}. Name one with --word_column.'
         raise UserError(message.format(", ".join(cells)))
-    if not all(word.strip() for word in words):
-        raise UserError(
-            "word {} is blank. Remove it and its tag.".format([bool(w.strip()) for w in words].index(False))
-        )
+    blank = next((number for number, word in enumerate(words) if not word.strip(_BLANK)), None)
+    if blank is not None:
+        raise UserError("word {} is blank. Remove it and its tag.".format(blank))
     tags = None
     if layout.tag_column != "none":
         given = None if layout.tag_column == "last" else layout.tag_column

@@ -3,7 +3,7 @@
 A sentence begins where the column of sentences has another value (an empty one goes on), or after a blank row.
 """
 
-import itertools
+import re
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ...base.errors import UserError
@@ -15,6 +15,8 @@ from .column_check import TAG_NAMES, WORD_NAMES, is_header, split
 from .sentences import Layout
 from .word_lists import WordList
 
+_SENTENCE = re.compile(r"sent(ence)?s?([^a-z].*|id|no|num|number)?", re.IGNORECASE)  # but not "sentiment"
+_BLANK = " \t\r\n"  # other white space may be a word
 _LONGEST_SENTENCE = 5000  # words; a longer one is a whole file without sentences
 
 
@@ -46,11 +48,11 @@ def lists(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[WordList]:
     current: List[Row] = []
     error: Optional[UserError] = None
     expected, sentence_before = first.record + 1, ""
-    for row in itertools.chain(rows, [Row(path, 0, [], -1)]):
+    for row in _with_end(rows, first, bad_lines):
         if row.record > expected:  # what was left out belongs to a sentence, which goes with it
             error = error or UserError("")
         expected = row.record + 1
-        blank = not any(cell.strip() for cell in row.cells)
+        blank = not any(cell.strip(_BLANK) for cell in row.cells)
         named = "" if blank or header.sentence is None else _cell(row, header.sentence)
         if blank or (named and named != sentence_before):
             if str(error or ""):
@@ -73,6 +75,19 @@ def lists(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[WordList]:
             )
 
 
+def _with_end(rows: Iterator[Row], header: Row, bad_lines: BadLines) -> Iterator[Row]:
+    """The rows, and a blank one that ends the last sentence. Its record shows whether rows before it were left out."""
+    record = header.record
+    while True:
+        left_out = len(bad_lines.messages)
+        row = next(rows, None)
+        if row is None:
+            break
+        record = row.record
+        yield row
+    yield Row(header.path, 0, [], record + 1 + (len(bad_lines.messages) > left_out))
+
+
 def _rows(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[Row]:
     """Rows with blank ones. Tabs part cells without quoting: a quotation mark may be a word."""
     first = next(iter(text_files.lines_or_errors(path, layout.encoding)), (0, ""))[1]
@@ -88,7 +103,7 @@ def _rows(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[Row]:
 
 def _header_of(first: Row, layout: Layout) -> _Header:
     names = [name.strip() for name in first.cells]
-    sentence = next((number for number, name in enumerate(names) if name.lower().startswith("sent")), None)
+    sentence = next((number for number, name in enumerate(names) if _SENTENCE.fullmatch(name)), None)
     word = _number_of("word_column", layout.word_column, WORD_NAMES, names, first.place)
     if layout.tag_column == "none":
         return _Header(names, word, None, sentence)
@@ -112,7 +127,7 @@ def _number_of(flag: str, given: Optional[str], usual: Sequence[str], names: Lis
 
 
 def _cell(row: Row, number: int) -> str:
-    return row.cells[number].strip() if number < len(row.cells) else ""
+    return row.cells[number].strip(_BLANK) if number < len(row.cells) else ""
 
 
 def _problem_of(row: Row, header: _Header) -> Optional[str]:
