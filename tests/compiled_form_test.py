@@ -131,6 +131,7 @@ def test_a_compiled_run_repeats_and_resumes_bitwise(task, records, tmp_path):  #
 
 
 @needs_xla
+@pytest.mark.slow
 def test_an_update_of_twelve_layers_runs_at_most_1200_nodes(records, tiny, task):  # noqa: F811
     config = modeling.BertConfig.from_json_file(tiny.bert_config_file)
     config.num_hidden_layers = 12

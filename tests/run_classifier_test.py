@@ -387,6 +387,7 @@ def test_a_run_in_bfloat16_says_what_that_brings_and_stays_in_it(tiny, tmp_path,
     assert "precision: bfloat16 → float32" in refused
 
 
+@pytest.mark.slow
 def test_xla_compiles_the_step_and_learns_the_same(tiny, run_command, tmp_path, capsys):
     """From the same weights: XLA draws other random bits for initial values and dropout.
 

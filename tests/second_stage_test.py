@@ -85,6 +85,7 @@ def test_a_stage_keeps_its_lineage_and_no_other_run_gets_one(first_stage, tiny, 
     assert "Resume: continue" in printed and "Stage " not in printed and "stage" not in read_plan(other)["notes"]
 
 
+@pytest.mark.slow
 def test_a_stage_that_was_killed_goes_on_with_the_same_command(first_stage, tiny, tmp_path):
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     flags = dict(STAGE_2, init_checkpoint=first_stage, save_checkpoints_steps=4, log_every_steps=1, num_train_steps=40)
