@@ -304,6 +304,12 @@ def test_a_column_of_sentences_is_known_by_its_name(tmp_path, name, begins):
     assert [s.words for s in read(path)[0]] == ([("Ann",), ("\x85",)] if begins else [("Ann", "\x85")])
 
 
+@pytest.mark.parametrize("row", ["\"['Ann', 'left']\",\"['B-PER', 'O']\"", "Ann left,B-PER O"])
+def test_a_sentence_a_row_is_refused(tmp_path, row):
+    with pytest.raises(UserError, match='x.csv:2: a row is a whole sentence: .* a line of JSON: {"tokens": '):
+        read(write(tmp_path, "tokens,ner_tags\n" + row + "\n", "x.csv"))
+
+
 def test_of_two_lists_of_entities_the_one_that_has_some_is_read(tmp_path):
     row = {"text": "a b", "label": [], "entities": [{"start_offset": 0, "end_offset": 1, "label": "X"}]}
     assert read(write(tmp_path, json.dumps([row])))[0][0].tags == ("B-X", "O")

@@ -270,7 +270,10 @@ class TextProcessor(DataProcessor):
         if items is None or isinstance(cell, str) and cell.strip() in (self._labels or ()):
             return cell
         if len(items) != 1:
-            raise UserError("the label {} is a list of {}. Learn it with --label_type=multi.".format(cell, len(items)))
+            raise UserError(
+                "the label {} is a list of {}. Learn it with --label_type=multi, or name all labels with --labels if "
+                "it is one.".format(cell, len(items))
+            )
         return items[0]
 
     def _by_position(self, items: Sequence[Any]) -> Any:

@@ -47,6 +47,20 @@ def is_header(cells: Sequence[str]) -> bool:
     return bool(names & set(WORD_NAMES)) and bool(names & set(TAG_NAMES))
 
 
+def is_sentence(word: str, tag: str) -> bool:
+    """Whether two cells hold a whole sentence and its tags: lists as text, or as many words as tags."""
+    if word[:2] in ("['", '["') and word[-1:] == "]" and tag[:1] + tag[-1:] == "[]":
+        return True
+    tags = tag.split()
+    return 1 < len(tags) == len(word.split()) and all(map(tag_schemes.is_tag, tags))
+
+
+SENTENCE_A_ROW = (
+    "{}: a row is a whole sentence: {!r}. Write a word and its tag a row, or each sentence as a line of JSON: "
+    '{{"tokens": […], "ner_tags": […]}}.'
+)
+
+
 def require_columns(path: str, lines: Sequence[str]) -> None:
     """Raises UserError if the first lines of a file, without blank ones, show that it is of another format."""
     if path.endswith(".ann") or (lines and all(map(_BRAT.match, lines)) and any(line[0] == "T" for line in lines)):
@@ -58,6 +72,11 @@ def require_columns(path: str, lines: Sequence[str]) -> None:
         return
     if lines[0].lstrip()[:1] in ("{", "[") and _is_json(lines[0]):
         raise UserError("{}: JSON, not columns. Name the file .json or .jsonl, or give its --format.".format(path))
+    if is_header(lines[0].split()):
+        raise UserError(
+            "{}: the line {!r} names the columns. Separate a file with such a line by tabs or commas (--format=csv), "
+            "or remove the line.".format(path, lines[0])
+        )
     rows = [split(line, ",") for line in lines]
     if is_header(rows[0]) or _are_csv(rows, lines):
         raise UserError("{}: commas separate its cells. Name the file .csv, or give --format=csv.".format(path))
@@ -169,6 +188,10 @@ def shown_columns(sample: Sample) -> str:
 def require_tags(sample: Sample, word: int, tag: int) -> List[str]:
     """What the data report says of a last column that may not be the tags'. Raises UserError if it cannot be."""
     values = [value for sentence in sample.column(tag) for value in sentence]
+    for rows in sample.sentences:
+        for cells in rows:
+            if is_sentence(cells[word], cells[tag]):
+                raise UserError(SENTENCE_A_ROW.format(sample.path, cells[word][:40]))
     census = tag_schemes.Census()
     for sentence in sample.column(tag):
         census.add(sentence)

@@ -51,7 +51,7 @@ def texts_of(export: Export) -> Callable[[str, Layout, BadLines], Iterator[Marke
 
 def _text_in(value: Any, names: Sequence[str] = ("text",)) -> str:
     if not isinstance(value, dict):
-        raise UserError("not a JSON object. Name the file .json, or give another --format.")
+        raise UserError('not a JSON object like {"text": …, "entities": …}. Fix it, or give another --format.')
     for name in names:
         if isinstance(value.get(name), str):
             return str(value[name])

@@ -11,7 +11,7 @@ from ..reading import text_files
 from ..reading.csv_rows import SEPARATORS, csv_rows
 from ..reading.text_files import Row
 from ..task import BadLines
-from .column_check import TAG_NAMES, WORD_NAMES, is_header, split
+from .column_check import SENTENCE_A_ROW, TAG_NAMES, WORD_NAMES, is_header, is_sentence, split
 from .sentences import Layout
 from .word_lists import WordList
 
@@ -136,6 +136,8 @@ def _problem_of(row: Row, header: _Header) -> Optional[str]:
     for number in (header.word, header.tag):
         if number is not None and not _cell(row, number):
             return "{} is empty. Fix the line.".format(header.names[number])
+    if header.tag is not None and is_sentence(_cell(row, header.word), _cell(row, header.tag)):
+        raise UserError(SENTENCE_A_ROW.format(row.place, _cell(row, header.word)[:40]))
     return None
 
 
