@@ -238,6 +238,15 @@ def test_the_data_is_described_as_its_twin_is(tmp_path, tiny, capsys):
     assert described(folder) == twin
 
 
+@pytest.mark.parametrize("script, flag", [("run_ner", "--dev_file="), ("run_classifier", "--predict_file=")])
+def test_a_command_with_weights_checks_data_without_a_training_file(tmp_path, tiny, capsys, script, flag):
+    rows = {"run_ner": {"tokens": ["Ann"], "ner_tags": ["B-X"]}, "run_classifier": {"text": "Ann"}}
+    path = write(tmp_path, json_lines([rows[script]]), "x.jsonl")
+    command = ["--check_data", "--do_train", "--class_weights=balanced", "--vocab_file=" + tiny.vocab_file, flag + path]
+    out = succeed(command + ["--task_name=text"] * (script == "run_classifier"), capsys, script)
+    assert "1 examples" in out
+
+
 def test_a_folder_of_brats_is_read_as_its_twin(tmp_path):
     folder = str(tmp_path / "corpus")
     write_brat(folder)

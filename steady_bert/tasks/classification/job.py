@@ -51,7 +51,9 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
     labels = choose_labels(data, processor, paths, model_dir, config.run.check_data)
     if labels is not None:
         processor = processor.with_labels(labels)
-    weights = class_weights(data, processor, paths) if data.class_weights else None
+    weights = None
+    if data.class_weights and not config.run.check_data:
+        weights = class_weights(data, processor, paths)
     long_text = LongTexts(data.long_text, data.window_stride, data.window_pooling)
     inputs = classification.TaskInputs(
         processor=processor,

@@ -93,7 +93,7 @@ def inputs_of(config: TaggingConfig, model_dir: Optional[str]) -> TaggingInputs:
         if data.constrained_decoding:
             raise UserError("--constrained_decoding: these tags mark no entities. Leave it out.")
     weights = None
-    if data.class_weights:
+    if data.class_weights and not config.run.check_data:
         sentences = formats.read_sentences(paths["train"], layout, tags, True, BadLines(data.skip_bad_lines))
         weights = tag_lists.tag_weights(data.class_weights, tags, sentences)
     return TaggingInputs(
