@@ -215,48 +215,64 @@ class BertModel:
                 )
                 self.embedding_output = layout.padded(tf.cast(rows, words.dtype))
             with tf.variable_scope("encoder"):
-                # Scripts fetch each layer's output as bert/encoder/Reshape_N: the mask is Reshape, the input Reshape_1.
-                score_bias = None
-                if shared is None:
-                    score_bias = _score_bias(layout.attention_mask(input_mask), rows.dtype)
-                if not compute.padding_free and shared is None:  # what the getter returns is on the way to the loss
-                    rows = tf.reshape(self.embedding_output, [-1, config.hidden_size])
-                layers = _encoder(
-                    rows,
-                    layout,
-                    score_bias,
-                    sizes=_LayerSizes(
-                        hidden_size=config.hidden_size,
-                        num_attention_heads=config.num_attention_heads,
-                        intermediate_size=config.intermediate_size,
-                        intermediate_act_fn=get_activation(config.hidden_act),
-                        hidden_dropout_prob=config.hidden_dropout_prob,
-                        attention_probs_dropout_prob=config.attention_probs_dropout_prob,
-                        initializer_range=config.initializer_range,
-                        compute=compute,
-                    ),
-                    num_hidden_layers=config.num_hidden_layers,
-                    first_token_only=first_token_only,
-                    shared=shared,
-                )
+                layers = self._encoded(config, rows, layout, input_mask, compute, shared)
                 layers = [tf.cast(layer, words.dtype) for layer in layers]
                 if not first_token_only:
                     self.all_encoder_layers = [layout.padded(layer) for layer in layers]
                     self.sequence_output = self.all_encoder_layers[-1]
             with tf.variable_scope("pooler"):
-                if first_token_only:
-                    first = layers[-1]
-                elif compute.padding_free:
-                    first = layout.first(layers[-1])
-                else:
-                    first = tf.squeeze(self.sequence_output[:, 0:1, :], axis=1)
-                self.pooled_output = _dense(
-                    first,
-                    config.hidden_size,
-                    config.initializer_range,
-                    activation=tf.tanh,
-                    plus_bias=forms_of(compute).plus_bias,
-                )  # [B, H], from [CLS]
+                self.pooled_output = self._pooled(config, layers[-1], layout, compute)
+
+    def _encoded(
+        self,
+        config: BertConfig,
+        rows: tf.Tensor,
+        layout: TokenLayout,
+        input_mask: tf.Tensor,
+        compute: Compute,
+        shared: Optional[compiled_layer.LayerInputs],
+    ) -> List[tf.Tensor]:
+        """The output of every layer, from rows of embeddings [N, H]."""
+        # Scripts fetch each layer's output as bert/encoder/Reshape_N: the mask is Reshape, the input Reshape_1.
+        score_bias = None
+        if shared is None:
+            score_bias = _score_bias(layout.attention_mask(input_mask), rows.dtype)
+        if not compute.padding_free and shared is None:  # what the getter returns is on the way to the loss
+            rows = tf.reshape(self.embedding_output, [-1, config.hidden_size])
+        return _encoder(
+            rows,
+            layout,
+            score_bias,
+            sizes=_LayerSizes(
+                hidden_size=config.hidden_size,
+                num_attention_heads=config.num_attention_heads,
+                intermediate_size=config.intermediate_size,
+                intermediate_act_fn=get_activation(config.hidden_act),
+                hidden_dropout_prob=config.hidden_dropout_prob,
+                attention_probs_dropout_prob=config.attention_probs_dropout_prob,
+                initializer_range=config.initializer_range,
+                compute=compute,
+            ),
+            num_hidden_layers=config.num_hidden_layers,
+            first_token_only=self._first_token_only,
+            shared=shared,
+        )
+
+    def _pooled(self, config: BertConfig, last: tf.Tensor, layout: TokenLayout, compute: Compute) -> tf.Tensor:
+        """[B, H], from the first tokens' rows of the last layer."""
+        if self._first_token_only:
+            first = last
+        elif compute.padding_free:
+            first = layout.first(last)
+        else:
+            first = tf.squeeze(self.sequence_output[:, 0:1, :], axis=1)
+        return _dense(
+            first,
+            config.hidden_size,
+            config.initializer_range,
+            activation=tf.tanh,
+            plus_bias=forms_of(compute).plus_bias,
+        )
 
     def get_pooled_output(self) -> tf.Tensor:
         """[B, H]: tanh of a dense layer on the first token's vector."""
