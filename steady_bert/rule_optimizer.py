@@ -118,8 +118,13 @@ class RuleOptimizer(tf.train.Optimizer):
         return train_op
 
     def _dense_if_needed(self, gradient: Any, name: str) -> Any:
-        """Makes a sparse gradient dense if the rule needs the whole of it, as a norm does."""
-        return gradient if self.rule.lazy or self._treatment(name).is_elementwise else tf.convert_to_tensor(gradient)
+        """Makes a sparse gradient dense if the rule needs the whole of it, as a norm does.
+
+        _update_together does that itself: what TensorFlow has for it adds in any order on a GPU.
+        """
+        if self.together or self.rule.lazy or self._treatment(name).is_elementwise:
+            return gradient
+        return tf.convert_to_tensor(gradient)
 
     def _update_all(
         self,

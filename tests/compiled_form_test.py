@@ -1,6 +1,7 @@
 """The form of a run on a GPU, on a CPU: what it computes, how it repeats, how few nodes it executes."""
 
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +11,9 @@ from session_engine_test import built, plan_of, records, run, task, task_of  # n
 import modeling
 from steady_bert import row_sums, rule_optimizer
 from steady_bert.base.compute import PLAIN, Compute
-from steady_bert.base.packing import packed_places, row_count
+from steady_bert.base.packing import packed_places, row_count, row_length_for
 from steady_bert.base.randomness import keyed_randomness
-from steady_bert.training import checkpoint, devices, session_engine
+from steady_bert.training import checkpoint, devices, failures, progress, session_engine, towers
 
 needs_xla = pytest.mark.skipif(not rule_optimizer.has_xla(), reason="compiles from TF 2.15 on")
 
@@ -80,6 +81,16 @@ def test_packed_rows_hold_each_token_once():
 def test_few_numbers_of_rows_serve_all_batches():
     assert [row_count(rows) for rows in (1, 2, 3, 8, 9, 15, 17, 31, 33, 65)] == [1, 2, 4, 8, 10, 16, 20, 32, 40, 80]
     assert [row_count(rows, doubling=True) for rows in (1, 2, 3, 5, 9)] == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize("length, parts, examples", [(100, 1, 2), (128, 1, 3), (128, 2, 18), (40, 1, 4)])
+def test_workers_fill_their_rows_up_to_as_many_as_packing_can_need(length, parts, examples):
+    compute = Compute("compiled", padding_free=True, row_length=row_length_for(length))
+    most = towers._most_rows(compute, examples, parts, length)
+    for real in (1, length // 2 + 1, length):
+        mask = (np.arange(length) < np.full(examples // parts, real)[:, None]).astype(np.int32)
+        assert parts * packed_places(mask, compute.row_length).sequence.size <= most
+    assert towers._most_rows(Compute("fast", padding_free=True), examples, parts, length) == examples * length
 
 
 @pytest.mark.parametrize("first_only", [True, False])
@@ -188,3 +199,41 @@ def test_xla_is_set_up_where_a_gpu_may_be_and_the_users_settings_come_last(monke
         devices._prepare_compiler()
         assert os.environ["XLA_FLAGS"].split() == list(devices._XLA_FLAGS) + ["--of_the_user"]
         assert os.environ["TF_XLA_FLAGS"].count(str(tmp_path)) == 1
+
+
+def test_code_is_kept_only_where_it_can_be_written_and_a_file_of_flags_stays(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "of two words").mkdir()
+    monkeypatch.setattr(devices.os.path, "exists", lambda path: path == "/dev/nvidiactl")
+    for folder in ("file", "of two words"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / folder))
+        monkeypatch.setenv("TF_XLA_FLAGS", "")
+        monkeypatch.setenv("XLA_FLAGS", "flags.txt")
+        devices._prepare_compiler()
+        assert (os.environ["TF_XLA_FLAGS"], os.environ["XLA_FLAGS"]) == ("", "flags.txt")
+
+
+def test_a_failure_of_the_compiler_names_the_form_without_it(monkeypatch):
+    config = SimpleNamespace(engine=session_engine.EngineConfig())
+    missing = tf.errors.InternalError(None, None, "libdevice not found at ./libdevice.10.bc\n\t [[{{node x}}]]")
+    monkeypatch.setattr(devices, "compute_form", lambda config: "compiled")
+    assert "libdevice.10.bc\nOn a GPU, XLA" in failures._problem(missing, config)
+    assert "--compute_form=plain" in failures._problem(missing, config)
+    other = tf.errors.InternalError(None, None, "Blas GEMM launch failed")
+    assert "--compute_form" not in failures._problem(other, config)
+    monkeypatch.setattr(devices, "compute_form", lambda config: "plain")
+    assert "--compute_form" not in failures._problem(missing, config)
+
+
+def test_updates_that_always_take_seconds_are_not_said_to_compile(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock[0])
+
+    def run(seconds):
+        clock[0] += seconds
+
+    update = progress.saying_what_compiles(run)
+    for seconds in (24.0, 3.0, 3.1, 2.9, 15.0, 3.0):
+        update(seconds)
+    said = [line for line in capsys.readouterr().out.splitlines() if "XLA compiled" in line]
+    assert ["update 1 of" in said[0], "update 5 of" in said[-1], len(said)] == [True, True, 3]  # 2: not known yet

@@ -10,6 +10,12 @@ from steady_bert.training import estimator_engine, failures, session_engine, tra
 
 GPU_OOM = tf.errors.InternalError(None, None, "CUDA runtime error: out of memory")
 INTERNAL = tf.errors.InternalError(None, None, "Blas GEMM launch failed : a.shape=(2, 3)\n\t [[{{node MatMul}}]]")
+AT_A_NODE = tf.errors.InvalidArgumentError(
+    None,
+    None,
+    "Graph execution error:\n\nDetected at node 'a' defined at (most recent call last):\n    File \"x.py\", line 6\n"
+    "Node: 'a'\nindices[0] = 5 is not in [0, 2)\n\t [[{{node a}}]]",
+)
 LOWER = "Compute the batch in smaller parts, with --gradient_accumulation_steps=2, or lower --train_batch_size=16 or "
 
 
@@ -42,6 +48,10 @@ def fail_at(monkeypatch, error, step):
         (
             INTERNAL,
             "TensorFlow failed at step 4, after 3 updates (InternalError): Blas GEMM launch failed : a.shape=(2",
+        ),
+        (
+            AT_A_NODE,
+            "TensorFlow failed at step 4, after 3 updates (InvalidArgumentError): indices[0] = 5 is not in [0, 2)\n",
         ),
     ],
 )

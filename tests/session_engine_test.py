@@ -104,6 +104,27 @@ def test_a_run_resumed_at_an_evaluation_or_between_two_ends_in_the_same_bits(tas
         assert_equal(whole, resumed)
 
 
+def test_every_replica_gets_an_example_of_the_last_batch(task, records):
+    """The last batch may have fewer examples than there are replicas."""
+    engine = built(task)
+    whole = session_engine.evaluate(engine, "dev", records["dev"])
+
+    class OfThreeReplicas:
+        def run(self, inference, feeds):
+            (serialized,) = feeds.values()
+            ends = [place * len(serialized) // 3 for place in range(4)]
+            parts = [serialized[start:end] for start, end in zip(ends, ends[1:])]
+            assert all(parts)
+            return [engine.session.run(engine.inference[0], {engine.records: part}) for part in parts]
+
+    replicas = engine._replace(inference=engine.inference * 3, session=OfThreeReplicas())
+    size = len(records["dev"]) - 1
+    assert session_engine._predict(replicas, records["dev"], size).evaluation("dev").metrics == pytest.approx(
+        whole.metrics
+    )
+    session_engine.close(engine)
+
+
 def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path, monkeypatch):
     """Each evaluation in turn, including the last one."""
     plan = plan_of(records)

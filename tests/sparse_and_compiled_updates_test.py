@@ -74,6 +74,8 @@ def train(rule, sparse, compiled, use_resource=True, **options):
         optimizer = RuleOptimizer(rate, rule, **compiling(compiled), **options)
         train_op = optimizer.apply_gradients([(gradients[name], weights[name]) for name in weights])
         assert (compiled_functions() != []) == bool(compiled and COMPILES)
+        if compiled == TOGETHER:  # on a GPU it adds in any order
+            assert "UnsortedSegmentSum" not in {op.type for op in tf.get_default_graph().get_operations()}
         session.run(tf.global_variables_initializer())
         found = []
         for value, looked_up, dense in updates():

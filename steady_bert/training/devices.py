@@ -1,7 +1,10 @@
 """The devices of a run, the tf.distribute strategy over them, and the options of its session."""
 
+import contextlib
+import glob
 import os
-from typing import Any, Dict, List, Optional, Sequence
+import re
+from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
@@ -21,17 +24,40 @@ def _prepare_compiler() -> None:
     """
     if not any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
         return
+    for name, flags in (("XLA_FLAGS", _XLA_FLAGS), ("TF_XLA_FLAGS", _cache_flags())):
+        given = os.environ.get(name, "").strip()
+        is_file = bool(given) and not given.startswith("-")  # XLA reads flags from a file of this name
+        if not is_file and flags and flags[0] not in given:
+            os.environ[name] = " ".join(flags + (given,)).strip()
+
+
+def _cache_flags() -> Tuple[str, ...]:
+    """Keeps compiled code for the next run, which starts in a third of the time; () where it cannot be kept.
+
+    A failure to write there would fail the compilation.
+    """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    folder = os.path.join(cache, "steady_bert", "xla-{}".format(tf.__version__))
-    kept = (  # for the next run: it starts in a third of the time
+    folder = os.path.join(cache, "steady_bert", "xla-{}-{}".format(tf.__version__, _gpu_models()))
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return ()
+    if not os.access(folder, os.W_OK | os.X_OK) or len(folder.split()) > 1:  # blanks separate flags
+        return ()
+    return (
         "--tf_xla_persistent_cache_directory=" + folder,
         "--tf_xla_persistent_cache_prefix=steady_bert",
         "--tf_xla_persistent_cache_device_types=GPU,XLA_GPU_JIT",
     )
-    for name, flags in (("XLA_FLAGS", _XLA_FLAGS), ("TF_XLA_FLAGS", kept)):
-        given = os.environ.get(name, "")
-        if flags[0] not in given:
-            os.environ[name] = " ".join(flags + (given,)).strip()
+
+
+def _gpu_models() -> str:
+    """The models of this machine's GPUs: code for one fails on another, and machines may share a home folder."""
+    models: Set[str] = set()
+    for path in glob.glob("/proc/driver/nvidia/gpus/*/information"):
+        with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+            models.update(line.split(":", 1)[1].strip() for line in file if line.startswith("Model:"))
+    return re.sub("[^A-Za-z0-9]+", "-", "+".join(sorted(models))) or "gpu"
 
 
 def gpus() -> List[str]:

@@ -9,11 +9,14 @@ from typing import Callable, Iterator, Optional
 import tensorflow.compat.v1 as tf
 
 from ..base.errors import RunError
-from . import checkpoint
+from . import checkpoint, devices
 from .job import RunConfig
 
 TRACEBACK_FILE = "failure.txt"
 _FAILURES = (tf.errors.OpError, MemoryError)
+# What TensorFlow 2 puts before the reason: the lines of Python that made the failing nodes.
+_WHERE = re.compile(r"\AGraph execution error:\s*(?:Detected at node .*?\nNode: '[^\n]*'\n)*", re.DOTALL)
+_COMPILER = re.compile(r"xla|jit|libdevice|ptxas|nvvm|nvlink|\bDNN\b|[Cc]ompil")
 _OUT_OF_MEMORY = re.compile(r"out of memory|out_of_memory|\bOOM\b|bad_alloc|[Ff]ailed to allocate")
 
 
@@ -45,7 +48,18 @@ def _problem(error: BaseException, config: RunConfig) -> str:
         return "Out of memory{}. {}".format(when, _less_memory(config, updates is not None))
     text = str(getattr(error, "message", error)).strip()
     kind = type(error).__name__
-    return "TensorFlow failed{} ({}): {}".format(when, kind, " ".join(text.split("\n")[0].split())[:500] or "no reason")
+    reason = " ".join(_WHERE.sub("", text).split("\n")[0].split())[:500] or "no reason"
+    return "TensorFlow failed{} ({}): {}{}".format(when, kind, reason, _without_xla(config, reason))
+
+
+def _without_xla(config: RunConfig, reason: str) -> str:
+    """What to do if XLA cannot compile for this GPU."""
+    if devices.compute_form(config.engine) != "compiled" or not _COMPILER.search(reason):
+        return ""
+    return (
+        "\nOn a GPU, XLA compiles the model. If it cannot do so here, --compute_form=plain computes without it, more "
+        "slowly (docs/gpu.md)."
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

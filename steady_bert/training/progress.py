@@ -179,12 +179,17 @@ def saying_what_compiles(run: Callable[..., Any]) -> Callable[..., Any]:
     """run, which says how long its updates took that had to wait for XLA."""
     updates = itertools.count(1)
     waits: List[float] = []
+    usual = 0.0  # the shortest update; the first one always compiles
 
     def timed(*arguments: Any) -> Any:
+        nonlocal usual
         started = time.perf_counter()
         result = run(*arguments)
         seconds, update = time.perf_counter() - started, next(updates)
-        if seconds > _COMPILING_SECS:
+        compiled = seconds > max(_COMPILING_SECS, 2.0 * usual)
+        if update > 1:
+            usual = min(usual or seconds, seconds)
+        if compiled:
             waits.append(seconds)
             text = "XLA compiled for a new shape of batch: {:.1f} s, in update {} of this process; {:.1f} s so far."
             say(text.format(seconds, update, sum(waits)))

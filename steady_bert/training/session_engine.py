@@ -491,6 +491,8 @@ def _predict(
     for numbers in itertools.islice(input_pipeline.length_sorted_batches(records, batch_size), worker, None, workers):
         if stop is not None and stop.received:
             return None
+        # Each replica needs an example: the compiled form cannot lay out none. The outputs of repeated ones are equal.
+        numbers = np.resize(numbers, max(len(numbers), len(engine.inference)))
         replicas = engine.session.run(engine.inference, {engine.records: records.read(numbers)})
         ends = np.cumsum([len(outputs.loss) for outputs in replicas])
         for outputs, of_replica in zip(replicas, np.split(numbers, ends[:-1])):

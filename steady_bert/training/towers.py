@@ -14,7 +14,7 @@ import optimization
 from .. import rule_optimizer, schedules
 from ..base.compute import Compute
 from ..base.errors import UserError
-from ..base.packing import row_length_for
+from ..base.packing import row_count, row_length_for
 from ..base.randomness import keyed_randomness
 from ..tasks.task import Outputs, Task
 from . import devices, input_pipeline
@@ -103,6 +103,13 @@ def _compute(config: EngineConfig) -> Compute:
     return Compute(form, padding_free, config.precision, row_length, config.recompute)
 
 
+def _most_rows(compute: Compute, examples: int, parts: int, max_seq_length: int) -> int:
+    """The largest number of rows that a replica's share of a batch has, in parts of equal size."""
+    if not compute.row_length:
+        return examples * max_seq_length
+    return parts * row_count(examples // parts) * compute.row_length
+
+
 def inference_tower(task: Task, config: EngineConfig, seed: int, batch: Batch, averages: Dict[str, Any]) -> Outputs:
     """One replica's outputs. averages: weight's name → the variable that is read in its place."""
 
@@ -156,7 +163,7 @@ def training_tower(
     if replicas.on_tpu:
         gradients = [g if g is None else replicas.sum(tf.convert_to_tensor(g)) for g in gradients]
     elif replicas.of_workers:
-        most_rows = plan.train_batch_size // replicas.size * config.max_seq_length
+        most_rows = _most_rows(_compute(config), plan.train_batch_size // replicas.size, parts, config.max_seq_length)
         gradients = [_with_rows(gradient, most_rows) for gradient in gradients]
     learning_rate = schedules.rate_in_graph(plan.schedule, global_step, plan.num_train_steps - 1)
     if plan.schedule.lr_schedule == "plateau":
