@@ -455,6 +455,19 @@ def test_another_unit_is_named_if_the_whole_file_shows_it(tmp_path, rows, flags,
     assert message in str(error.value)
 
 
+def test_an_emoji_before_entities_that_fit_in_two_units_is_noted(tmp_path):
+    def notes(text, span, **flags):
+        return read(write(tmp_path, json_lines([dict(text=text, entities=[span])])), **flags)[1].notes
+
+    text = "\U0001f4a9我在北京市工作"
+    (note,) = notes(text, [4, 7, "LOC"])
+    assert "fit words in UTF-16 units too. If JavaScript or Java counted them: --offset_unit=utf16" in note
+    assert notes(text, [4, 7, "LOC"], text_units="characters") == [note]
+    assert notes(text, [4, 7, "LOC"], offset_unit="utf16") == []
+    assert notes(text, dict(start=3, end=6, label="LOC", text="北京市")) == []
+    assert notes("Ann \U0001f4a9", [0, 3, "PER"]) == notes("\U0001f4a9 Ann left", [2, 5, "PER"]) == []
+
+
 def test_characters_fit_everything_so_that_another_unit_is_noted(tmp_path):
     rows = [dict(text=ROBOT + " Ann left Rio", entities=[[3, 6, "X"], [12, 15, "Y"]])]
     rows[0]["text"] += "!!"
@@ -512,11 +525,11 @@ def test_brats_annotations_are_placed_or_refused(tmp_path, annotations, expected
 
 
 def test_a_sentence_is_left_out_with_its_broken_annotation(tmp_path):
-    path = write(tmp_path, "Ann left\nBob stays\nEve too\n", "x.txt")
-    write(tmp_path, "T1\tPER 9 12\tBab\nT2\tPER 19 22\tEve\n", "x.ann")
+    path = write(tmp_path, "Ann left\nBob stays\nEve \U0001f4a9我在\n", "x.txt")
+    write(tmp_path, "T1\tPER 9 12\tBab\nT2\tPER 25 26\t在\n", "x.ann")
     found, bad_lines = read(path, allowed=1)
-    assert [(s.example_id, " ".join(s.tags)) for s in found] == [("0", "O O"), ("2", "B-PER O")]
-    assert len(bad_lines.messages) == 1
+    assert [(s.example_id, " ".join(s.tags)) for s in found] == [("0", "O O"), ("2", "O O O B-PER")]
+    assert len(bad_lines.messages) == 1 and bad_lines.notes == []
     write(tmp_path, "T1 PER 9 12 Bob\n", "x.ann")  # any sentence may have it
     with pytest.raises(UserError, match="x.ann:1: .* is not like T1"):
         read(path, allowed=1)

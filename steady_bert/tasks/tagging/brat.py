@@ -123,4 +123,4 @@ def _span(line: str, text: str, places: Optional[Dict[int, int]]) -> Span:
         )
     if "\n" in text[first:last].strip():
         raise UserError("{} {!r} goes over the end of a line, which ends a sentence. Part it.".format(kind, surface))
-    return Span(kind, first, last)
+    return Span(kind, first, last, text[first:last])

@@ -58,6 +58,7 @@ class UnitCensus:
         self._others = [other for other in OFFSET_UNITS if other != unit]
         self._seen: Set[str] = set()
         self._own_fits = True
+        self._utf16_differs = False  # whether it gives an entity another place
 
     def add(self, text: str, spans: Sequence[Span]) -> None:
         if not self._others or not spans or text.isascii():
@@ -74,6 +75,8 @@ class UnitCensus:
                 continue
             self._seen.add(other)
             self._own_fits = self._own_fits and _fit(text, words, spans, own)
+            if other == "utf16":
+                self._utf16_differs |= any(in_characters(span, places) != in_characters(span, own) for span in spans)
 
     def remedy(self) -> str:
         """What the file looks like, as a sentence; nothing if the unit is right for all that is known."""
@@ -82,6 +85,16 @@ class UnitCensus:
             return ""
         return "The ends of all entities are at edges of words if they count {}: pass --offset_unit={}.".format(
             NAMES[other], other
+        )
+
+    def doubt(self) -> str:
+        """A warning if characters and UTF-16 units both fit but mean other places; nothing if only one does."""
+        both = self._unit == "characters" and self._own_fits and "utf16" in self._others and self._utf16_differs
+        if not both:
+            return ""
+        return (
+            "after emoji, entities are read as counted in characters, and would fit words in UTF-16 units too. If "
+            "JavaScript or Java counted them: --offset_unit=utf16"
         )
 
 

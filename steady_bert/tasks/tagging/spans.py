@@ -54,7 +54,8 @@ def reader(texts: Texts, in_characters: bool = False) -> Callable[[str, Layout, 
         remedy: Optional[str] = None  # of the whole file, which is asked once
         marker = _Marker(layout._replace(offset_unit=unit), bad_lines)
         for marked in texts(path, layout, bad_lines):
-            if layout.text_units == "characters":  # whose edges every offset fits
+            # Every offset fits characters; and in a text with emoji both units may fit words.
+            if marked.spans and (layout.text_units == "characters" or max(marked.text, default="") > "\uffff"):
                 census.add(marked.text, marked.spans or ())
             try:
                 sentence = marker.sentence(marked, needs_tags)
@@ -65,7 +66,7 @@ def reader(texts: Texts, in_characters: bool = False) -> Callable[[str, Layout, 
                 bad_lines.add(UserError("{}: {}".format(marked.place, error)))
             else:
                 yield sentence
-        bad_lines.notes += filter(None, [census.remedy(), marker.note()])
+        bad_lines.notes += filter(None, [census.remedy() or census.doubt(), marker.note()])
 
     return read
 
