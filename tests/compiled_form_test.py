@@ -14,6 +14,7 @@ from steady_bert.base.compute import PLAIN, Compute
 from steady_bert.base.packing import packed_places, row_count, row_length_for
 from steady_bert.base.randomness import keyed_randomness
 from steady_bert.training import checkpoint, devices, failures, progress, session_engine, towers
+from steady_bert.training.plan import PlanConfig
 
 needs_xla = pytest.mark.skipif(not rule_optimizer.has_xla(), reason="compiles from TF 2.15 on")
 
@@ -214,11 +215,12 @@ def test_code_is_kept_only_where_it_can_be_written_and_a_file_of_flags_stays(mon
 
 
 def test_a_failure_of_the_compiler_names_the_form_without_it(monkeypatch):
-    config = SimpleNamespace(engine=session_engine.EngineConfig())
+    config = SimpleNamespace(engine=session_engine.EngineConfig(), plan=PlanConfig())
     missing = tf.errors.InternalError(None, None, "libdevice not found at ./libdevice.10.bc\n\t [[{{node x}}]]")
     monkeypatch.setattr(devices, "compute_form", lambda config: "compiled")
     assert "libdevice.10.bc\nOn a GPU, XLA" in failures._problem(missing, config)
     assert "--compute_form=plain" in failures._problem(missing, config)
+    assert failures._less_memory(config, in_training=True).endswith("--recompute saves memory too.")
     other = tf.errors.InternalError(None, None, "Blas GEMM launch failed")
     assert "--compute_form" not in failures._problem(other, config)
     monkeypatch.setattr(devices, "compute_form", lambda config: "plain")

@@ -242,7 +242,8 @@ _ENGINE = [
         "precision",
         ("float32", "bfloat16"),
         "float32",
-        "Number format of the encoder's matrix products; everything else stays float32.",
+        "Number format of the encoder's matrix products, and on a GPU of what stands between them; weights and sums "
+        "stay float32.",
     ),
     Flag(
         "xla",
@@ -256,7 +257,7 @@ _ENGINE = [
         ("auto", "plain", "fast"),
         "auto",
         "plain: TensorFlow's stock operations; fast and auto: what is fastest on the device. The results differ by "
-        "rounding only.",
+        "rounding, and on a GPU by where the masks of dropout fall.",
     ),
     Flag(
         "recompute",

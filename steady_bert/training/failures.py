@@ -80,7 +80,9 @@ def _less_memory(config: RunConfig, in_training: bool) -> str:
     smaller = more and "Compute the batch in smaller parts, with --gradient_accumulation_steps={}, or lower ".format(
         more
     )
-    return "{}--train_batch_size={} or --max_seq_length={}.".format(smaller or "Lower ", size, engine.max_seq_length)
+    less = "{}--train_batch_size={} or --max_seq_length={}.".format(smaller or "Lower ", size, engine.max_seq_length)
+    could_recompute = devices.compute_form(engine) == "compiled" and not engine.recompute
+    return less + " --recompute saves memory too." * could_recompute
 
 
 def _remains(folder: str) -> str:
