@@ -10,12 +10,18 @@ from typing import Any, Callable, Dict, List, NoReturn, Sequence
 
 from absl import flags as absl_flags
 
+from steady_bert.base import tensorflow_setup
 from steady_bert.base.errors import RunError, UserError
 from steady_bert.command_line import help_screens
 from steady_bert.command_line.flag_table import GROUPS, REGISTERED_BY_IMPORT, flags_of
 from steady_bert.command_line.training_flags import Flag
 
 FLAGS = absl_flags.FLAGS
+
+
+def __getattr__(name: str) -> Any:
+    """What scripts take from `run_classifier.flags`, which is tf.flags in the original: DEFINE_string and the like."""
+    return getattr(absl_flags, name)
 
 
 def _meaning(flag: Flag) -> str:
@@ -93,21 +99,23 @@ def _default(flag: Flag) -> Any:
 def run(script: str, main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:
     """Parses the command line, calls main, and exits: 0 done, 2 a mistake of the user's, 1 a failure in the run."""
     arguments = argv[1:]
-    if "--helpfull" in arguments or "-helpfull" in arguments:
-        print(help_screens.full_help(script, description))
-        sys.exit(0)
-    if any(argument in ("--help", "-h", "-help", "-?", "--helpshort") for argument in arguments):
-        print(help_screens.short_help(script, description))
-        sys.exit(0)
-    register(script)
     try:
-        _parse(script, argv)
-        main()
+        if "--helpfull" in arguments or "-helpfull" in arguments:
+            print(help_screens.full_help(script, description), flush=True)
+        elif any(argument in ("--help", "-h", "-help", "-?", "--helpshort") for argument in arguments):
+            print(help_screens.short_help(script, description), flush=True)
+        else:
+            register(script)
+            _parse(script, argv)
+            main()
     except (absl_flags.Error, UserError) as error:
         print("{}: error: {}".format(script, error), file=sys.stderr)
         sys.exit(2)
     except RunError as error:
         print("{}: {}".format(script, error), file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # `| head`
+        tensorflow_setup.discard_standard_output()
         sys.exit(1)
     sys.exit(0)
 

@@ -111,3 +111,24 @@ def test_last_words_of_a_crash_are_shown_and_notes_are_not():
     assert process.returncode < 0
     lines = process.stderr.split(b"\n")
     assert len(lines) == 2 and b"Check failed" in lines[0] and lines[1].startswith(b"terminate")
+
+
+def test_closed_streams_and_a_reader_that_leaves_do_not_end_a_run(tiny, tmp_path):
+    """Standard input, output and error closed by the caller, then a pipe that nobody reads."""
+    closed = tiny.flags(output_dir=str(tmp_path / "closed"), num_train_steps=2) + ["--do_train"]
+    assert subprocess.call(["bash", "-c", '"$@" <&- >&- 2>&-', "bash"] + command(closed)) == 0
+    unread = tiny.flags(output_dir=str(tmp_path / "unread"), num_train_steps=2) + ["--do_train"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command(unread), stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+    for folder in ("closed", "unread"):
+        assert os.path.exists(str(tmp_path / folder / "model.ckpt-2.index"))
+
+
+def test_flags_of_run_classifier_defines_flags_like_tf_flags():
+    code = (
+        "import run_classifier as r; r.flags.DEFINE_integer('mine', 5, ''); r.flags.mark_flag_as_required('data_dir')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

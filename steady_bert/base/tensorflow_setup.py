@@ -33,8 +33,27 @@ def _exit(number: int, frame: Any) -> None:
 
 def start_program() -> None:
     """The first thing that an entry script run as a program does."""
+    open_closed_streams()
     exit_on_signals()
     drop_notes()
+
+
+def open_closed_streams() -> None:
+    """Opens the null device in place of each standard stream that the caller has closed (`2>&-`).
+
+    Else the next file that is opened would get its number, and messages would be written into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))  # takes the lowest free number
+
+
+def discard_standard_output() -> None:
+    """From now on, what is printed is lost: nobody reads the pipe that it went to."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (as long as the process)
 
 
 def exit_on_signals() -> None:

@@ -15,16 +15,22 @@ from typing import Any, Dict, Iterator, List, Sequence
 import numpy as np
 import tqdm
 
-from ..base import files
+from ..base import files, tensorflow_setup
 from ..base.deferred_tensorflow import tf
 
 METRICS_FILE = "metrics.jsonl"
 
 
 def say(text: str) -> None:
-    """Prints a line on standard output, without breaking a progress bar."""
-    tqdm.tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    """Prints a line on standard output, without breaking a progress bar.
+
+    A reader that has closed the pipe (`| head`) does not end a run, which writes its numbers to files as well.
+    """
+    try:
+        tqdm.tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        tensorflow_setup.discard_standard_output()
 
 
 class TrainingReport:
