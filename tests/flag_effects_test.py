@@ -71,7 +71,7 @@ def parsed(arguments: Dict[str, Any], script: str) -> Command:
 
 def plan_of(command):
     job, config = command.job(), command.config
-    examples = feature_cache.count_records(job.task, "train", config.max_train_examples, config.plan.seed)
+    examples, _ = feature_cache.count(job.task, "train", config.max_train_examples, config.plan.seed)
     return run.make_plan(config, job, examples, None, None)
 
 

@@ -81,6 +81,42 @@ def test_forward_and_gradients_equal_upstreams(golden, compute, use_resource, on
         assert_close(gradient, golden["gradients/" + variable.op.name], 1e-4)
 
 
+def test_a_model_built_from_the_public_parts_equals_upstreams(golden):
+    """As scripts build it that take BertModel apart."""
+    sizes = config()
+    with tf.Graph().as_default(), tf.Session() as session:
+        ids, mask, segments = (tf.constant(golden[name]) for name in ("input_ids", "input_mask", "segment_ids"))
+        with tf.variable_scope("bert"):
+            with tf.variable_scope("embeddings"):
+                words, _ = modeling.embedding_lookup(ids, sizes.vocab_size, sizes.hidden_size)
+                embedded = modeling.embedding_postprocessor(
+                    words,
+                    use_token_type=True,
+                    token_type_ids=segments,
+                    token_type_vocab_size=sizes.type_vocab_size,
+                    max_position_embeddings=sizes.max_position_embeddings,
+                    dropout_prob=0.0,
+                )
+            with tf.variable_scope("encoder"):
+                layers = modeling.transformer_model(
+                    embedded,
+                    modeling.create_attention_mask_from_input_mask(ids, mask),
+                    sizes.hidden_size,
+                    sizes.num_hidden_layers,
+                    sizes.num_attention_heads,
+                    sizes.intermediate_size,
+                    modeling.get_activation(sizes.hidden_act),
+                    hidden_dropout_prob=0.0,
+                    attention_probs_dropout_prob=0.0,
+                    do_return_all_layers=True,
+                )
+        assignment, _ = modeling.get_assignment_map_from_checkpoint(tf.trainable_variables(), CHECKPOINT)
+        tf.train.init_from_checkpoint(CHECKPOINT, assignment)
+        session.run(tf.global_variables_initializer())
+        for number, layer in enumerate(session.run(layers)):
+            assert_close(layer, golden["encoder_layer_{}".format(number)], 1e-5)
+
+
 def test_padding_changes_nothing_at_real_positions():
     with tf.Graph().as_default(), tf.Session() as session:
         fed_ids, fed_mask = tf.placeholder(tf.int32, [None, None]), tf.placeholder(tf.int32, [None, None])

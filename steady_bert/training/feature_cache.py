@@ -180,11 +180,6 @@ def _select(examples: Iterable[Any], numbers: np.ndarray) -> Iterator[Any]:
             position = next(wanted, None)
 
 
-def count_records(task: Task, split: str, limit: Optional[int], seed: int) -> int:
-    """How many records open_or_build would give, without writing anything."""
-    return count(task, split, limit, seed)[0]
-
-
 def count(task: Task, split: str, limit: Optional[int], seed: int) -> Tuple[int, int]:
     """(number of records that open_or_build would give, number of their examples), without writing anything."""
     examples = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
