@@ -23,8 +23,7 @@ def require_known(name: str) -> None:
     if name == AUTO:
         return
     try:
-        known = codecs.lookup(name)._is_text_encoding  # type: ignore[attr-defined]  # False for hex, rot13 and such
-        known = known and "a\n".encode(name).decode(name) == "a\n"  # "undefined" raises
+        known = "a\n".encode(name).decode(name) == "a\n"  # raises for hex, rot13 and "undefined"
     except (LookupError, ValueError):
         known = False
     if not known:
