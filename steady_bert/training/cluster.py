@@ -16,7 +16,8 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Set, Tuple, Union
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Set, Tuple, Union
 
 from ..base.errors import UserError
 
@@ -41,7 +42,8 @@ class RefusedError(UserError):
     """An error that every member raises, so that none needs to tell the others."""
 
 
-class Cluster(NamedTuple):
+@dataclass(frozen=True)
+class Cluster:
     """The processes of a job, as TF_CONFIG lists them; the chief is member 0."""
 
     jobs: Dict[str, List[str]]  # {"worker": ["host:port", ...]}, perhaps with "chief": ["host:port"]
@@ -56,7 +58,8 @@ class Cluster(NamedTuple):
         return chief + [("worker {}".format(task), address) for task, address in workers]
 
     @property
-    def index(self) -> int:  # type: ignore[override]  # the position in `members`; hides tuple.index()
+    def index(self) -> int:
+        """This process's position in `members`."""
         return self.task + (len(self.jobs.get("chief", [])) if self.job == "worker" else 0)
 
     @property
