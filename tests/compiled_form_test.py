@@ -133,6 +133,7 @@ def test_activations_in_bfloat16_stay_near():
 
 
 @needs_xla
+@pytest.mark.slow
 def test_a_compiled_run_repeats_and_resumes_bitwise(task, records, tmp_path):  # noqa: F811
     settings = dict(compute_form="compiled", gradient_accumulation_steps=2, precision="bfloat16")
     plan = plan_of(records, num_train_steps=6, eval_every_steps=3, save_checkpoints_steps=3)

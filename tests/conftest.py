@@ -97,10 +97,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 PLAIN_UPDATES = {
     "bad_input_test",
     "command_line_tables_test",
+    "convert_checkpoint_test",
     "glue_test",
     "own_data_test",
     "run_classifier_test",  # its runs in processes of their own are compiled
     "run_ner_test",
+    "session_engine_test",
 }
 
 

@@ -44,7 +44,7 @@ def cut(first: List[int], second: List[int], room: int) -> Pair:
 
 
 def _both_ends(text: List[int], room: int) -> List[int]:
-    """The first 128 pieces, or half of the room if that is less, and as many last pieces as fit beside them."""
+    """The first 128 pieces, or just over half of the room if that is less, and as many last pieces as fit beside."""
     if len(text) <= room:
         return text
     head = min(HEAD_PIECES, room // 2 + 1, room)
