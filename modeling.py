@@ -19,14 +19,14 @@ if __package__:  # cloned as a package: `from bert import modeling`
     from .steady_bert.base import compiled_layer
     from .steady_bert.base.compute import PLAIN, Compute
     from .steady_bert.base.errors import UserError
-    from .steady_bert.base.forms import forms_of, plain_gelu
+    from .steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf
     from .steady_bert.base.randomness import dropout, dropout_moment, dropout_place
     from .steady_bert.base.token_layout import TokenLayout, every_position, packed_rows, real_tokens
 else:
     from steady_bert.base import compiled_layer
     from steady_bert.base.compute import PLAIN, Compute
     from steady_bert.base.errors import UserError
-    from steady_bert.base.forms import forms_of, plain_gelu
+    from steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf
     from steady_bert.base.randomness import dropout, dropout_moment, dropout_place
     from steady_bert.base.token_layout import TokenLayout, every_position, packed_rows, real_tokens
 
@@ -129,17 +129,28 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
     return plain_gelu(x)
 
 
-def get_activation(activation_string: Any) -> Optional[Callable]:
-    """The function named linear (None), relu, gelu or tanh, in any case. What is not a string is returned as it is.
+def gelu_erf(x: tf.Tensor) -> tf.Tensor:
+    """x · Φ(x) itself (same paper), which Hugging Face's configurations call "gelu"."""
+    return plain_gelu_erf(x)
 
-    Raises ValueError for another name.
+
+def get_activation(activation_string: Any) -> Optional[Callable]:
+    """The function named linear (None), relu, gelu, gelu_erf or tanh, in any case. What is no string is returned as is.
+
+    gelu is the approximation by tanh, as in every bert_config.json. Raises ValueError for another name.
     """
     if not isinstance(activation_string, str):
         return activation_string
-    known = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu, "tanh": tf.tanh}
+    known = {"": None, "linear": None, "relu": tf.nn.relu, "gelu": gelu, "gelu_erf": gelu_erf, "tanh": tf.tanh}
     if activation_string.lower() not in known:
-        raise ValueError("hidden_act {!r} is not one of linear, relu, gelu, tanh.".format(activation_string))
+        raise ValueError("hidden_act {!r} is not one of linear, relu, gelu, gelu_erf, tanh.".format(activation_string))
     return known[activation_string.lower()]
+
+
+def _activation_form(activation: Optional[Callable], compute: Compute) -> Optional[Callable]:
+    """The form of an activation that `compute` names; only the two of gelu have several."""
+    forms = forms_of(compute)
+    return forms.gelu if activation is gelu else forms.gelu_erf if activation is gelu_erf else activation
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -681,10 +692,9 @@ def _compiled_layer(
         weights += _dense_weights("dense", inner_width, width, scale)
         places.append(dropout_place() if sizes.hidden_dropout_prob else 0)
         weights += _layer_norm_weights(width)
-    activation = sizes.intermediate_act_fn
     form = compiled_layer.LayerForm(
         heads=sizes.num_attention_heads,
-        activation=forms_of(sizes.compute).gelu if activation is gelu else activation,
+        activation=_activation_form(sizes.intermediate_act_fn, sizes.compute),
         hidden_dropout_prob=sizes.hidden_dropout_prob,
         attention_dropout_prob=sizes.attention_probs_dropout_prob,
         precision=sizes.compute.precision,
@@ -727,8 +737,7 @@ def _layer(
             attended = dropout(_dense(attended, width, initializer_range, precision=precision), dropout_prob)
             attended = _layer_norm(attended + from_rows, compute)
     with tf.variable_scope("intermediate"):
-        activation = sizes.intermediate_act_fn
-        activation = forms_of(compute).gelu if activation is gelu else activation
+        activation = _activation_form(sizes.intermediate_act_fn, compute)
         inner = _dense(attended, sizes.intermediate_size, initializer_range, activation=activation, precision=precision)
     with tf.variable_scope("output"):
         output = dropout(_dense(inner, width, initializer_range, precision=precision), dropout_prob)

@@ -23,9 +23,10 @@ MASK = (np.arange(24) < np.array(LENGTHS)[:, None]).astype(np.int32)
 PACKED = dict(padding_free=True, row_length=32)
 
 
-def config_of(layers):
+def config_of(layers, activation="gelu"):
     return modeling.BertConfig(
         60,
+        hidden_act=activation,
         hidden_size=16,
         num_hidden_layers=layers,
         num_attention_heads=2,
@@ -35,15 +36,16 @@ def config_of(layers):
     )
 
 
-def values_of(compute, is_training, first_only, layers=2):
+def values_of(compute, is_training, first_only, layers=2, activation="gelu"):
     """[the vectors, the gradient of each variable] of one batch."""
     rng = np.random.RandomState(0)
     ids, types = rng.randint(0, 60, MASK.shape) * MASK, rng.randint(0, 2, MASK.shape) * MASK
     with tf.Graph().as_default(), tf.Session() as session:
         with tf.variable_scope("", use_resource=True), keyed_randomness(3, tf.constant(5, tf.int64)):
             fed = [tf.placeholder(tf.int32, [None, None]) for _ in range(3)]
+            config = config_of(layers, activation)
             model = modeling.BertModel(
-                config_of(layers), is_training, *fed, scope="bert", first_token_only=first_only, compute=compute
+                config, is_training, *fed, scope="bert", first_token_only=first_only, compute=compute
             )
             output = model.get_pooled_output()
             if not first_only:
@@ -100,11 +102,13 @@ def test_packed_rows_of_stock_ops_give_the_numbers_of_the_padded_square(first_on
 
 
 @needs_xla
-@pytest.mark.parametrize("first_only,padding", [(True, PACKED), (False, PACKED), (False, {})])
-def test_the_compiled_form_has_the_masks_values_and_gradients_of_the_plain_one(first_only, padding):
+@pytest.mark.parametrize(
+    "first_only, padding, activation", [(True, PACKED, "gelu"), (False, PACKED, "gelu_erf"), (False, {}, "gelu")]
+)
+def test_the_compiled_form_has_the_masks_values_and_gradients_of_the_plain_one(first_only, padding, activation):
     layers = 2 if first_only else 1  # the last layer differs from the others if it has the first tokens alone
-    plain = values_of(Compute("plain", **padding), True, first_only, layers)
-    compiled = values_of(Compute("compiled", **padding), True, first_only, layers)
+    plain = values_of(Compute("plain", **padding), True, first_only, layers, activation)
+    compiled = values_of(Compute("compiled", **padding), True, first_only, layers, activation)
     assert_close(plain, compiled, 2e-5)
     if padding and first_only:
         again = values_of(Compute("compiled", recompute=True, **padding), True, first_only)

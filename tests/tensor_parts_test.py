@@ -1,6 +1,7 @@
 """gelu, LayerNorm and dropout against closed forms; the factors of matrix products in bfloat16."""
 
 import hashlib
+import math
 import os
 
 import numpy as np
@@ -32,18 +33,26 @@ def closed_gelu(x):
     return 0.5 * x * (1 + t), first, dt * du + 0.5 * x * (dt * ddu - 2 * t * dt * du**2)
 
 
+def closed_gelu_erf(x):
+    """(value, first, second derivative) of x · Φ(x), float64; φ is the normal density, whose derivative is -xφ."""
+    phi = np.array([0.5 * math.erfc(-value / math.sqrt(2.0)) for value in x])
+    density = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
+    return x * phi, phi + x * density, density * (2 - x * x)
+
+
 @pytest.mark.parametrize("compute", [PLAIN, Compute("fast")])
-def test_gelu_and_its_two_derivatives_have_their_closed_forms(compute):
+@pytest.mark.parametrize("name, closed", [("gelu", closed_gelu), ("gelu_erf", closed_gelu_erf)])
+def test_gelu_and_its_two_derivatives_have_their_closed_forms(compute, name, closed):
     """Far out too, where a tanh and a cube leave their range."""
     x = np.concatenate([np.linspace(-8, 8, 4001), [-1e4, -100.0, -30.0, 30.0, 100.0, 1e4]]).astype(np.float32)
     upstream = np.random.RandomState(1).randn(len(x)).astype(np.float32)
     with tf.Graph().as_default(), tf.Session() as session:
         fed = tf.placeholder(tf.float32, [None])
-        value = forms_of(compute).gelu(fed)
+        value = getattr(forms_of(compute), name)(fed)
         (first,) = tf.gradients(value, fed, grad_ys=tf.constant(upstream))
         (second,) = tf.gradients(first, fed)
         actual = session.run([value, first, second], {fed: x})
-    expected = closed_gelu(x.astype(np.float64))
+    expected = closed(x.astype(np.float64))
     scale = np.maximum(np.abs(x), 1.0)  # of the value; the derivatives are of order 1
     assert_close(actual[0] / scale, expected[0] / scale, 1e-6)
     assert_close(actual[1], upstream * expected[1], 1e-5)

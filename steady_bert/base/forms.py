@@ -1,4 +1,4 @@
-"""gelu and layer normalization in the forms that Compute names. `forms_of` is the one place that chooses."""
+"""gelu, gelu_erf and layer normalization in the forms that Compute names. `forms_of` is the one place that chooses."""
 
 import math
 from typing import Any, Callable, NamedTuple, Tuple
@@ -12,21 +12,24 @@ _FLOAT16_EPSILON = 1e-3  # what float16 can hold, and what the original's LayerN
 
 _GELU_SCALE = math.sqrt(2.0 / math.pi)
 _GELU_CUBIC = 0.044715
+_ERF_SCALE = math.sqrt(0.5)
+_DENSITY_SCALE = 1.0 / math.sqrt(2.0 * math.pi)
 
 
 class Forms(NamedTuple):
     gelu: Callable[[tf.Tensor], tf.Tensor]
+    gelu_erf: Callable[[tf.Tensor], tf.Tensor]
     normalized: Callable[[tf.Tensor, Any, Any], tf.Tensor]  # x […, W], gamma [W], beta [W]
     plus_bias: Callable[[tf.Tensor, Any], tf.Tensor] = tf.nn.bias_add
 
 
 def forms_of(compute: Compute) -> Forms:
     if compute.form == "plain":
-        return Forms(plain_gelu, _plain_normalized)
+        return Forms(plain_gelu, plain_gelu_erf, _plain_normalized)
     if compute.form == "fast":
-        return Forms(_fast_gelu, fast_normalized)
+        return Forms(_fast_gelu, _fast_gelu_erf, fast_normalized)
     # On a GPU the gradient of bias_add adds atomically, in any order.
-    return Forms(_fast_gelu, fast_normalized, tf.add)
+    return Forms(_fast_gelu, _fast_gelu_erf, fast_normalized, tf.add)
 
 
 # --- gelu: x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415) ----------------
@@ -51,6 +54,24 @@ def _fast_gelu(x: tf.Tensor) -> Any:
 
     def gradient(upstream: tf.Tensor) -> tf.Tensor:
         return upstream * phi + tf.raw_ops.SigmoidGrad(y=phi, dy=upstream * twice_u(x, 3.0))
+
+    return x * phi, gradient
+
+
+# --- gelu_erf: x · Φ(x) itself, Φ(x) = .5 (1 + erf(x / √2)) (same paper) ----------------------------------------------
+
+
+def plain_gelu_erf(x: tf.Tensor) -> tf.Tensor:
+    return x * (0.5 * (1.0 + tf.math.erf(_ERF_SCALE * x)))
+
+
+@tf.custom_gradient
+def _fast_gelu_erf(x: tf.Tensor) -> Any:
+    """Two tensors are kept for the gradient Φ(x) + x · exp(-x² / 2) / √(2π): x and Φ(x)."""
+    phi = 0.5 * tf.math.erf(_ERF_SCALE * x) + 0.5
+
+    def gradient(upstream: tf.Tensor) -> tf.Tensor:
+        return upstream * (phi + x * (tf.exp(-0.5 * tf.square(x)) * _DENSITY_SCALE))
 
     return x * phi, gradient
 
