@@ -108,6 +108,8 @@ LAYERS = [
     {"command_line.help_screens", "command_line.list_flags"},
     {"command_line.relations"},
     {"command_line.configuration", "flags"},
+    {"serving.saved_run"},
+    {"serving.graph"},
     {"run_classifier", "run_ner"},
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}

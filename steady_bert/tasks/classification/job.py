@@ -16,6 +16,7 @@ from ..reading import text_files
 from ..task import BadLines, Predictions
 from . import assembly as classification
 from . import outputs
+from .assembly import TaskInputs
 from .config import ClassifierConfig, ClassifierDataConfig
 from .long_texts import LongTexts
 from .processor import DataProcessor
@@ -39,35 +40,8 @@ def start(config: ClassifierConfig, given_flags: List[str], notes: Dict[str, str
 
 def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: List[str], notes: Dict[str, str]) -> Job:
     """The task with its labels: those saved in model_dir if it is given, else those of the data."""
-    data = config.data
-    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
-    bert_config = None
-    if not config.run.check_data:
-        bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=2)
-    assert data.task_name is not None
-    processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
-    processor.encoding = data.encoding
-    paths = split_files(data, processor)
-    labels = choose_labels(data, processor, paths, model_dir, config.run.check_data)
-    if labels is not None:
-        processor = processor.with_labels(labels)
-    weights = None
-    if data.class_weights and not config.run.check_data:
-        weights = class_weights(data, processor, paths)
-    long_text = LongTexts(data.long_text, data.window_stride, data.window_pooling)
-    inputs = classification.TaskInputs(
-        processor=processor,
-        files=paths,
-        labels=labels or [],
-        tokenizer=tokenizer,
-        vocab_fingerprint=vocab_fingerprint,
-        bert_config=bert_config,
-        max_seq_length=config.model.max_seq_length,
-        class_weights=weights,
-        skip_bad_lines=data.skip_bad_lines,
-        long_text=long_text,
-        threshold=choose_threshold(data, None if config.run.check_data else model_dir),
-    )
+    data, inputs = config.data, inputs_of(config, model_dir)
+    processor, long_text, weights = inputs.processor, inputs.long_text, inputs.class_weights
     task, scorer = classification.classification_task(inputs), classification.scorer_of(inputs)
 
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
@@ -88,7 +62,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
         metrics=processor.metrics,
         identity={
             "task": data.task_name,
-            "bert_config": bert_config and bert_config.to_dict(),
+            "bert_config": inputs.bert_config and inputs.bert_config.to_dict(),
             "class_weights": weights,
             **({"window_pooling": long_text.pooling} if long_text.mode == "windows" else {}),
             **({} if data.multi_label_threshold == "0.5" else {"multi_label_threshold": data.multi_label_threshold}),
@@ -104,6 +78,38 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
         write_predictions=write_predictions,
         settled=lambda: {THRESHOLD_FILE: {"threshold": scorer.threshold.value}} if scorer.threshold.tuned else {},
         notes=dict(notes, **model_files.note_unread_keys(config.model)),
+    )
+
+
+def inputs_of(config: ClassifierConfig, model_dir: Optional[str]) -> TaskInputs:
+    """What the task is assembled from, files checked and labels read."""
+    data = config.data
+    tokenizer, vocab_fingerprint = model_files.load_tokenizer(config.model, model_dir)
+    bert_config = None
+    if not config.run.check_data:
+        bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=2)
+    assert data.task_name is not None
+    processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
+    processor.encoding = data.encoding
+    paths = split_files(data, processor)
+    labels = choose_labels(data, processor, paths, model_dir, config.run.check_data)
+    if labels is not None:
+        processor = processor.with_labels(labels)
+    weights = None
+    if data.class_weights and not config.run.check_data:
+        weights = class_weights(data, processor, paths)
+    return TaskInputs(
+        processor=processor,
+        files=paths,
+        labels=labels or [],
+        tokenizer=tokenizer,
+        vocab_fingerprint=vocab_fingerprint,
+        bert_config=bert_config,
+        max_seq_length=config.model.max_seq_length,
+        class_weights=weights,
+        skip_bad_lines=data.skip_bad_lines,
+        long_text=LongTexts(data.long_text, data.window_stride, data.window_pooling),
+        threshold=choose_threshold(data, None if config.run.check_data else model_dir),
     )
 
 

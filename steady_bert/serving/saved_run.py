@@ -1,0 +1,109 @@
+"""A run's folder, read as `--do_predict --model_dir=FOLDER` reads it: task, tokenizer, labels, checkpoint."""
+
+import json
+import os
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+
+from ..base.errors import UserError
+from ..command_line import configuration
+from ..command_line.flag_table import flags_of
+from ..tasks import model_files
+from ..tasks.classification import assembly as classification
+from ..tasks.classification import job as classification_job
+from ..tasks.classification.assembly import TaskInputs
+from ..tasks.tagging import assembly as tagging
+from ..tasks.tagging import job as tagging_job
+from ..tasks.tagging.assembly import TaggingInputs
+from ..tasks.task import Task
+from ..training import checkpoint
+from ..training.engine_config import EngineConfig
+
+
+class SavedRun(NamedTuple):
+    """A trained model in its folder; no graph is built yet."""
+
+    folder: str
+    script: str  # run_classifier or run_ner
+    prefix: str  # of the checkpoint that is served
+    config: Any  # ClassifierConfig or TaggingConfig, as --do_predict has it
+    inputs: Union[TaskInputs, TaggingInputs]  # tokenizer, labels, bert_config, lengths
+    task: Task
+
+    @property
+    def engine(self) -> EngineConfig:
+        engine: EngineConfig = self.config.run.engine
+        return engine
+
+    @property
+    def kind(self) -> str:
+        """What is predicted: single, multi or regression for texts; bio or plain for words."""
+        if isinstance(self.inputs, TaggingInputs):
+            return "plain" if self.inputs.plain else "bio"
+        return self.inputs.processor.label_type
+
+
+def open_run(folder: str, which: Optional[str] = None, **given: Any) -> SavedRun:
+    """Reads a run's folder.
+
+    which: "best" or "last" checkpoint; None: the best if there is one, else the last. given: further flags of the
+    command, such as precision. Raises UserError for a folder without a trained run, and for values that a flag does not
+    take.
+    """
+    script = script_of(folder)
+    # No file is read to predict, but the command must name one.
+    command = _Command(script, dict(given, model_dir=folder, do_predict=True, predict_file=_labels_file(folder)))
+    prefix = checkpoint.resolve(folder, which)
+    if script == "run_ner":
+        config: Any = configuration.tagging_config(command)
+        tagging_inputs = tagging_job.inputs_of(config, folder)
+        task = tagging.tagging_task(tagging_inputs, tagging.Reader(tagging_inputs))
+        return SavedRun(folder, script, prefix, config, tagging_inputs, task)
+    config = configuration.classifier_config(command)
+    inputs = classification_job.inputs_of(config, folder)
+    return SavedRun(folder, script, prefix, config, inputs, classification.classification_task(inputs))
+
+
+def script_of(folder: str) -> str:
+    """The script that trained the run in a folder. Raises UserError if there is no run."""
+    content: Dict[str, Any] = {}
+    try:
+        with open(_labels_file(folder), encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        pass
+    has_config = os.path.exists(os.path.join(folder, "config.json"))
+    script = {"label_type": "run_classifier", "tag_scheme": "run_ner"}
+    kind = next((name for name in model_files.LABEL_KINDS if isinstance(content, dict) and name in content), None)
+    if kind is None or not has_config:
+        raise UserError(
+            "{}: not the folder of a trained run: {} and config.json say what it predicts. Name the --output_dir of a "
+            "run.".format(folder, model_files.LABELS_FILE)
+        )
+    return script[kind]
+
+
+def _labels_file(folder: str) -> str:
+    return os.path.join(folder, model_files.LABELS_FILE)
+
+
+class _Command:
+    """The flags of a command, as flags.Values gives them: an attribute for each, what was given or the default."""
+
+    def __init__(self, script: str, values: Dict[str, Any]) -> None:
+        self.flags = {flag.name: flag for flag in flags_of(script)}
+        for name, value in values.items():
+            allowed: Union[str, Tuple[Any, ...]] = self.flags[name].kind if name in self.flags else ()
+            if name not in self.flags or isinstance(allowed, tuple) and value not in allowed:
+                raise UserError("{}={!r}: {} has no such flag, or the flag no such value.".format(name, value, script))
+        self._values = values
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("flags", "_values") or name not in self.flags:
+            raise AttributeError(name)
+        if name in self._values:
+            return self._values[name]
+        flag = self.flags[name]
+        return [item for item in flag.default.split(",") if item] if flag.kind == "list" else flag.default
+
+    def given(self, name: str) -> bool:
+        return name in self._values
