@@ -32,6 +32,7 @@ LAYERS = [
         "tasks.task",
         "training.cluster",
         "training.engine_config",
+        "training.memory",
         "training.permutation",
     },
     {"base.compiled_layer"},

@@ -402,6 +402,7 @@ ROWS: Dict[str, Row] = {
     "compute_form": Row("plain", tower),
     "recompute": Row("true", compute),
     "tf32": Row("false", tensor_float_32),
+    "gpu_memory_fraction": Row(0.5, session),
     "eval_batch_size": Row(4, batches(lambda engine: session_engine.evaluate(engine, "dev", None))),
     "predict_batch_size": Row(4, batches(lambda engine: session_engine.predict(engine, None))),
     "eval_every_steps": Row(7, planned, dict(do_eval="true")),

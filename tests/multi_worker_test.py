@@ -121,11 +121,11 @@ def worker_command(arguments, script="run_classifier"):
 
 # --- results of a run ------------------------------------------------------------------------------------------------
 
-CLOCK = {"examples_per_sec", "input_wait_proportion", "evaluation_secs"}
+CLOCK = {"examples_per_sec", "input_wait_proportion", "evaluation_secs", "peak_memory_bytes"}
 
 
 def metrics(folder, split):
-    """The lines of metrics.jsonl, without measured times."""
+    """The lines of metrics.jsonl, without what was measured of the run."""
     return [{name: line[name] for name in line if name not in CLOCK} for line in metrics_lines(folder, split)]
 
 

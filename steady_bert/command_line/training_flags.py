@@ -271,6 +271,14 @@ _ENGINE = [
         True,
         "On a recent GPU: round the factors of float32 products to 10 bits. false: exact products, which are slower.",
     ),
+    Flag(
+        "gpu_memory_fraction",
+        "float",
+        0.0,
+        "Share of each GPU's memory to take at the start, and the most that is used. 0: memory is taken as needed.",
+        0.0,
+        1.0,
+    ),
     Flag("eval_batch_size", "integer", 8, "Examples in each step of evaluation, over all replicas.", 1),
     Flag("predict_batch_size", "integer", 8, "Examples in each step of prediction, over all replicas.", 1),
     Flag(

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
 import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
+from tensorflow.python.framework import kernels  # works on TF 1.15 to 2.21; no public module has it
 
 from .. import rule_optimizer
 from ..base.errors import UserError
@@ -61,11 +62,24 @@ def _gpu_models() -> str:
 
 
 def gpus() -> List[str]:
-    """The GPUs that TensorFlow finds, as "gpu:0"."""
+    """The GPUs that TensorFlow finds, as "gpu:0"; a card counts as often as it was split into logical ones."""
     if rule_optimizer.has_xla():
         _prepare_compiler()
-    listed = getattr(tf.config, "list_physical_devices", tf.config.experimental.list_physical_devices)("GPU")
-    return ["gpu:{}".format(number) for number in range(len(listed))]
+    return ["gpu:{}".format(number) for number in range(sum(map(len, _logical_gpus())))]
+
+
+def _logical_gpus() -> List[List[Any]]:
+    """Each card's logical GPUs: the settings that tf.config has of them; [None] if the card is whole."""
+    cards = getattr(tf.config, "list_physical_devices", tf.config.experimental.list_physical_devices)("GPU")
+    settings_of = getattr(tf.config, "get_logical_device_configuration", lambda card: None)  # from TF 2.4 on
+    return [settings_of(card) or [None] for card in cards]
+
+
+def used_gpus(config: EngineConfig) -> List[str]:
+    """Those of `gpus` on which the replicas of this process compute."""
+    if config.devices:
+        return [name for name in config.devices if name.startswith("gpu:")]
+    return gpus()[:1] if config.distribution == "one_device" else gpus()
 
 
 def compute_form(config: EngineConfig) -> str:
@@ -75,7 +89,7 @@ def compute_form(config: EngineConfig) -> str:
     """
     if config.compute_form not in ("auto", "fast"):
         return config.compute_form
-    on_gpu = any(name.startswith("gpu:") for name in config.devices or gpus())
+    on_gpu = bool(used_gpus(config))
     session = config.engine == "session" and not config.xla
     return "compiled" if on_gpu and session and rule_optimizer.has_xla() else "fast"
 
@@ -84,11 +98,13 @@ def notes_of_form(config: EngineConfig) -> Dict[str, str]:
     """What a plan says of the form, where it is not the CPU's."""
     form = compute_form(config)
     notes = {} if form == "fast" else {"compute_form": form}
-    if config.precision == "float32" and any(name.startswith("gpu:") for name in config.devices or gpus()):
+    if config.precision == "float32" and used_gpus(config):
         notes["products"] = "TF32 on a GPU that has it (--tf32=false: exact)" if config.tf32 else "exact float32"
     if config.recompute:
         effect = "each layer is computed again in the backward pass" if form == "compiled" else "no effect in this form"
         notes["recompute"] = effect
+    if config.gpu_memory_fraction and not used_gpus(config):
+        notes["gpu_memory_fraction"] = "no effect without a GPU"
     return notes
 
 
@@ -104,9 +120,12 @@ def make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
     """
     if hasattr(tf.config.experimental, "enable_tensor_float_32_execution"):  # from TF 2.4 on
         tf.config.experimental.enable_tensor_float_32_execution(config.tf32)
+    present_gpus = gpus()
+    if present_gpus and config.distribution != "one_device":
+        # These strategies look at the GPUs, and who is the first to do so decides how much of their memory is taken.
+        tf.Session(config=session_config(config)).close()
     if config.distribution == "multi_worker":
         return tf.distribute.experimental.MultiWorkerMirroredStrategy()
-    present_gpus = gpus()
     for name in config.devices:
         if name.startswith("gpu:") and name not in present_gpus:
             present = ", ".join(present_gpus) or "no GPU"
@@ -125,13 +144,33 @@ def make_strategy(config: EngineConfig) -> tf.distribute.Strategy:
         raise UserError(
             "--distribution=mirrored: TensorFlow finds no GPU here. Name the devices, as --devices=cpu:0,cpu:1."
         )
-    return tf.distribute.MirroredStrategy(["/" + name for name in devices])
+    return tf.distribute.MirroredStrategy(["/" + name for name in devices], _sums_between(devices))
+
+
+def _sums_between(devices: Sequence[str]) -> Optional[tf.distribute.CrossDeviceOps]:
+    """How mirrored replicas are summed: by NCCL if each has a card of its own. None: as TensorFlow chooses.
+
+    On several GPUs it would choose collectives, which need the same shapes in every update (TF ≥ 2.15). NCCL refuses
+    two logical GPUs of a card.
+    """
+    if len(devices) < 2 or not all(name.startswith("gpu:") for name in devices):
+        return None
+    split = any(len(logical) > 1 for logical in _logical_gpus())
+    if split or not kernels.get_registered_kernels_for_op("NcclAllReduce").kernel:
+        return tf.distribute.ReductionToOneDevice()
+    return tf.distribute.NcclAllReduce()
 
 
 def session_config(config: EngineConfig, strategy: Optional[tf.distribute.Strategy] = None) -> tf.ConfigProto:
     """The options of a session: TensorFlow's own, except for passes that were measured to be better off."""
     options = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
-    options.gpu_options.allow_growth = True
+    options.gpu_options.allow_growth = not config.gpu_memory_fraction
+    options.gpu_options.per_process_gpu_memory_fraction = config.gpu_memory_fraction
+    logical_gpus = _logical_gpus()
+    if any(len(logical) > 1 for logical in logical_gpus):  # tf.config settles it for eager TensorFlow alone
+        for logical in logical_gpus:
+            limits = [setting.memory_limit for setting in logical if setting]
+            options.gpu_options.experimental.virtual_devices.add(memory_limit_mb=limits)
     # The two passes that fold constants keep a copy of every initial value as long as the session lives.
     options.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
     options.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF

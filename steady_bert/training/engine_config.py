@@ -30,6 +30,7 @@ class EngineConfig:
     compute_form: str = "auto"  # or "plain", "fast", "compiled" of base/compute.py; auto and fast: devices.compute_form
     recompute: bool = False  # of the compiled form: a layer is computed again in its backward pass
     tf32: bool = True  # on a recent GPU, the factors of float32 products are rounded to 10 bits
+    gpu_memory_fraction: float = 0.0  # share of a GPU's memory that is taken at the start; 0: it grows as needed
     max_seq_length: int = 128
     gradient_accumulation_steps: int = 1  # parts of a batch that are computed one after the other
     eval_batch_size: int = 8

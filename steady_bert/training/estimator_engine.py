@@ -9,6 +9,7 @@ does, on a TPU with --use_tpu.
 """
 
 import contextlib
+import functools
 import os
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -20,7 +21,7 @@ from ..base import tensorflow_setup
 from ..base.errors import UserError
 from ..optimizer_config import OptimizerConfig
 from ..tasks.task import Predictions, Task
-from . import bucket, checkpoint, devices, estimator_input, failures, input_pipeline, progress, towers, weights
+from . import bucket, checkpoint, devices, estimator_input, failures, input_pipeline, memory, progress, towers, weights
 from .checkpoint import TrainingState
 from .engine_config import EngineConfig
 from .evaluation import Evaluation, SplitOutputs
@@ -306,9 +307,10 @@ def train(engine: EstimatorEngine, plan: Plan, records: RecordFile, dev: Optiona
     prefix = tf.train.latest_checkpoint(folder)
     step, state = checkpoint.step_of(prefix), checkpoint.state_in(prefix)
     checkpoint.discard_best_after(folder, step)
-    log_every = engine.config.log_every_steps
+    log_every, gpus = engine.config.log_every_steps, devices.used_gpus(engine.config)
     with tf.Graph().as_default():  # TF 2's event writers refuse to work elsewhere; Estimator makes its own graphs
-        report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, log_every)
+        peak_memory = functools.partial(memory.peak_bytes, gpus)
+        report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, log_every, peak_memory)
     with contextlib.closing(report), StopRequest() as stop:
         run = _Run(engine, plan, records, folder, report, stop)
         evaluation = _dev_evaluation(run, dev) if dev is not None else None

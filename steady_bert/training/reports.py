@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import tqdm
@@ -36,10 +36,20 @@ def say(text: str) -> None:
 class TrainingReport:
     """Reports a run from `step` to `num_train_steps`. Create and use it while the run's graph is the default."""
 
-    def __init__(self, folder: str, step: int, num_train_steps: int, batch_size: int, every: int) -> None:
+    def __init__(
+        self,
+        folder: str,
+        step: int,
+        num_train_steps: int,
+        batch_size: int,
+        every: int,
+        peak_memory: Callable[[], Optional[int]],
+    ) -> None:
+        """peak_memory gives the most bytes that the run has used so far; None if they are not known."""
         self._total = num_train_steps
         self._batch_size = batch_size
         self._every = every
+        self._peak_memory = peak_memory
         self._step = step
         self._losses: List[float] = []
         self._seconds = 0.0
@@ -86,12 +96,17 @@ class TrainingReport:
                 "examples_per_sec": self._batch_size / max(seconds_a_step, 1e-9),
                 "input_wait_proportion": self._waited / max(self._seconds, 1e-9),
             }
+            peak = self._peak_memory()
+            if peak is not None:
+                values["peak_memory_bytes"] = peak
             self._write(step, "train", values)
             eta = time.strftime("%H:%M:%S", time.gmtime((self._total - step) * seconds_a_step))
             text = (
                 "loss {loss:.4f}  lr {learning_rate:.3g}  grad norm {grad_norm:.3f}  {examples_per_sec:.1f} examples/s"
                 "  waited {input_wait_proportion:.1%} for input"
             )
+            if peak is not None:
+                text += "  peak memory {:.2f} GB".format(peak / 1e9)
             if self._bar is not None:
                 self._bar.set_postfix_str(text.format(**values))
             else:

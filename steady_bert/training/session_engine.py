@@ -19,7 +19,7 @@ import optimization
 
 from ..base.errors import UserError
 from ..tasks.task import Outputs, Predictions, Task
-from . import checkpoint, devices, failures, input_pipeline, matrix_rate, progress, reports, towers, weights
+from . import checkpoint, devices, failures, input_pipeline, matrix_rate, memory, progress, reports, towers, weights
 from .checkpoint import TrainingState
 from .cluster import Alone, Member
 from .engine_config import EngineConfig
@@ -387,7 +387,11 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
 def _report(engine: Engine, plan: Plan, step: int, folder: str) -> Any:
     if not engine.link.is_chief:
         return NoReport()
-    return TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, engine.config.log_every_steps)
+    config = engine.config
+    peak_memory = functools.partial(memory.peak_bytes, devices.used_gpus(config))
+    return TrainingReport(
+        folder, step, plan.num_train_steps, plan.train_batch_size, config.log_every_steps, peak_memory
+    )
 
 
 def require_traceable(config: EngineConfig, plan: Plan) -> None:

@@ -66,6 +66,7 @@ def leave(link: cluster.Member) -> None:
 # The settings in which workers may differ.
 _OWN_SETTINGS = {
     "cache_dir",
+    "gpu_memory_fraction",
     "init_checkpoint",  # the weights are compared
     "keep_checkpoint_max",
     "log_every_steps",
