@@ -14,12 +14,10 @@ import modeling
 import optimization
 from steady_bert import optimizers
 from steady_bert.base.errors import UserError
+from steady_bert.interchange import hugging_face, names, to_safetensors
 from steady_bert.training import checkpoint, weights
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(ROOT, "scripts"))
-import convert_checkpoint  # noqa: E402
-
 GOLDEN = os.path.join(ROOT, "tests", "golden", "tiny_bert")
 CONFIG = dict(
     vocab_size=11,
@@ -79,7 +77,7 @@ def write_source(folder, prefix="bert.", pooler=True, head=False, config=CONFIG,
 @pytest.mark.parametrize("pooler, head", [(True, False), (False, False), (True, True)])
 def test_there_and_back_is_bitwise(tmp_path, prefix, pooler, head):
     source = write_source(tmp_path / "hf", prefix, pooler, head)
-    report = convert_checkpoint.convert_to_tf1(str(tmp_path / "hf"), str(tmp_path / "tf1"))
+    report = hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "tf1"))
     assert report.missing == ([] if pooler else ["bert/pooler/dense/bias", "bert/pooler/dense/kernel"])
     converted = tensors_of(str(tmp_path / "tf1" / "bert_model.ckpt"))
     golden = [name for name, _ in tf.train.list_variables(os.path.join(GOLDEN, "bert_model.ckpt"))]
@@ -87,7 +85,7 @@ def test_there_and_back_is_bitwise(tmp_path, prefix, pooler, head):
     assert set(converted) == names | ({"output_weights", "output_bias"} if head else set())
     kernel = source[prefix + "encoder.layer.1.intermediate.dense.weight"]
     assert np.array_equal(converted["bert/encoder/layer_1/intermediate/dense/kernel"], kernel.T)
-    convert_checkpoint.convert_to_safetensors(str(tmp_path / "tf1" / "bert_model.ckpt"), str(tmp_path / "back"))
+    to_safetensors.convert(str(tmp_path / "tf1" / "bert_model.ckpt"), str(tmp_path / "back"))
     back = safetensors.numpy.load_file(str(tmp_path / "back" / "model.safetensors"))
     expected = {
         ("" if name.startswith("classifier") else "bert.")
@@ -100,8 +98,8 @@ def test_there_and_back_is_bitwise(tmp_path, prefix, pooler, head):
 
 
 def test_a_tf1_checkpoint_survives_the_round_trip(tmp_path):
-    convert_checkpoint.convert_to_safetensors(os.path.join(GOLDEN, "bert_model.ckpt"), str(tmp_path / "hf"))
-    convert_checkpoint.convert_to_tf1(str(tmp_path / "hf"), str(tmp_path / "tf1"))
+    to_safetensors.convert(os.path.join(GOLDEN, "bert_model.ckpt"), str(tmp_path / "hf"))
+    hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "tf1"))
     before = tensors_of(os.path.join(GOLDEN, "bert_model.ckpt"))
     after = tensors_of(str(tmp_path / "tf1" / "bert_model.ckpt"))
     assert set(before) == set(after)
@@ -139,11 +137,11 @@ def trained_checkpoint(folder, **config):
 
 def assert_exported(folder, tensors, suffix=""):
     """The exported weights are the variables of these names and suffix, and nothing else."""
-    layout = convert_checkpoint.name_table(layers=1)
+    places = names.tensorflow_places(layers=1)
     exported = safetensors.numpy.load_file(str(folder / "model.safetensors"))
-    assert len(exported) == len(layout)
+    assert len(exported) == len(places) - len(names.HEADS) + 2  # the head of a classifier
     for name, value in exported.items():
-        target, transposed = layout[name[len("bert.") :] if name.startswith("bert.") else name]
+        target, transposed = places[names.plain_name(name)]
         assert np.array_equal(value.T if transposed else value, tensors[target + suffix])
 
 
@@ -153,14 +151,14 @@ def test_a_runs_own_checkpoint_is_exported_whatever_slots_it_has(tmp_path, rule)
     tensors = trained_checkpoint(tmp_path / "run", optimizer=rule, lookahead_steps=2, ema_decay=0.9)
     assert "output_weights/slow" in tensors
     assert not np.array_equal(tensors["output_weights"], tensors["output_weights/ema"])
-    report = convert_checkpoint.convert_to_safetensors(str(tmp_path / "run"), str(tmp_path / "out"))
+    report = to_safetensors.convert(str(tmp_path / "run"), str(tmp_path / "out"))
     assert report.missing == [] and "the weights are the averages of --ema_decay" in str(report)
     assert_exported(tmp_path / "out", tensors, "/ema")
 
 
 def test_without_averages_the_weights_themselves_are_exported(tmp_path):
     tensors = trained_checkpoint(tmp_path / "run", optimizer="amsgrad", lookahead_steps=2)
-    report = convert_checkpoint.convert_to_safetensors(str(tmp_path / "run"), str(tmp_path / "out"))
+    report = to_safetensors.convert(str(tmp_path / "run"), str(tmp_path / "out"))
     assert (report.missing, report.averaged) == ([], False)
     assert_exported(tmp_path / "out", tensors)
 
@@ -190,7 +188,7 @@ def test_without_averages_the_weights_themselves_are_exported(tmp_path):
 def test_other_models_are_refused_by_name(tmp_path, changed, message):
     write_source(tmp_path / "hf", **changed)
     with pytest.raises(UserError, match=message):
-        convert_checkpoint.convert_to_tf1(str(tmp_path / "hf"), str(tmp_path / "tf1"))
+        hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "tf1"))
 
 
 def test_the_command_prints_errors_without_a_traceback(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from typing import IO, Any, Iterator
 
@@ -47,6 +48,13 @@ def atomic_write(path: str, mode: str = "w") -> Iterator[IO[Any]]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def copy(source: str, target: str) -> None:
+    """Copies a file's content, atomically; nothing where both are one file."""
+    if os.path.abspath(source) != os.path.abspath(target):
+        with open(source, "rb") as file, atomic_write(target, "wb") as into:
+            shutil.copyfileobj(file, into)
 
 
 def require_writable(folder: str, flag: str) -> None:

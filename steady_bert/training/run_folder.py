@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import time
 from typing import Iterable, Iterator, Optional
 
@@ -86,10 +85,7 @@ def saved_plan(folder: str) -> Optional[Plan]:
 def write_run_files(folder: str, plan: Plan, job: Job, data_report: Iterable[str]) -> None:
     """Writes all that prediction, a resume and people need beside the checkpoints."""
     for name, source in job.files.items():
-        target = os.path.join(folder, name)
-        if os.path.abspath(source) != os.path.abspath(target):
-            with open(source, "rb") as file, files.atomic_write(target, "wb") as copy:
-                shutil.copyfileobj(file, copy)
+        files.copy(source, os.path.join(folder, name))
     for name, document in job.documents.items():
         files.write_json(os.path.join(folder, name), document)
     for name, lines in (("flags.txt", job.flags), ("data_report.txt", data_report)):

@@ -1,0 +1,114 @@
+"""Hugging Face's config.json ↔ bert_config.json. Pure: no TensorFlow."""
+
+import json
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from ..base.errors import UserError
+from ..tasks import model_files
+
+CONFIG_FILE = "config.json"
+
+# hidden_act: Hugging Face's name → ours. In bert_config.json, gelu is the approximation by tanh, as in the original.
+_ACTIVATIONS = {
+    "gelu": "gelu_erf",
+    "gelu_python": "gelu_erf",
+    "gelu_new": "gelu",
+    "gelu_fast": "gelu",
+    "gelu_pytorch_tanh": "gelu",
+    "relu": "relu",
+    "tanh": "tanh",
+    "linear": "linear",
+}
+_ACTIVATIONS_BACK = {"gelu": "gelu_new", "gelu_erf": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear"}
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+# What transformers takes for a key that config.json lacks.
+_DEFAULTS = {
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+}
+# Keys whose values change what is computed → the values that do not.
+_ABSENT_OR = {"pruned_heads": ({}, None), "add_cross_attention": (False, None), "use_bfloat16": (False, None)}
+
+# problem_type, as transformers writes it → label_type.
+_PROBLEMS = {
+    "single_label_classification": "single",
+    "multi_label_classification": "multi",
+    "regression": "regression",
+}
+
+
+class Head(NamedTuple):
+    """A fine-tuned head as config.json describes it."""
+
+    tags_tokens: bool  # a tagger's, else a classifier's
+    labels: List[str]  # in id order; none for a regression
+    label_type: str  # single, multi or regression; single for a tagger
+
+
+def read(path: str) -> Dict[str, Any]:
+    """The object in a config.json. Raises UserError for what is none, or describes another model than BERT."""
+    content = read_object(path)
+    model_files.require_bert(path, content)
+    for name, allowed in _ABSENT_OR.items():
+        if content.get(name) not in allowed:
+            raise UserError("{}: {}={!r} is not supported. Use another model.".format(path, name, content[name]))
+    return content
+
+
+def read_object(path: str) -> Dict[str, Any]:
+    """The JSON object in a file. Raises UserError where there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except OSError as error:
+        raise UserError("{}: cannot be read ({}). Fetch the whole folder.".format(path, error.strerror)) from None
+    except ValueError as error:
+        raise UserError("{}: not JSON ({}). Fetch it again.".format(path, error)) from None
+    if not isinstance(content, dict):
+        raise UserError("{}: holds {}, not an object. Fetch it again.".format(path, type(content).__name__))
+    return content
+
+
+def bert_settings(path: str, content: Dict[str, Any]) -> Dict[str, Any]:
+    """The keys of bert_config.json for the content of a config.json. Raises UserError naming `path` and the key."""
+    lacking = [name for name in _SIZES if name not in content]
+    if lacking:
+        raise UserError("{}: lacks {}. Use the file that belongs to the weights.".format(path, ", ".join(lacking)))
+    settings = {name: content[name] for name in _SIZES}
+    settings.update({name: content.get(name, default) for name, default in _DEFAULTS.items()})
+    activation = settings["hidden_act"]
+    if not isinstance(activation, str) or activation not in _ACTIVATIONS:
+        raise UserError(
+            "{}: hidden_act {!r} is not one of {}. Use another model.".format(path, activation, ", ".join(_ACTIVATIONS))
+        )
+    settings["hidden_act"] = _ACTIVATIONS[activation]
+    return settings
+
+
+def hugging_face_settings(bert_config: Dict[str, Any]) -> Dict[str, Any]:
+    """The keys of config.json for the keys of a bert_config.json. Raises UserError for an activation without a name."""
+    activation = str(bert_config["hidden_act"] or "linear").lower()
+    return dict(bert_config, model_type="bert", hidden_act=_ACTIVATIONS_BACK[activation], layer_norm_eps=1e-12)
+
+
+def head_of(content: Dict[str, Any], outputs: int) -> Optional[Head]:
+    """The fine-tuned head with so many outputs that config.json describes; None if its kind has no place here."""
+    architecture = " ".join(map(str, content.get("architectures") or ()))
+    names = content.get("id2label") or {}
+    labels = [str(names.get(str(number), "LABEL_{}".format(number))) for number in range(outputs)]
+    if "TokenClassification" in architecture:
+        return Head(True, labels, "single")
+    if "SequenceClassification" not in architecture:
+        return None
+    problem = _PROBLEMS.get(content.get("problem_type") or "", "regression" if outputs == 1 else "single")
+    return Head(False, [] if problem == "regression" else labels, problem)

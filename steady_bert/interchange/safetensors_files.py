@@ -1,0 +1,72 @@
+"""Tensors of safetensors files, one at a time and as float32. Pure: no TensorFlow.
+
+The file's own library checks its header and sizes. NumPy has no bfloat16: its 16 bits are the upper half of a float32.
+"""
+
+import json
+import os
+from typing import Dict, Iterator, NamedTuple, Tuple
+
+import numpy as np
+import safetensors
+
+from ..base.errors import UserError
+
+_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+class Tensor(NamedTuple):
+    """Where a tensor is."""
+
+    path: str
+    dtype: str  # as safetensors names it
+    shape: Tuple[int, ...]
+    offset: int  # of its first byte in the file
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype in _FLOATS
+
+
+def tensors_in(path: str) -> Dict[str, Tensor]:
+    """Name → place of each tensor of a file. Raises UserError where it is damaged."""
+    try:
+        with safetensors.safe_open(path, framework="numpy"), open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size).decode("utf-8"))
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(
+            "{}: cannot be read as safetensors ({}). Fetch it again: it is damaged, or was cut off.".format(path, error)
+        ) from None
+    return {
+        name: Tensor(path, entry["dtype"], tuple(entry["shape"]), 8 + size + entry["data_offsets"][0])
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
+
+
+def load(tensor: Tensor) -> np.ndarray:
+    """A tensor of floats, as float32."""
+    count = int(np.prod(tensor.shape, dtype=np.int64))
+    with open(tensor.path, "rb") as file:
+        file.seek(tensor.offset)
+        values = np.fromfile(file, _FLOATS[tensor.dtype], count)
+    if len(values) != count:
+        raise UserError("{}: was cut off. Fetch it again.".format(tensor.path))
+    if tensor.dtype == "BF16":
+        values = (values.astype("<u4") << 16).view("<f4")
+    return values.astype(np.float32, copy=False).reshape(tensor.shape)
+
+
+def shards_of(index: str) -> Iterator[str]:
+    """The paths of the files that an index (…index.json) names, each once. Raises UserError if one is absent."""
+    try:
+        with open(index, encoding="utf-8") as file:
+            names = sorted(set(json.load(file)["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError("{}: not an index of weights ({}). Fetch it again.".format(index, error)) from None
+    for name in names:
+        path = os.path.join(os.path.dirname(index), str(name))
+        if os.path.basename(path) != name or not os.path.exists(path):
+            raise UserError("{}: names {}, which is not beside it. Fetch the whole folder.".format(index, name))
+        yield path

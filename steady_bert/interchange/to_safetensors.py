@@ -1,0 +1,59 @@
+"""A TensorFlow 1 checkpoint → a Hugging Face folder: model.safetensors, config.json and vocab.txt."""
+
+import os
+from typing import Any, Dict, Optional
+
+import numpy as np
+import safetensors.numpy
+
+import modeling
+
+from ..base import files
+from ..base.errors import UserError
+from ..tasks.model_files import MODEL_FILES
+from ..training import checkpoint, run_folder, weights
+from . import configurations, names, tokenizer_files
+from .hugging_face import Report, shapes_of
+
+
+def convert(source: str, output: str, config_file: Optional[str] = None) -> Report:
+    """Converts the weights that evaluation reads, so the averages of a run with --ema_decay.
+
+    Raises UserError if the checkpoint or the bert_config.json beside it cannot be read.
+    """
+    prefix = checkpoint.resolve(source)
+    folder = run_folder.run_folder_of(prefix)
+    config = modeling.BertConfig.from_json_file(config_file or os.path.join(folder, MODEL_FILES["bert_config_file"]))
+    everything = checkpoint.shapes_in(prefix)
+    converted = weights.weights_among(everything)
+    served = weights.served_names(prefix, converted)
+    places = names.hugging_face_places(config.num_hidden_layers)
+    tensors = {}
+    for name, value in weights.served_tensors(prefix, converted).items():
+        if name not in places:
+            raise UserError("{}: variable {} is not part of BERT.".format(prefix, name))
+        place = places[name]
+        tensors[place.name] = np.ascontiguousarray(value.T if place.transposed else value)
+    os.makedirs(output, exist_ok=True)
+    with files.atomic_write(os.path.join(output, "model.safetensors"), "wb") as file:
+        file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+    files.write_json(os.path.join(output, configurations.CONFIG_FILE), _settings(config.to_dict(), everything))
+    for name in (MODEL_FILES["vocab_file"], tokenizer_files.SETTINGS_FILE):
+        if os.path.exists(os.path.join(folder, name)):
+            files.copy(os.path.join(folder, name), os.path.join(output, name))
+    return Report(
+        len(tensors),
+        missing=sorted(name for name in shapes_of(config) if name not in everything),
+        left_out=sorted(set(everything) - set(converted)),
+        averaged=any(served[name] != name for name in converted),
+    )
+
+
+def _settings(bert_config: Dict[str, Any], variables: Dict[str, Any]) -> Dict[str, Any]:
+    settings = configurations.hugging_face_settings(bert_config)
+    head = variables.get("output_weights")
+    if head:
+        settings.update(architectures=["BertForSequenceClassification"], num_labels=head[0])
+    elif any(name.startswith("cls/predictions/") for name in variables):
+        settings.update(architectures=["BertForPreTraining"])
+    return settings

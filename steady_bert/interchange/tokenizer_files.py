@@ -1,0 +1,107 @@
+"""The vocabulary and the case of a Hugging Face folder. Pure: no TensorFlow.
+
+tokenizer_config.json says how text is read, tokenizer.json repeats it beside the vocabulary, and older folders have
+vocab.txt alone. What this program's tokenizer would do otherwise is refused by its key.
+"""
+
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import tokenization
+
+from ..base.errors import UserError
+from .configurations import read_object
+
+VOCAB_FILE = "vocab.txt"
+SETTINGS_FILE = "tokenizer_config.json"
+WHOLE_FILE = "tokenizer.json"
+# tokenizer_class of those that cut text as BERT's does; the last two do what tokenizer.json says.
+_CLASSES = {
+    *("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast"),
+    *("ElectraTokenizer", "ElectraTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"),
+}
+_OTHER = "{}: {}={!r}: this program reads text in another way. Use another model."
+
+
+class Tokenizer(NamedTuple):
+    vocab_file: Optional[str]  # None: the vocabulary is in tokenizer.json
+    pieces: List[str]  # in id order
+    do_lower_case: bool
+    case_from: str  # the file that says it
+
+
+def read(folder: str) -> Optional[Tokenizer]:
+    """The tokenizer of a folder, None without a vocabulary. Raises UserError if it cuts text otherwise than BERT's."""
+    settings = _optional(os.path.join(folder, SETTINGS_FILE))
+    whole = _optional(os.path.join(folder, WHOLE_FILE))
+    _require_bert_tokenizer(os.path.join(folder, SETTINGS_FILE), settings)
+    normalizer = whole.get("normalizer") or {}
+    if whole:
+        _require_word_pieces(os.path.join(folder, WHOLE_FILE), whole, normalizer)
+    path = os.path.join(folder, VOCAB_FILE)
+    if os.path.exists(path):
+        vocab_file: Optional[str] = path
+        pieces = list(tokenization.load_vocab(path, strict=False))
+    elif whole:
+        vocab_file, pieces = None, _pieces_in(os.path.join(folder, WHOLE_FILE), whole)
+    else:
+        return None
+    lower, case_from = _case(settings, normalizer, pieces)
+    _require_accents(folder, settings, normalizer, lower)
+    return Tokenizer(vocab_file, pieces, lower, case_from)
+
+
+def _case(settings: Dict[str, Any], normalizer: Dict[str, Any], pieces: List[str]) -> Tuple[bool, str]:
+    """(do_lower_case, the file that says it). Some cased models say it nowhere: their vocabulary shows it."""
+    for value, name in ((settings.get("do_lower_case"), SETTINGS_FILE), (normalizer.get("lowercase"), WHOLE_FILE)):
+        if isinstance(value, bool):
+            return value, name
+    return tokenization.check_case_against_vocab(pieces, True) is None, VOCAB_FILE
+
+
+def _optional(path: str) -> Dict[str, Any]:
+    return read_object(path) if os.path.exists(path) else {}
+
+
+def _require_bert_tokenizer(path: str, settings: Dict[str, Any]) -> None:
+    """Raises UserError for a setting of tokenizer_config.json under which text is cut in another way."""
+    kind = settings.get("tokenizer_class") or "BertTokenizer"
+    if kind not in _CLASSES:
+        raise UserError("{}: tokenizer_class={!r} is not BERT's WordPiece. Use another model.".format(path, kind))
+    for key in ("tokenize_chinese_chars", "do_basic_tokenize"):
+        if settings.get(key) is False:
+            raise UserError(_OTHER.format(path, key, False))
+
+
+def _require_word_pieces(path: str, whole: Dict[str, Any], normalizer: Dict[str, Any]) -> None:
+    model = whole.get("model") or {}
+    kind, prefix = model.get("type", "WordPiece"), model.get("continuing_subword_prefix", "##")
+    if kind != "WordPiece" or prefix != "##":
+        raise UserError("{}: model {!r} with prefix {!r} is no WordPiece. Use a BERT.".format(path, kind, prefix))
+    if normalizer.get("type", "BertNormalizer") != "BertNormalizer":
+        raise UserError(_OTHER.format(path, "normalizer", normalizer["type"]))
+    for key in ("clean_text", "handle_chinese_chars"):
+        if normalizer.get(key) is False:
+            raise UserError(_OTHER.format(path, key, False))
+
+
+def _require_accents(folder: str, settings: Dict[str, Any], normalizer: Dict[str, Any], lower: bool) -> None:
+    """Accents are removed where letters are lower-cased, and only there."""
+    for name, values in ((SETTINGS_FILE, settings), (WHOLE_FILE, normalizer)):
+        strip = values.get("strip_accents")
+        if strip is not None and strip != lower:
+            raise UserError(_OTHER.format(os.path.join(folder, name), "strip_accents", strip))
+
+
+def _pieces_in(path: str, whole: Dict[str, Any]) -> List[str]:
+    """The vocabulary in a tokenizer.json, in id order, with the tokens that were added at its end."""
+    try:
+        ids = dict(whole["model"]["vocab"])
+        ids.update((entry["content"], entry["id"]) for entry in whole.get("added_tokens") or ())
+        pieces = sorted(ids, key=lambda piece: int(ids[piece]))
+        whole_numbers = [ids[piece] for piece in pieces] == list(range(len(pieces)))
+    except (KeyError, TypeError, ValueError):
+        raise UserError("{}: has no vocabulary. Fetch it again.".format(path)) from None
+    if not whole_numbers or any(not piece or piece != piece.strip() or "\n" in piece for piece in pieces):
+        raise UserError("{}: a piece is blank, or an id has none or two. Give vocab.txt beside it.".format(path))
+    return pieces
