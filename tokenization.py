@@ -19,7 +19,8 @@ else:
     from steady_bert.base.errors import UserError
 
 _REQUIRED = ("[UNK]", "[CLS]", "[SEP]")
-_CACHED_WORDS = 1 << 16  # bounds the memory of FullTokenizer's cache
+_CACHED_WORDS = 1 << 16  # bounds the memory of FullTokenizer's cache, with
+_LONGEST_CACHED = 200  # characters of a word
 
 # The folder that a published checkpoint is in, and whether that model's text is lower-cased.
 _PUBLISHED_CASES = (
@@ -183,7 +184,7 @@ class FullTokenizer:
             of_word = known.get(word)
             if of_word is None:
                 of_word = self.wordpiece_tokenizer.tokenize(word)
-                if len(known) < _CACHED_WORDS:
+                if len(known) < _CACHED_WORDS and len(word) <= _LONGEST_CACHED:
                     known[word] = of_word
             pieces += of_word
         return pieces

@@ -120,7 +120,9 @@ LAYERS = [
     {"command_line.relations"},
     {"command_line.configuration", "flags"},
     {"serving.saved_run"},
-    {"serving.graph"},
+    {"serving.answers", "serving.graph"},
+    {"serving.encoder"},
+    {"serving.predictor"},
     {"run_classifier", "run_ner"},
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}

@@ -105,7 +105,7 @@ def tower(command):
 
 
 def compute(command):
-    return towers._compute(command.config.engine)
+    return towers.compute_of(command.config.engine)
 
 
 def tensor_float_32(command):

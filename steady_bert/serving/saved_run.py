@@ -63,6 +63,11 @@ def open_run(folder: str, which: Optional[str] = None, **given: Any) -> SavedRun
     return SavedRun(folder, script, prefix, config, inputs, classification.classification_task(inputs))
 
 
+def is_run(folder: str) -> bool:
+    """Whether a folder says that it is a run's; script_of says what a broken one lacks."""
+    return os.path.exists(_labels_file(folder)) or os.path.exists(os.path.join(folder, "plan.json"))
+
+
 def script_of(folder: str) -> str:
     """The script that trained the run in a folder. Raises UserError if there is no run."""
     content: Dict[str, Any] = {}

@@ -97,7 +97,7 @@ def slice_of(records: tf.Tensor, place: Any, places: int) -> tf.Tensor:
     return records[place * count // places : (place + 1) * count // places]
 
 
-def _compute(config: EngineConfig) -> Compute:
+def compute_of(config: EngineConfig) -> Compute:
     form, padding_free = devices.compute_form(config), config.padding == "none"
     row_length = row_length_for(config.max_seq_length) if form == "compiled" and padding_free else 0
     return Compute(form, padding_free, config.precision, row_length, config.recompute)
@@ -118,7 +118,7 @@ def inference_tower(task: Task, config: EngineConfig, seed: int, batch: Batch, a
 
     scope = tf.variable_scope(tf.get_variable_scope(), custom_getter=read_average)
     with scope, keyed_randomness(seed, None):
-        return task.build(batch, False, _compute(config))
+        return task.build(batch, False, compute_of(config))
 
 
 class _Sums(NamedTuple):
@@ -150,7 +150,7 @@ def training_tower(
 
     def build_part(part: int) -> _Sums:
         with keyed_randomness(plan.seed, tf.identity(global_step), replicas.index * parts + part):
-            outputs = task.build(batch_of(part), True, _compute(config))
+            outputs = task.build(batch_of(part), True, compute_of(config))
         return _Sums(tf.reduce_sum(outputs.loss), tf.reduce_sum(outputs.weight))
 
     first = build_part(0)  # makes the variables
@@ -163,7 +163,7 @@ def training_tower(
     if replicas.on_tpu:
         gradients = [g if g is None else replicas.sum(tf.convert_to_tensor(g)) for g in gradients]
     elif replicas.of_workers:
-        most_rows = _most_rows(_compute(config), plan.train_batch_size // replicas.size, parts, config.max_seq_length)
+        most_rows = _most_rows(compute_of(config), plan.train_batch_size // replicas.size, parts, config.max_seq_length)
         gradients = [_with_rows(gradient, most_rows) for gradient in gradients]
     learning_rate = schedules.rate_in_graph(plan.schedule, global_step, plan.num_train_steps - 1)
     if plan.schedule.lr_schedule == "plateau":

@@ -16,6 +16,7 @@ class _Binary(DataProcessor):
 class ColaProcessor(_Binary):
     """CoLA: is the sentence acceptable English? Only the unlabelled file has a header."""
 
+    text_counts = (1,)
     metrics = ("matthews_correlation", "accuracy")
     best_metric = "matthews_correlation"
     submission = {"test": "CoLA"}
@@ -28,6 +29,7 @@ class ColaProcessor(_Binary):
 class SstProcessor(_Binary):
     """SST-2: is the phrase of a film review positive?"""
 
+    text_counts = (1,)
     submission = {"test": "SST-2"}
 
     def columns(self, first: Any, path: str) -> Columns:
@@ -39,6 +41,7 @@ class SstProcessor(_Binary):
 class MrpcProcessor(_Binary):
     """MRPC: do two sentences mean the same?"""
 
+    text_counts = (2,)
     metrics = ("accuracy", "f1")
     submission = {"test": "MRPC"}
 
@@ -54,6 +57,7 @@ class QqpProcessor(_Binary):
     A few rows of the official training file lack columns; --skip_bad_lines skips them.
     """
 
+    text_counts = (2,)
     metrics = ("accuracy", "f1")
     submission = {"test": "QQP"}
 
@@ -65,6 +69,7 @@ class QqpProcessor(_Binary):
 class StsbProcessor(DataProcessor):
     """STS-B: how similar are two sentences, from 0 to 5?"""
 
+    text_counts = (2,)
     label_type = "regression"
     metrics = ("pearson", "spearman")
     best_metric = "pearson"
@@ -87,6 +92,7 @@ class StsbProcessor(DataProcessor):
 class _IndexedPair(DataProcessor):
     """Four columns: index, two texts, label."""
 
+    text_counts = (2,)
     what = ""
 
     def columns(self, first: Any, path: str) -> Columns:
@@ -121,6 +127,7 @@ class WnliProcessor(_IndexedPair, _Binary):
 class MnliProcessor(DataProcessor):
     """MNLI: does the second sentence follow from the first? dev and test are the matched files."""
 
+    text_counts = (2,)
     splits: Tuple[str, ...] = ("train", "dev", "dev_mismatched", "test", "test_mismatched")
     submission = {"test": "MNLI-m", "test_mismatched": "MNLI-mm"}
 
@@ -161,6 +168,7 @@ class AxProcessor(MnliProcessor):
 class XnliProcessor(DataProcessor):
     """XNLI: MNLI in other languages; `language` is the two-letter code in its files."""
 
+    text_counts = (2,)
     options = ("language",)
 
     def __init__(self, language: str = "zh") -> None:  # upstream's default

@@ -53,6 +53,7 @@ class TextProcessor(DataProcessor):
     ) -> None:
         self._labels = labels
         self._text_columns = tuple(text_columns)
+        self.text_counts = (len(text_columns),) if text_columns else (1, 2)
         self._label_column = label_column
         self.label_type = label_type
         self._label_separator = label_separator

@@ -93,6 +93,7 @@ class DataProcessor:
     """The layout, labels and scores of one data set."""
 
     label_type = "single"  # one of several classes; "multi": any number of them; "regression": a number
+    text_counts: Tuple[int, ...] = (1, 2)  # how many texts an example may have
     metrics: Tuple[str, ...] = ("accuracy",)
     best_metric = "accuracy"
     options: Tuple[str, ...] = ()  # the flags that this data set alone reads
