@@ -21,7 +21,6 @@ LAYERS = [
         "base.token_layout",
         "interchange.names",
         "interchange.torch_to_safetensors",
-        "loss_scale",
         "row_sums",
         "schedules",
         "tasks.classification.label_cells",
@@ -124,6 +123,11 @@ LAYERS = [
     {"serving.answers", "serving.graph"},
     {"serving.encoder"},
     {"serving.predictor"},
+    {"export.output_folder"},
+    {"export.elsewhere.huggingface", "export.elsewhere.saved_model", "export.elsewhere.tf1", "export.reference"},
+    {"export.model_card", "export.proof", "export.saved_model", "export.tf1"},
+    {"export.huggingface"},
+    {"export.command"},
     {"run_classifier", "run_ner"},
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
@@ -138,6 +142,7 @@ PURE = {
     "command_line.list_flags",
     "command_line.relations",
     "command_line.training_flags",
+    "export.output_folder",
     "flags",
     "interchange.configurations",
     "interchange.folders",

@@ -98,6 +98,7 @@ PLAIN_UPDATES = {
     "bad_input_test",
     "command_line_tables_test",
     "convert_checkpoint_test",
+    "export_model_test",
     "glue_test",
     "own_data_test",
     "run_classifier_test",  # its runs in processes of their own are compiled

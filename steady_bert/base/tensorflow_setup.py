@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from typing import Any, Iterator, Set
+from typing import Any, Iterator, Optional, Set
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _temporary_folders: Set[str] = set()
@@ -147,9 +147,9 @@ def _filter_notes(reading: int, terminal: int) -> None:
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[str]:
-    """A folder that is gone afterwards, after a signal too."""
-    with tempfile.TemporaryDirectory() as folder:
+def temporary_folder(within: Optional[str] = None, prefix: Optional[str] = None) -> Iterator[str]:
+    """A folder that is gone afterwards, after a signal too. within: the folder that it is made in."""
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=within) as folder:
         _temporary_folders.add(folder)
         try:
             yield folder

@@ -88,6 +88,9 @@ class Outputs(NamedTuple):
     loss: Any  # [B] float32, the summed loss of each example
     weight: Any  # [B] float32, the number of losses that the loss of each example is the sum of
     predictions: Dict[str, Any]  # name -> [B, ...]; [B, S, ...] for the names in Task.per_token_predictions
+    # [B, L] or, for words, [B, W, L] float32: what probabilities are made from, by which an export is compared with the
+    # run. Not part of what an engine fetches.
+    logits: Any = ()
 
 
 class Task(NamedTuple):

@@ -204,7 +204,7 @@ def _build(inputs: TaskInputs, batch: Dict[str, Any], is_training: bool, compute
         share = 1.0 / tf.cast(batch["windows"], tf.float32)
         loss, weight = loss * share, weight * share
         predictions = {"logits": tf.cast(logits, tf.float32), "window": batch["window"]}
-    return Outputs(loss=loss, weight=weight, predictions=dict(predictions, label_ids=gold))
+    return Outputs(loss, weight, dict(predictions, label_ids=gold), tf.cast(logits, tf.float32))
 
 
 def balanced_weights(label_type: str, labels: Sequence[str], counts: Dict[str, int], examples: int) -> List[float]:

@@ -208,4 +208,4 @@ def _build(inputs: TaggingInputs, batch: Dict[str, Any], is_training: bool, comp
     best, probabilities = layers.tagging_predictions(tag_scores, words, legal)
     predictions = {name: batch[name] for name in ("sentence", "first_word")}
     predictions.update(tag_ids=best, probabilities=probabilities, roles=roles)
-    return Outputs(loss=loss, weight=weight, predictions=predictions)
+    return Outputs(loss=loss, weight=weight, predictions=predictions, logits=tag_scores.logits)

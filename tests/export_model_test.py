@@ -1,0 +1,285 @@
+"""Exports: what each holds, and its proof in a process of its own."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import tensorflow.compat.v1 as tf
+from conftest import ROOT, run_main
+from run_ner_test import Files, read_json
+
+from steady_bert.base.errors import RunError, UserError
+from steady_bert.export import command, output_folder, proof, reference
+from steady_bert.export.command import Options
+from steady_bert.serving import saved_run
+from steady_bert.training import checkpoint, weights
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny, tmp_path_factory):
+    """A run with one label a text and the exact gelu; it keeps averages, which is what evaluation reads."""
+    folder = tmp_path_factory.mktemp("classifier")
+    config = dict(read_json(tiny.bert_config_file), hidden_act="gelu_erf")
+    (folder / "config.json").write_text(json.dumps(config))
+    more = dict(bert_config_file=str(folder / "config.json"), output_dir=str(folder / "run"), ema_decay=0.5)
+    assert run_main(tiny.flags(do_train="true", num_train_steps=3, learning_rate=1e-2, **more)) == 0
+    return str(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def labeller(tiny, tmp_path_factory):
+    """A run with several labels a text, read in windows."""
+    folder = str(tmp_path_factory.mktemp("labeller") / "run")
+    more = dict(label_type="multi", multi_label_threshold=0.4, long_text="windows", max_seq_length=8)
+    assert run_main(tiny.flags(output_dir=folder, do_train="true", num_train_steps=3, **more)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory):
+    """A run whose CRF matters, and whose sentences are cut into windows."""
+    files = Files(str(tmp_path_factory.mktemp("tagger")))
+    more = dict(head="crf", constrained_decoding="true", max_seq_length=12, lr_multipliers="crf/=10")
+    assert run_main(files.flags(num_train_steps=30, **more), "run_ner") == 0
+    return files
+
+
+def exported(run, to, output, **more):
+    command.export(Options(run, to, str(output), **more))
+    return read_json(str(output), "export_check.json")
+
+
+def proven(record, rows):
+    assert record["proven"] and record["rows"] == rows and record["decisions_that_differ"] == 0
+    assert 0 < record["largest_difference"] < 1e-5
+    return True
+
+
+def test_a_saved_model_decodes_a_crf_without_a_line_of_ours(tagger, tmp_path):
+    record = exported(tagger.folder + "/out", "saved_model", tmp_path / "model")
+    assert proven(record, record["rows"]) and record["rows"] > 60  # windows of 60 sentences
+    assert record["outputs"] > sum(len(words) for words, _ in tagger.splits["dev"]), "words in two windows"
+    assert record["signatures"] == ["words", "examples"]
+    assert sorted(os.listdir(str(tmp_path))) == ["model"], "nothing is left beside it"
+    assets = str(tmp_path / "model" / "assets")
+    with open(assets + "/labels.txt") as file:
+        assert file.read().split("\n")[:-1] == read_json(tagger.folder, "out", "labels.json")["labels"]
+    with open(assets + "/vocab.txt") as file, open(tagger.folder + "/vocab.txt") as own:
+        assert file.read() == own.read()
+    run = saved_run.open_run(tagger.folder + "/out")
+    sentence = ["anna", "smith", "met", "in", "rome"]
+    pieces = run.inputs.tokenizer.encode(sentence)
+    ids = [2] + sum(pieces, []) + [3]
+    rows = {"input_ids": [ids], "input_mask": [[1] * len(ids)], "segment_ids": [[0] * len(ids)]}
+    starts = [[0] + [int(n == 0) for of_word in pieces for n in range(len(of_word))] + [0]]
+    told = {"input_ids": rows["input_ids"], "input_mask": rows["input_mask"], "word_starts": starts}
+    padded = {name: [values[0] + [0] * 5] for name, values in rows.items()}
+    told = dict(told, begins=[1], ends=[1])
+    with loaded(tmp_path / "model") as call:
+        guessed, known = call("serving_default", rows), call("words", told)
+        assert guessed["word_counts"].tolist() == [5] and guessed["tags"].tolist() == known["tags"].tolist()
+        assert np.allclose(call("serving_default", padded)["logits"][:, :5], guessed["logits"][:, :5])
+
+
+@contextlib.contextmanager
+def loaded(folder):
+    """A function of (signature, inputs) that gives its outputs; TensorFlow 2 loads in its own way."""
+    if tf.executing_eagerly():
+        import tensorflow
+
+        signatures = tensorflow.saved_model.load(str(folder)).signatures
+
+        def call(signature, fed):
+            inputs = {name: tensorflow.constant(values, tf.int32) for name, values in fed.items()}
+            return {name: value.numpy() for name, value in signatures[signature](**inputs).items()}
+
+        yield call
+        return
+    with tf.Graph().as_default(), tf.Session() as session:
+        definitions = tf.saved_model.loader.load(session, ["serve"], str(folder)).signature_def
+
+        def call(signature, fed):
+            inputs, outputs = definitions[signature].inputs, definitions[signature].outputs
+            feeds = {inputs[name].name: values for name, values in fed.items()}
+            return session.run({name: info.name for name, info in outputs.items()}, feeds)
+
+        yield call
+
+
+def test_a_saved_model_says_labels_as_text_and_applies_the_threshold(tiny, classifier, labeller, tmp_path):
+    rows = {"input_ids": [[2, 5, 6, 3], [2, 7, 3, 0]], "input_mask": [[1, 1, 1, 1], [1, 1, 1, 0]]}
+    rows["segment_ids"] = [[0, 0, 0, 0]] * 2
+    assert exported(classifier, "saved_model", tmp_path / "one", unchecked=True)["why"] == "--unchecked"
+    with loaded(tmp_path / "one") as call:
+        outputs = call("serving_default", rows)
+    names = [[b"blame", b"praise"][number] for number in outputs["label_ids"]]
+    assert outputs["labels"].tolist() == names
+    assert np.allclose(outputs["probabilities"].sum(axis=1), 1)
+    exported(labeller, "saved_model", tmp_path / "several", unchecked=True)
+    with loaded(tmp_path / "several") as call:
+        outputs = call("serving_default", rows)
+    assert np.array_equal(outputs["predicted"], outputs["probabilities"] >= 0.4)
+
+
+def test_the_originals_files_hold_the_weights_alone_averages_in_their_place(classifier, tmp_path, capsys):
+    """The exact gelu, which the original does not know, is written as the one by tanh where that is asked for."""
+    with pytest.raises(UserError, match="gelu_erf.*--activation=tanh"):
+        exported(classifier, "tf1", tmp_path / "tf1")
+    record = exported(classifier, "tf1", tmp_path / "tf1", activation="tanh")
+    assert proven(record, 64) and record["activation"].startswith("gelu in place of gelu_erf")
+    printed = capsys.readouterr().out
+    assert "gelu_erf → gelu: logits differ by up to" in printed and "on 8 examples" in printed
+    assert read_json(str(tmp_path / "tf1"), "bert_config.json")["hidden_act"] == "gelu"
+    prefix = str(tmp_path / "tf1" / "bert_model.ckpt")
+    shapes = checkpoint.shapes_in(prefix)
+    assert {"output_weights", "output_bias", "bert/pooler/dense/kernel"} < set(shapes)
+    assert "global_step" not in shapes and not any("adam" in name or "ema" in name for name in shapes)
+    average = checkpoint.Reader(classifier + "/model.ckpt-3").tensor(weights.average_of("output_weights"))
+    assert np.array_equal(checkpoint.Reader(prefix).tensor("output_weights"), average)
+
+
+def test_without_an_interpreter_a_hugging_face_folder_stays_under_a_name_that_says_so(labeller, tmp_path):
+    with pytest.raises(RunError, match="not proven: name an interpreter.*--check_python"):
+        exported(labeller, "huggingface", tmp_path / "hf")
+    assert os.listdir(str(tmp_path)) == ["hf.unproven"]
+    record = exported(labeller, "huggingface", tmp_path / "hf", unchecked=True)
+    assert not record["proven"] and record["exported"] == "huggingface"
+    folder = str(tmp_path / "hf")
+    config = read_json(folder, "config.json")
+    assert config["architectures"] == ["BertForSequenceClassification"] and config["hidden_act"] == "gelu_new"
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["id2label"] == {"0": "blame", "1": "praise"}
+    tensors = safetensors.numpy.load_file(folder + "/model.safetensors")
+    kernel = checkpoint.Reader(labeller + "/model.ckpt-3").tensor("bert/encoder/layer_0/intermediate/dense/kernel")
+    assert np.array_equal(tensors["bert.encoder.layer.0.intermediate.dense.weight"], kernel.T)
+    assert tensors["classifier.weight"].shape == (2, 32)
+    tokenizer = read_json(folder, "tokenizer_config.json")
+    assert tokenizer["do_lower_case"] is True and tokenizer["model_max_length"] == 8
+    assert read_json(folder, "special_tokens_map.json")["mask_token"] == "[MASK]"
+    assert read_json(folder, "tokenizer.json")["model"]["vocab"]["[SEP]"] == 3
+    with open(folder + "/README.md") as file:
+        card = file.read()
+    assert "probability of 0.4 on" in card and "overlapping windows" in card
+
+
+def test_what_a_form_has_no_place_for_is_refused_by_its_name(tagger, classifier, tmp_path):
+    run = tagger.folder + "/out"
+    with pytest.raises(UserError, match="the head has a CRF.*--to=saved_model"):
+        exported(run, "huggingface", tmp_path / "x")
+    with pytest.raises(UserError, match="the head has a CRF.*--to=saved_model"):
+        exported(run, "tf1", tmp_path / "x")
+    with pytest.raises(UserError, match="is read with --to=tf1"):
+        exported(classifier, "saved_model", tmp_path / "x", activation="tanh")
+    with pytest.raises(UserError, match="no such file"):
+        exported(classifier, "saved_model", tmp_path / "x", check_file=str(tmp_path / "none.tsv"))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="no export of this program, so it is not replaced"):
+        exported(classifier, "saved_model", tmp_path / "own")
+    assert os.listdir(str(tmp_path)) == ["own"]
+
+
+# --- the proof --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own(tagger):
+    """(the tagger's run, its numbers for its dev file)."""
+    run = saved_run.open_run(tagger.folder + "/out", precision="float32")
+    return run, reference.reference(run, tagger.paths["dev"], is_dev=True)
+
+
+def test_numbers_that_differ_are_no_proof(own):
+    run, numbers = own
+    for moved, holds in ((0.9e-4, True), (1.1e-4, False), (np.nan, False)):
+        logits = numbers.logits.copy()
+        logits[7, 1] += moved
+        assert proof.compare(run, numbers, logits, numbers.decisions).holds == holds, moved
+    with pytest.raises(RunError, match="bug of the export"):
+        proof.compare(run, numbers, numbers.logits[1:], numbers.decisions[1:])
+
+
+def test_a_decision_may_differ_only_where_the_runs_own_scores_tie(own):
+    """The scores of tag sequences, transitions of the CRF and forbidden ones included."""
+    run, numbers = own
+    decisions = numbers.decisions.copy()
+    decisions[0] = (decisions[0] + 1) % numbers.logits.shape[1]
+    comparison = proof.compare(run, numbers, numbers.logits, decisions)
+    assert (comparison.differing, comparison.ties, comparison.holds) == (1, 0, False)
+    labels = list(run.task.labels)
+    first = slice(0, numbers.outputs[0])
+    transitions = weights.served_tensors(run.prefix, ["crf/transitions"])["crf/transitions"]
+    logits, chosen = numbers.logits[first], numbers.decisions[first]
+    # Raise the logit of another legal tag of the first word until its best sequence is as good.
+    other = next(n for n in range(len(labels)) if n != chosen[0] and not labels[n].startswith("I-"))
+    if len(chosen) > 1 and labels[chosen[1]].startswith("I-"):
+        chosen = chosen[:1]
+    gain = logits[0, chosen[0]] - logits[0, other]
+    if len(chosen) > 1:
+        gain += transitions[chosen[0], chosen[1]] - transitions[other, chosen[1]]
+    tied = numbers.logits.copy()
+    tied[0, other] += gain
+    if len(chosen) > 1 or numbers.outputs[0] == 1:
+        decisions = numbers.decisions.copy()
+        decisions[0] = other
+        comparison = proof.compare(run, numbers._replace(logits=tied), tied, decisions)
+        assert (comparison.differing, comparison.ties) == (0, 1)
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_replaces_an_export_and_leaves_nothing_beside_it(tmp_path):
+    output = str(tmp_path / "model")
+    for content in ("first", "second"):
+        output_folder.require_free(output)
+        with output_folder.scratch(output) as folder:
+            os.makedirs(folder)
+            output_folder.write_record(folder, {"exported": "tf1", "proven": True, "content": content})
+            output_folder.move(folder, output)
+        assert read_json(output, "export_check.json")["content"] == content
+        assert os.listdir(str(tmp_path)) == ["model"]
+
+
+def test_an_interrupted_export_leaves_nothing(tmp_path):
+    code = """
+import sys, time
+sys.path.insert(0, {!r})
+from steady_bert.base import tensorflow_setup
+tensorflow_setup.start_program()
+from steady_bert.export import output_folder
+with output_folder.scratch({!r}) as folder:
+    open(folder, "w").close()
+    print("begun", flush=True)
+    time.sleep(60)
+""".format(ROOT, str(tmp_path / "model"))
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", code], **pipes)
+    assert process.stdout.readline() == b"begun\n" and len(os.listdir(str(tmp_path))) == 1
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130 and os.listdir(str(tmp_path)) == []
+
+
+def test_the_other_process_ends_with_its_caller(tmp_path):
+    """It would else go on with a model in memory after the export was killed."""
+    code = "import os, sys, threading, time\n" + _end_with_caller() + "print(os.getpid(), flush=True)\ntime.sleep(60)\n"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline()
+    started = time.time()
+    process.stdin.close()
+    assert process.wait() == 1 and time.time() - started < 30
+
+
+def _end_with_caller():
+    with open(os.path.join(ROOT, "steady_bert", "export", "elsewhere", "tf1.py")) as file:
+        source = file.read()
+    function = source[source.index("def _end_with_caller") : source.index("def _graph")]
+    return function + "\nthreading.Thread(target=_end_with_caller, daemon=True).start()\n"
