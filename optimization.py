@@ -12,10 +12,12 @@ import tensorflow.compat.v1 as tf
 if __package__:  # cloned as a package: `from bert import optimization`
     from .steady_bert import optimizers, rule_optimizer, schedules
     from .steady_bert.base.errors import UserError
+    from .steady_bert.loss_scale import LossScale
     from .steady_bert.optimizer_config import OptimizerConfig, rule_of
 else:
     from steady_bert import optimizers, rule_optimizer, schedules
     from steady_bert.base.errors import UserError
+    from steady_bert.loss_scale import LossScale
     from steady_bert.optimizer_config import OptimizerConfig, rule_of
 
 _LAYER = re.compile(r"/layer_(\d+)/")
@@ -46,7 +48,7 @@ def _require_matches(flag: str, patterns: Sequence[str], names: Sequence[str]) -
 class Update(NamedTuple):
     train_op: Any
     learning_rate: Any  # scalar float32, of this update
-    grad_norm: Any  # scalar float32, before clipping
+    grad_norm: Any  # scalar float32, before clipping, without the loss scale
     averages: Dict[str, Any]  # variable name → the variable of its average; empty without ema_decay
 
 
@@ -153,6 +155,7 @@ def create_update(
     global_step: Any,
     compiled: bool = False,
     together: bool = False,
+    scale: Optional[LossScale] = None,
 ) -> Update:
     """Sums over replicas, clips, updates, then counts; in that order, by control dependencies.
 
@@ -162,6 +165,7 @@ def create_update(
       learning_rate: scalar tensor, the rate of this update; it is read before global_step is incremented.
       compiled, together: see rule_optimizer.RuleOptimizer; without them the numbers are upstream's, operation for
           operation.
+      scale: of the loss that the gradients are of; see steady_bert.loss_scale.
 
     Raises UserError if a pattern that the user gave matches no variable.
     """
@@ -180,6 +184,7 @@ def create_update(
         ema_decay=config.ema_decay,
         compiled=compiled,
         together=together,
+        scale=scale,
         name="AdamWeightDecayOptimizer",
     )
     with tf.control_dependencies([learning_rate]):  # read before the step moves

@@ -43,8 +43,8 @@ BUGS = {
     ),
     "the clip norm is that of one replica": Bug(
         "steady_bert/rule_optimizer.py",
-        "norm = tf.global_norm(on_one_replica)",
-        "norm = tf.global_norm([_first(strategy, gradient) for gradient in gradients])",
+        "self._norm_and_factor(on_one_replica, scale)",
+        "self._norm_and_factor([_first(strategy, gradient) for gradient in gradients], scale)",
         "tests/run_classifier_test.py -k two_replicas",
     ),
     "gradients are clipped before they are summed": Bug(

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import tensorflow.compat.v1 as tf
 
-from . import row_sums
+from . import loss_scale, row_sums
 from .optimizers import Rule
 
 WEIGHT = "weight"  # the key of the weight itself
@@ -27,8 +27,9 @@ class Numbers(NamedTuple):
     """The scalars of one weight's update."""
 
     rate: Any  # η times the weight's own multiplier
-    clip_scale: Any  # factor of the gradient; None without clipping
+    clip_scale: Any  # factor of the gradient; None without clipping and loss scale
     count: Any  # t; None if nothing reads it
+    finite: Any = None  # whether the update is made at all; None: it is
 
 
 class Treatment(NamedTuple):
@@ -61,6 +62,7 @@ class RuleOptimizer(tf.train.Optimizer):
           2e-6 of those of plain operations, relative to the largest element.
       together: one function that XLA compiles clips and updates all weights, which a GPU's host launches at once. Needs
           resource variables and has_xla().
+      scale: of the loss whose gradients are applied. An update whose norm is not finite moves nothing but the scale.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class RuleOptimizer(tf.train.Optimizer):
         ema_decay: float = 0.0,
         compiled: bool = False,
         together: bool = False,
+        scale: Optional[loss_scale.LossScale] = None,
         name: str = "RuleOptimizer",
     ) -> None:
         super().__init__(use_locking=False, name=name)
@@ -86,7 +89,10 @@ class RuleOptimizer(tf.train.Optimizer):
         self.ema_decay = ema_decay
         self.compiled = compiled
         self.together = together
-        self.grad_norm: Optional[tf.Tensor] = None  # of the last apply_gradients, before clipping
+        self.scale = scale
+        self.grad_norm: Optional[tf.Tensor] = (
+            None  # of the last apply_gradients, before clipping, without the loss scale
+        )
         self.averages: Dict[str, Any] = {}  # variable name → the variable of its average
         self._compiled_updates: Dict[Treatment, Callable] = {}
 
@@ -107,10 +113,11 @@ class RuleOptimizer(tf.train.Optimizer):
         rate = self.learning_rate() if callable(self.learning_rate) else self.learning_rate
         # merge_call would split what it is passed over the replicas, so the variables and the step are closed over.
         containers = [container(variable) for variable in variables]
+        scale = self.scale and loss_scale.LossScale(*map(container, self.scale))
         self._compiled_updates = {}
 
         def update_all(strategy: tf.distribute.Strategy, gradients: Sequence[Any], rate: Any) -> Tuple[Any, Any]:
-            return self._update_all(strategy, gradients, containers, _first(strategy, rate), global_step)
+            return self._update_all(strategy, gradients, containers, _first(strategy, rate), global_step, scale)
 
         with tf.name_scope(name or self.get_name()):
             context = tf.distribute.get_replica_context()
@@ -133,13 +140,16 @@ class RuleOptimizer(tf.train.Optimizer):
         variables: Sequence[Any],
         rate: Any,
         global_step: Any,
+        scale: Optional[loss_scale.LossScale],
     ) -> Tuple[Any, Any]:
         """In cross-replica context: (the op that updates everything, the global norm of the summed gradients)."""
         summed = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(zip(gradients, variables)))
-        if self.together:
-            updates, norm = self._update_together(strategy, variables, summed, rate)
-        else:
-            updates, norm = self._update_each(strategy, variables, summed, rate)
+        factor = None if scale is None else tf.identity(_first(strategy, scale.loss_scale))
+        update = self._update_together if self.together else self._update_each
+        updates, norm = update(strategy, variables, summed, rate, factor)
+        if scale is not None:
+            with tf.control_dependencies(updates):  # they read the count
+                updates = self._settle_scale(strategy, variables[0], scale, tf.math.is_finite(norm))
         with tf.control_dependencies(updates):
             if global_step is None:
                 return tf.no_op(), norm
@@ -147,39 +157,74 @@ class RuleOptimizer(tf.train.Optimizer):
             with tf.control_dependencies([step]):
                 return tf.no_op(name="train_op"), norm
 
+    def _settle_scale(
+        self, strategy: tf.distribute.Strategy, variable: Any, scale: loss_scale.LossScale, finite: tf.Tensor
+    ) -> List[Any]:
+        """The ops that follow an update under a loss scale: its count, if it was made, and the next scale."""
+        settled = loss_scale.assigned(strategy, scale, finite)
+        if self._counts():
+            made = tf.cast(finite, tf.int64)
+            counter = self._counter(variable)
+            settled.append(strategy.extended.update(counter, tf.assign_add, args=(made,), group=True))
+        return settled
+
     def _update_each(
-        self, strategy: tf.distribute.Strategy, variables: Sequence[Any], summed: Sequence[Any], rate: Any
+        self,
+        strategy: tf.distribute.Strategy,
+        variables: Sequence[Any],
+        summed: Sequence[Any],
+        rate: Any,
+        scale: Optional[tf.Tensor],
     ) -> Tuple[List[Any], tf.Tensor]:
         """(the op that updates each variable on all replicas, the global norm of the gradients)."""
         on_one_replica = [_unique_rows(_first(strategy, gradient)) for gradient in summed]
         if strategy.num_replicas_in_sync == 1:
             summed = on_one_replica
-        norm = tf.global_norm(on_one_replica)
-        clip_scale = self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm) if self.clip_norm else None
-        count = self._count_updates(strategy, variables[0]) if self.rule.counts or self.ema_decay else None
+        norm, clip_scale, finite = self._norm_and_factor(on_one_replica, scale)
+        count = self._count_updates(strategy, variables[0], scale) if self._counts() else None
         # A gradient still being computed would see a reference variable that has already moved. One op waits for all of
         # them: an edge from each to every op below would be nine tenths of the graph's edges.
         with tf.control_dependencies([tf.group(*on_one_replica)]):
             updates = [
-                self._update(strategy, variable, gradient, Numbers(rate, clip_scale, count))
+                self._update(strategy, variable, gradient, Numbers(rate, clip_scale, count, finite))
                 for variable, gradient in zip(variables, summed)
             ]
         return updates, norm
 
+    def _norm_and_factor(
+        self, gradients: Sequence[Any], scale: Optional[tf.Tensor]
+    ) -> Tuple[tf.Tensor, Optional[tf.Tensor], Optional[tf.Tensor]]:
+        """(the global norm, the factor of the gradients, whether the norm is finite); the last is None without a scale.
+
+        scale: of the loss that the gradients are of. The norm is that of the gradients divided by it.
+        """
+        norm = tf.global_norm(gradients)
+        if scale is not None:
+            norm /= scale
+        factor = self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm) if self.clip_norm else None
+        if scale is None:
+            return norm, factor, None
+        return norm, (1.0 if factor is None else factor) / scale, tf.math.is_finite(norm)
+
     def _update_together(
-        self, strategy: tf.distribute.Strategy, variables: Sequence[Any], summed: Sequence[Any], rate: Any
+        self,
+        strategy: tf.distribute.Strategy,
+        variables: Sequence[Any],
+        summed: Sequence[Any],
+        rate: Any,
+        scale: Optional[tf.Tensor],
     ) -> Tuple[List[Any], tf.Tensor]:
-        """(one tensor a replica, which is there when all its variables are updated, the global norm)."""
+        """(ops and tensors that are there when all variables of all replicas are updated, the global norm)."""
         names = [name_of(variable) for variable in variables]
         kept = [{WEIGHT: variable, **self._slots_and_copies(variable)} for variable in variables]
-        count = self._count_updates(strategy, variables[0]) if self.rule.counts or self.ema_decay else None
+        count = self._count_updates(strategy, variables[0], scale) if self._counts() else None
         shapes = [tuple(variable.shape.as_list()) for variable in variables]
         compiled = tf.function(functools.partial(self._all_new_values, names, shapes), jit_compile=True)
 
         def update_replica(first: Any, kept: List[Dict[str, Any]], gradients: List[Any]) -> tf.Tensor:
             handles = [{key: variable.handle for key, variable in one.items()} for one in kept]
             rows = [_Rows(g.values, g.indices) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
-            return compiled(handles, rows, rate, count)
+            return compiled(handles, rows, rate, count, scale)
 
         computed = [_first(strategy, gradient) for gradient in summed]
         with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in computed]):
@@ -194,6 +239,7 @@ class RuleOptimizer(tf.train.Optimizer):
         gradients: Sequence[Any],
         rate: tf.Tensor,
         count: Optional[tf.Tensor],
+        scale: Optional[tf.Tensor],
     ) -> tf.Tensor:
         """Gives all variables their new values; returns the global norm of the gradients. For XLA."""
         dense, present = [], {}
@@ -201,10 +247,9 @@ class RuleOptimizer(tf.train.Optimizer):
             if isinstance(gradient, _Rows):
                 gradient, present[name] = row_sums.summed(gradient.values, gradient.indices, shape[0])
             dense.append(gradient)
-        norm = tf.global_norm(dense)
-        clip_scale = self.clip_norm * tf.minimum(1.0 / norm, 1.0 / self.clip_norm) if self.clip_norm else None
+        norm, clip_scale, finite = self._norm_and_factor(dense, scale)
         for name, shape, own, gradient in zip(names, shapes, handles, dense):
-            numbers = Numbers(rate * self.rate_multiplier(name), clip_scale, count)
+            numbers = Numbers(rate * self.rate_multiplier(name), clip_scale, count, finite)
             values = _read(own, shape)
             after = self._new_values(self._treatment(name), values, gradient, numbers)
             if self.rule.lazy and name in present:
@@ -275,6 +320,8 @@ class RuleOptimizer(tf.train.Optimizer):
             after[WEIGHT], after[SLOW] = self._looked_ahead(values, after[WEIGHT], numbers.count)
         if self.ema_decay:
             after[AVERAGE] = self._averaged(values, after[WEIGHT], numbers.count)
+        if numbers.finite is not None:
+            after = {key: tf.where_v2(numbers.finite, value, values[key]) for key, value in after.items()}
         return after
 
     def _moved(self, treatment: Treatment, values: Dict[str, Any], gradient: Any, numbers: Numbers) -> Dict[str, Any]:
@@ -347,13 +394,25 @@ class RuleOptimizer(tf.train.Optimizer):
             variable, tf.constant_initializer(initial), shape, dtype, slot, slot
         )
 
-    def _count_updates(self, strategy: tf.distribute.Strategy, variable: Any) -> Any:
-        """t of this update: the stored count plus one. The new count is stored once t has been read."""
+    def _counts(self) -> bool:
+        """Whether the number of updates is kept."""
+        return bool(self.rule.counts or self.ema_decay)
+
+    def _counter(self, variable: Any) -> Any:
         # The count is a slot of the first variable, so that it is saved, restored and discarded with the other slots.
-        counter = self._get_or_make_slot_with_initializer(
+        return self._get_or_make_slot_with_initializer(
             variable, tf.zeros_initializer(), tf.TensorShape([]), tf.int64, "updates", "updates"
         )
+
+    def _count_updates(self, strategy: tf.distribute.Strategy, variable: Any, scale: Optional[tf.Tensor]) -> Any:
+        """t of this update: the stored count plus one. The new count is stored once t has been read.
+
+        Under a loss scale it is stored later, by _settle_scale: an update that overflows is not counted.
+        """
+        counter = self._counter(variable)
         t = tf.identity(_first(strategy, counter)) + 1
+        if scale is not None:
+            return tf.cast(t, tf.float64)
         with tf.control_dependencies([t]):
             stored = strategy.extended.update(counter, _add_one, group=True)
         with tf.control_dependencies([stored]):

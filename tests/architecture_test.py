@@ -21,6 +21,7 @@ LAYERS = [
         "base.token_layout",
         "interchange.names",
         "interchange.torch_to_safetensors",
+        "loss_scale",
         "row_sums",
         "schedules",
         "tasks.classification.label_cells",

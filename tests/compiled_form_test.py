@@ -14,6 +14,7 @@ from steady_bert.base.compute import PLAIN, Compute
 from steady_bert.base.packing import packed_places, row_count, row_length_for
 from steady_bert.base.randomness import keyed_randomness
 from steady_bert.training import checkpoint, devices, failures, progress, session_engine, towers
+from steady_bert.training import run as run_phases
 from steady_bert.training.plan import PlanConfig
 
 needs_xla = pytest.mark.skipif(not rule_optimizer.has_xla(), reason="compiles from TF 2.15 on")
@@ -191,6 +192,20 @@ def test_a_plan_says_how_a_gpu_computes(monkeypatch):
     assert "again in the backward pass" in notes["recompute"]
     on_cpu = session_engine.EngineConfig(devices=("cpu:0",), recompute=True)
     assert devices.notes_of_form(on_cpu) == {"recompute": "no effect in this form"}
+    in_float16 = devices.notes_of_form(session_engine.EngineConfig(devices=("cpu:0",), precision="float16"))
+    assert in_float16 == {"loss_scale": "from 32,768; twice after 2,000 updates without an overflow, half after one"}
+
+
+def test_a_resume_says_how_its_numbers_are_computed_differently(capsys):
+    forms = [{}, {"compute_form": "compiled", "products": "exact float32"}, {"compute_form": "compiled"}]
+    forms.append({"compute_form": "compiled", "products": "TF32"})
+    for before, after in zip(forms, forms[1:] + forms[1:2]):
+        run_phases.say_changed_form(before, after)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(".")[0] for line in said] == [
+        "compute_form: fast → compiled",
+        "products: TF32 → exact float32",
+    ]
 
 
 def test_xla_is_set_up_where_a_gpu_may_be_and_the_users_settings_come_last(monkeypatch, tmp_path):

@@ -148,6 +148,7 @@ def test_a_tpu_is_estimators_and_estimators_shapes_are_static():
         (["--use_tpu", "--tpu_name=t", "--optimizer=lazyadam"], "--optimizer=lazyadam: gradients are dense on a TPU"),
         (["--engine=estimator", "--padding=none"], "--engine=estimator: Estimator.s shapes are static"),
         (["--engine=estimator", "--xla"], "--xla is the session engine's"),
+        (["--engine=estimator", "--precision=float16"], "--precision=float16: its loss scale is the session engine's"),
         (["--engine=estimator", "--profile_steps=1,2"], "--profile_steps traces the session engine"),
         (["--engine=estimator", "--distribution=multi_worker"], "Estimator runs in one process"),
         (["--distribution=multi_worker", "--xla"], "--xla: TensorFlow's clustering fails in a worker"),

@@ -10,6 +10,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import ROOT
 
+from steady_bert import loss_scale
 from steady_bert.optimizers import RULES, lookahead
 from steady_bert.rule_optimizer import RuleOptimizer
 from steady_bert.training import devices
@@ -153,10 +154,17 @@ def test_a_table_whose_rows_rest_is_not_passed_over(name, passes):
 
 
 MIRRORED = ("adamw", "lazyadam")
+SCALE = loss_scale.LossScale._fields
 
 
-def train_replicas(name, compiled, names):
-    """The table and its slots on every replica after the updates, each replica with its part of the rows."""
+OVERFLOW = 1  # the update of train_replicas whose last row is not finite
+
+
+def train_replicas(name, compiled, names, scaled=False, updates=(0, 1, 2, 3)):
+    """The table and its slots on every replica after the updates, each replica with its part of the rows.
+
+    scaled: under a loss scale, of which nothing is given; one replica overflows in one update.
+    """
     config = devices.EngineConfig(distribution="mirrored", devices=names)
     with tf.Graph().as_default():
         strategy = devices.make_strategy(config)
@@ -169,8 +177,19 @@ def train_replicas(name, compiled, names):
                 mine = slice(place * count // len(names), (place + 1) * count // len(names))
                 table = tf.get_variable("table", initializer=start_of(TABLE, 0))
                 (gradient,) = tf.gradients(tf.reduce_sum(tf.gather(table, rows[mine]) * factors[mine]), table)
+                scale = loss_scale.variables() if scaled else None
+                if scaled:
+                    gradient = tf.IndexedSlices(
+                        gradient.values * scale.loss_scale, gradient.indices, gradient.dense_shape
+                    )
                 optimizer = RuleOptimizer(
-                    tf.constant(0.05), RULES[name](), 0.1, clip_norm=1.0, ema_decay=0.9, **compiling(compiled)
+                    tf.constant(0.05),
+                    RULES[name](),
+                    0.1,
+                    clip_norm=1.0,
+                    ema_decay=0.9,
+                    scale=scale,
+                    **compiling(compiled),
                 )
                 train_op = optimizer.apply_gradients([(gradient, table)])
                 with tf.control_dependencies([train_op]):
@@ -182,21 +201,29 @@ def train_replicas(name, compiled, names):
             # A row twice within a replica, and one on both: 2 and 5.
             for step, step_rows in enumerate(([2, 2, 5, 1], [5, 0, 5, 2], [7, 3, 8, 8], [2, 5, 5, 2])):
                 values = values_of((4, TABLE[1]), step)
+                if step not in updates:
+                    continue
+                if scaled and step == OVERFLOW:
+                    values[-1] = np.inf
                 if len(names) == 1:  # summed here, so that it is right whatever the optimizer does
                     step_rows, places = np.unique(step_rows, return_inverse=True)
                     values = np.eye(len(step_rows), dtype=np.float32)[places].T.dot(values)
                 session.run(done, {rows: step_rows, factors: values})
             mirrored = {v.op.name: strategy.experimental_local_results(v) for v in tf.global_variables()}
+            if scaled:
+                for mirrors, expected in zip((mirrored.pop("training_state/" + n) for n in SCALE), (2.0**14, 2, 1)):
+                    assert [session.run(v) for v in mirrors] == [expected] * len(names)
             return {name: [session.run(v).tolist() for v in mirrors] for name, mirrors in mirrored.items()}
 
 
 def print_two_replicas():
     names = ("cpu:0", "cpu:1")
     found = [[train_replicas(name, way, names) for way in WAYS] for name in MIRRORED]
+    found.append([train_replicas(MIRRORED[0], way, names, scaled=True) for way in WAYS])
     print(json.dumps(found))
 
 
-def test_rows_of_two_replicas_are_summed_before_they_move_the_table():
+def test_rows_of_two_replicas_are_summed_before_they_move_the_table_and_an_overflow_of_one_moves_neither():
     """In a process of its own: TensorFlow 2 fixes its devices once."""
     code = "import sys; sys.path[:0] = {!r}; import {} as tests; tests.print_two_replicas()".format(
         [ROOT, os.path.join(ROOT, "tests")], __name__
@@ -204,8 +231,10 @@ def test_rows_of_two_replicas_are_summed_before_they_move_the_table():
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, **pipes)
     assert process.returncode == 0, process.stderr
-    for name, pair in zip(MIRRORED, json.loads(process.stdout.splitlines()[-1])):
-        one = train_replicas(name, False, ("cpu:0",))
+    without = [update for update in range(4) if update != OVERFLOW]
+    alone = [train_replicas(name, False, ("cpu:0",)) for name in MIRRORED]
+    alone.append(train_replicas(MIRRORED[0], False, ("cpu:0",), updates=without))
+    for one, pair in zip(alone, json.loads(process.stdout.splitlines()[-1])):
         for two in pair:
             assert set(two) == set(one)
             for variable, (expected,) in one.items():

@@ -16,8 +16,9 @@ class Compute(NamedTuple):
     # What works token by token runs on the real tokens alone; attention alone sees the padded square. Its shapes change
     #     from batch to batch, which XLA and TPUs cannot compile.
     padding_free: bool = False
-    # "float32", or "bfloat16" for the factors and results of the encoder's matrix products. Everything else stays
-    #     float32: weights, LayerNorm, softmax, outputs. The compiled form keeps what stands between products in it too.
+    # "float32", or "bfloat16" or "float16" for the factors and results of the encoder's matrix products. Everything
+    #     else stays float32: weights, LayerNorm, softmax, outputs. The compiled form keeps what stands between products
+    #     in it too. float16 needs a loss scale in training (steady_bert.loss_scale).
     precision: str = "float32"
     # Above 0, with padding_free: the real tokens stand in rows of so many places, a sequence behind another, instead of
     #     one list. A few numbers of rows serve all batches.

@@ -99,6 +99,10 @@ def check_engine(f: Values) -> None:
     )
     require(not (on_estimator and f.xla), "--xla is the session engine's. Leave it or {} out.".format(given_as))
     require(
+        not (on_estimator and f.precision == "float16"),
+        "--precision=float16: its loss scale is the session engine's. Give bfloat16, or leave {} out.".format(given_as),
+    )
+    require(
         not (on_estimator and f.profile_steps),
         "--profile_steps traces the session engine. Leave it or {} out.".format(given_as),
     )

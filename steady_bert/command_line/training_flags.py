@@ -240,10 +240,10 @@ _ENGINE = [
     ),
     Flag(
         "precision",
-        ("float32", "bfloat16"),
+        ("float32", "bfloat16", "float16"),
         "float32",
         "Number format of the encoder's matrix products, and on a GPU of what stands between them; weights and sums "
-        "stay float32.",
+        "stay float32. float16, for GPUs without bfloat16, scales the loss so that small gradients are kept.",
     ),
     Flag(
         "xla",

@@ -10,7 +10,7 @@ import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 from tensorflow.python.framework import kernels  # works on TF 1.15 to 2.21; no public module has it
 
-from .. import rule_optimizer
+from .. import loss_scale, rule_optimizer
 from ..base.errors import UserError
 from .engine_config import EngineConfig
 
@@ -100,6 +100,10 @@ def notes_of_form(config: EngineConfig) -> Dict[str, str]:
     notes = {} if form == "fast" else {"compute_form": form}
     if config.precision == "float32" and used_gpus(config):
         notes["products"] = "TF32 on a GPU that has it (--tf32=false: exact)" if config.tf32 else "exact float32"
+    if config.precision == "float16":
+        notes["loss_scale"] = "from {:,.0f}; twice after {:,} updates without an overflow, half after one".format(
+            loss_scale.INITIAL, loss_scale.GROWTH_UPDATES
+        )
     if config.recompute:
         effect = "each layer is computed again in the backward pass" if form == "compiled" else "no effect in this form"
         notes["recompute"] = effect

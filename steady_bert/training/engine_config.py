@@ -25,7 +25,7 @@ class EngineConfig:
     distribution: str = "one_device"  # or "mirrored", "multi_worker"
     devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
     padding: str = "none"  # or "longest": to the longest of the batch, or "fixed": to max_seq_length
-    precision: str = "float32"  # or "bfloat16", for the encoder's matrix products
+    precision: str = "float32"  # or "bfloat16", "float16": of the encoder's products; float16 has a loss scale
     xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding
     compute_form: str = "auto"  # or "plain", "fast", "compiled" of base/compute.py; auto and fast: devices.compute_form
     recompute: bool = False  # of the compiled form: a layer is computed again in its backward pass

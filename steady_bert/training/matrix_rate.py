@@ -1,7 +1,7 @@
-"""Measures how fast this machine multiplies matrices in each precision, to warn that bfloat16 is slow here."""
+"""Measures how fast this machine multiplies matrices in each precision, to say which one it runs best."""
 
 import time
-from typing import List
+from typing import Dict, List, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -11,10 +11,12 @@ from ..base import processor
 _CPU_PRODUCTS = (448, 384, 1536, 1)
 _GPU_PRODUCTS = (4096, 768, 3072, 16)  # a GPU is timed while it is busy, not while it waits for work
 _REPETITIONS = 8
+_PAYS = 1.1  # times as fast as float32, for a precision that rounds more
+_AS_FAST = 0.9  # of the fastest
 
 
-def bfloat16_speedup(device: str, session_config: tf.ConfigProto) -> float:
-    """How many times as fast as float32 products bfloat16 ones are on `device`, as "/cpu:0". Takes 0.1 s.
+def speedups(precisions: Sequence[str], device: str, session_config: tf.ConfigProto) -> Dict[str, float]:
+    """How many times as fast as in float32 products are in each precision on `device`, as "/cpu:0". Takes 0.1 s.
 
     session_config: the run's own, since the first session of a process decides how much of a GPU's memory it takes.
     """
@@ -25,7 +27,7 @@ def bfloat16_speedup(device: str, session_config: tf.ConfigProto) -> float:
             for shape in ((width, inner_width), (inner_width, width))
         ]
         products = {}
-        for precision in ("float32", "bfloat16"):
+        for precision in ("float32", *precisions):
             there, back = (tf.cast(factor, precision) for factor in factors)
             result = tf.ones([rows, width], precision)
             for _ in range(rounds):
@@ -34,7 +36,7 @@ def bfloat16_speedup(device: str, session_config: tf.ConfigProto) -> float:
         with tf.Session(config=session_config) as session:
             session.run(tf.global_variables_initializer())
             secs = {precision: _least_secs(session, product) for precision, product in products.items()}
-    return secs["float32"] / secs["bfloat16"]
+    return {precision: secs["float32"] / secs[precision] for precision in precisions}
 
 
 def _least_secs(session: tf.Session, product: tf.Tensor) -> float:
@@ -46,13 +48,34 @@ def _least_secs(session: tf.Session, product: tf.Tensor) -> float:
     return min(durations)
 
 
-def describe_bfloat16(device: str, session_config: tf.ConfigProto) -> str:
-    """A line about bfloat16's speed here, a warning if it is slow."""
-    speedup = bfloat16_speedup(device, session_config)
-    if "cpu" in device.lower() and processor.emulates_bfloat16(processor.instruction_sets()):
+def describe(precision: str, device: str, session_config: tf.ConfigProto) -> Optional[str]:
+    """A line on the speed of --precision here, which names a faster one. None for float32 on a CPU."""
+    if "gpu" in device.lower():
+        return _describe_gpu(precision, speedups(("bfloat16", "float16"), device, session_config))
+    if precision == "float32":
+        return None
+    if precision == "float16":  # too slow to measure
+        return "WARNING: --precision=float16 is for GPUs without bfloat16. A CPU emulates it: use --precision=float32."
+    speedup = speedups((precision,), device, session_config)[precision]
+    if processor.emulates_bfloat16(processor.instruction_sets()):
         return (
             "WARNING: --precision=bfloat16: this processor has no bfloat16 instructions, so they are emulated: matrix "
             "products run {:.1f} times as fast as in float32 here. Use --precision=float32.".format(speedup)
         )
-    text = "--precision=bfloat16: matrix products run {:.1f} times as fast as in float32 here.".format(speedup)
-    return text if speedup > 1.1 else "WARNING: {} --precision=float32 is no slower, and exact.".format(text)
+    text = "--precision={}: matrix products run {:.1f} times as fast as in float32 here.".format(precision, speedup)
+    return text if speedup > _PAYS else "WARNING: {} --precision=float32 is no slower, and exact.".format(text)
+
+
+def _describe_gpu(precision: str, speeds: Dict[str, float]) -> str:
+    text = (
+        "--precision={}: in bfloat16 matrix products run {:.1f} times as fast as in float32 on this GPU, in float16 "
+        "{:.1f} times.".format(precision, speeds["bfloat16"], speeds["float16"])
+    )
+    speeds = dict(speeds, float32=1.0)
+    fastest = max(speeds.values())
+    # float32 is exact, and bfloat16 needs no loss scale.
+    candidates = (("float32", fastest / _PAYS), ("bfloat16", fastest * _AS_FAST), ("float16", fastest))
+    best = next(name for name, enough in candidates if speeds[name] >= enough)
+    if speeds[precision] >= speeds[best] * _AS_FAST:
+        return text
+    return "{}{} --precision={} is faster here.".format("" if precision == "float32" else "WARNING: ", text, best)

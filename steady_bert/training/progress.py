@@ -93,10 +93,18 @@ def evaluate_and_keep_best(dev: DevEvaluation, step: int, state: TrainingState) 
     return after.state
 
 
+SCALING = ("loss_scale", "overflows")  # the numbers of an update in float16 alone
+_IN_FLOAT16 = (
+    "float16 holds nothing above 65504, and a smaller loss scale does not help here: go on in another format "
+    "(--precision=bfloat16 or float32, with --allow_plan_change)"
+)
+
+
 def require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbers: Optional[np.ndarray]) -> None:
     """Raises UserError if the loss or the gradient of the update from `step` is not finite.
 
-    numbers: the examples of the update, if they are known.
+    numbers: the examples of the update, if they are known. In float16, the gradient of an update that overflowed is
+    not finite here if the loss scale was at its floor.
     """
     bad = [name for name in ("loss", "grad_norm") if not np.isfinite(result[name])]
     if bad:
@@ -105,9 +113,14 @@ def require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbe
             lines = ", ".join(map(str, records.lines(numbers)))
             examples = " Its examples are at these lines of the training file: {}.".format(lines)
         raise UserError(
-            "The {} of the update from step {} is not finite ({}).{} Nothing was saved after step {}: lower "
+            "The {} of the update from step {} is not finite ({}).{} Nothing was saved after step {}: {}lower "
             "--learning_rate, lengthen the warm-up, or look at these examples.".format(
-                " and ".join(bad), step, result[bad[0]], examples, step
+                " and ".join(bad),
+                step,
+                result[bad[0]],
+                examples,
+                step,
+                _IN_FLOAT16 + ". Or " if "loss_scale" in result else "",
             )
         )
 

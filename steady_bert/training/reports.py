@@ -81,8 +81,11 @@ class TrainingReport:
         yield
         self._waited += time.perf_counter() - started
 
-    def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
-        """Reports the update that led to `step`; learning_rate is the one it used."""
+    def update(self, step: int, loss: float, learning_rate: float, grad_norm: float, **scaling: float) -> None:
+        """Reports the update that led to `step`; learning_rate is the one it used.
+
+        scaling: in float16, loss_scale and the number of overflows so far.
+        """
         self._losses.append(loss)
         if self._bar is not None:
             self._bar.update(step - self._step)
@@ -95,6 +98,7 @@ class TrainingReport:
                 "grad_norm": grad_norm,
                 "examples_per_sec": self._batch_size / max(seconds_a_step, 1e-9),
                 "input_wait_proportion": self._waited / max(self._seconds, 1e-9),
+                **scaling,
             }
             peak = self._peak_memory()
             if peak is not None:
@@ -107,6 +111,8 @@ class TrainingReport:
             )
             if peak is not None:
                 text += "  peak memory {:.2f} GB".format(peak / 1e9)
+            if scaling:
+                text += "  loss scale {loss_scale:,.0f}, {overflows:,} overflows"
             if self._bar is not None:
                 self._bar.set_postfix_str(text.format(**values))
             else:
@@ -144,7 +150,7 @@ class NoReport:
 
     waiting = timed
 
-    def update(self, step: int, loss: float, learning_rate: float, grad_norm: float) -> None:
+    def update(self, step: int, loss: float, learning_rate: float, grad_norm: float, **scaling: float) -> None:
         """Does nothing."""
 
     def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:

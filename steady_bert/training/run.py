@@ -391,11 +391,20 @@ def decide(
         raise UserError(
             "--resume_mode=weights: --init_checkpoint is in --output_dir. Write the stage to another folder."
         )
-    forms = [saved.notes.get("compute_form", "fast") if saved else "", devices.compute_form(config.engine)]
-    if prefix is not None and saved is not None and forms[0] != forms[1]:
-        say("compute_form: {} → {}. The numbers are the same but for rounding and dropout's masks.".format(*forms))
+    if prefix is not None and saved is not None:
+        say_changed_form(saved.notes, plan.notes)
     has_weights = initial is not None or weights.from_scratch
     return prefix, resume.decide(state, plan, has_weights, weights.allow_plan_change, weights.resume_mode)
+
+
+def say_changed_form(before: Dict[str, Any], after: Dict[str, Any]) -> None:
+    """Says what differs in how a run computes its numbers, by the notes of its plan before and after."""
+    forms = [notes.get("compute_form", "fast") for notes in (before, after)]
+    if forms[0] != forms[1]:
+        say("compute_form: {} → {}. The numbers are the same but for rounding and dropout's masks.".format(*forms))
+    products = [notes.get("products") for notes in (before, after)]
+    if None not in products and products[0] != products[1]:
+        say("products: {} → {}. The numbers are the same but for rounding.".format(*products))
 
 
 def with_lineage(

@@ -71,8 +71,11 @@ def build(
     graph = tf.Graph()
     with graph.as_default():
         strategy = devices.make_strategy(config)
-        if config.precision == "bfloat16":
-            say(matrix_rate.describe_bfloat16(devices.local_device(strategy), devices.session_config(config)))
+        if plan is not None or config.precision != "float32":
+            device, session_config = devices.local_device(strategy), devices.session_config(config)
+            said = matrix_rate.describe(config.precision, device, session_config)
+            if said:
+                say(said)
         with strategy.scope(), tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
             return _build_in(strategy, task, config, seed, plan, optimizer, link or Alone())
 
@@ -165,6 +168,7 @@ def _build_training(
 
     trained = devices.on_replicas(strategy, train)
     names = ("loss", "learning_rate", "grad_norm") + (("votes",) if several else ())
+    names += progress.SCALING if config.precision == "float16" else ()
     fetched = {name: strategy.experimental_local_results(getattr(trained, name))[0] for name in names}
     with tf.control_dependencies(strategy.experimental_local_results(trained.loss)):  # every replica has updated
         return {name: tf.identity(value) for name, value in fetched.items()}
@@ -287,7 +291,8 @@ def load_run(engine: Engine, prefix: str, batch_size: int) -> None:
     shapes = checkpoint.shapes_in(prefix)
     counters = [variable.op.name for variable in engine.state.values()]
     variables = {variable.op.name: variable for variable in engine.session.graph.get_collection("variables")}
-    missing = [name for name in variables if name not in shapes and name not in counters]
+    optional = [name for name in variables if name.startswith(checkpoint.STATE_PREFIX)]
+    missing = [name for name in variables if name not in shapes and name not in optional]
     other = [
         name for name, v in variables.items() if shapes.get(name, tuple(v.shape.as_list())) != tuple(v.shape.as_list())
     ]
@@ -377,7 +382,8 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             progress.require_finite(result, step, records, numbers)
             step += 1
             state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
-            report.update(step, *(float(result[name]) for name in ("loss", "learning_rate", "grad_norm")))
+            scaling = {name: result[name].item() for name in progress.SCALING if name in result}
+            report.update(step, *(float(result[name]) for name in ("loss", "learning_rate", "grad_norm")), **scaling)
             stop.elect(result.get("votes", ()))
     if step < plan.num_train_steps:
         progress.say_stopped_early(plan, engine.task.best_metric)

@@ -11,7 +11,7 @@ import tensorflow.compat.v1 as tf
 
 import optimization
 
-from .. import rule_optimizer, schedules
+from .. import loss_scale, rule_optimizer, schedules
 from ..base.compute import Compute
 from ..base.errors import UserError
 from ..base.packing import row_count, row_length_for
@@ -47,8 +47,10 @@ class Trained(NamedTuple):
 
     loss: tf.Tensor  # of the whole batch
     learning_rate: tf.Tensor
-    grad_norm: tf.Tensor  # before clipping
+    grad_norm: tf.Tensor  # before clipping; 0 of an update that an overflow cancelled, unless the scale cannot fall
     votes: tf.Tensor  # summed over the replicas
+    loss_scale: tf.Tensor  # after the update; 0 where there is none
+    overflows: tf.Tensor  # so far
 
 
 def check_split(plan: Plan, replicas: int, parts: int) -> None:
@@ -153,13 +155,15 @@ def training_tower(
             outputs = task.build(batch_of(part), True, compute_of(config))
         return _Sums(tf.reduce_sum(outputs.loss), tf.reduce_sum(outputs.weight))
 
+    scale = loss_scale.variables() if config.precision == "float16" else None
+    factor = None if scale is None else tf.identity(scale.loss_scale)
     first = build_part(0)  # makes the variables
     variables = optimization.trained_variables(optimizer)
     if parts == 1:
         loss = first.loss / replicas.sum(first.weight)
-        gradients = tf.gradients(loss, variables)
+        gradients = tf.gradients(loss, variables, factor)
     else:
-        loss, gradients = _accumulated(first, build_part, parts, variables, replicas)
+        loss, gradients = _accumulated(first, build_part, parts, variables, replicas, factor, plan.train_batch_size)
     if replicas.on_tpu:
         gradients = [g if g is None else replicas.sum(tf.convert_to_tensor(g)) for g in gradients]
     elif replicas.of_workers:
@@ -177,6 +181,7 @@ def training_tower(
         global_step,
         compiled=not replicas.on_tpu and form != "plain",
         together=form == "compiled",
+        scale=scale,
     )
     shares = tf.reshape(loss, [1]) if votes is None else tf.concat([tf.reshape(loss, [1]), votes], axis=0)
     with tf.control_dependencies([update.train_op]):
@@ -184,9 +189,17 @@ def training_tower(
         return Trained(
             loss=summed[0],
             learning_rate=tf.identity(update.learning_rate),
-            grad_norm=tf.identity(update.grad_norm),
+            grad_norm=tf.identity(update.grad_norm) if factor is None else _norm_of_update(update.grad_norm, factor),
             votes=summed[1:],
+            loss_scale=tf.zeros([]) if scale is None else tf.identity(scale.loss_scale),
+            overflows=tf.zeros([], tf.int64) if scale is None else tf.identity(scale.overflows),
         )
+
+
+def _norm_of_update(norm: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
+    """0 for an update that an overflow cancelled. Not finite if the scale cannot fall: then the run has to stop."""
+    cancelled = tf.logical_and(tf.logical_not(tf.math.is_finite(norm)), factor > loss_scale.FLOOR)
+    return tf.where_v2(cancelled, tf.zeros_like(norm), norm)
 
 
 def count_examples(state: Dict[str, Any], batch_size: int) -> Any:
@@ -200,24 +213,32 @@ def count_examples(state: Dict[str, Any], batch_size: int) -> Any:
 
 
 def _accumulated(
-    first: _Sums, build_part: Callable[[int], _Sums], parts: int, variables: Sequence[Any], replicas: Replicas
+    first: _Sums,
+    build_part: Callable[[int], _Sums],
+    parts: int,
+    variables: Sequence[Any],
+    replicas: Replicas,
+    factor: Optional[tf.Tensor],
+    batch_size: int,
 ) -> Tuple[tf.Tensor, List[Optional[Any]]]:
     """(this replica's share of the loss, its gradients) over all parts, of which `first` is built already.
 
     A part starts when the one before is done, so that the activations of one part are held at a time. The division by
-    the batch's weight has to wait for the last part.
+    the batch's weight has to wait for the last part. factor: of the gradients, from the loss on.
     """
     sums = [first]
-    summed = tf.gradients(first.loss, variables)
+    # Until it is known, the batch's size stands in for its weight, so that the factor is right for sums too.
+    upstream = None if factor is None else factor / batch_size
+    summed = tf.gradients(first.loss, variables, upstream)
     for part in range(1, parts):
         done = [gradient for gradient in summed if gradient is not None]
         with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
             sums.append(build_part(part))
-            gradients = tf.gradients(sums[-1].loss, variables)
+            gradients = tf.gradients(sums[-1].loss, variables, upstream)
         summed = [_added(a, b) for a, b in zip(summed, gradients)]
     weight = replicas.sum(tf.add_n([part.weight for part in sums]))
     loss = tf.add_n([part.loss for part in sums]) / weight
-    scale = 1.0 / weight
+    scale = (1.0 if factor is None else float(batch_size)) / weight
     return loss, [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
 
 
