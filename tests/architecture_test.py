@@ -109,7 +109,7 @@ LAYERS = [
         "training.weights",
         "training.workers",
     },
-    {"interchange.hugging_face", "training.estimator_input"},
+    {"interchange.hugging_face", "training.estimator_input", "training.updates"},
     {"interchange.activations", "interchange.converted", "interchange.to_safetensors"},
     {"training.estimator_engine", "training.session_engine"},
     {"training.trained_model"},

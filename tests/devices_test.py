@@ -47,6 +47,7 @@ def test_a_run_uses_the_first_gpu_all_or_those_that_are_named(monkeypatch, setti
 
 
 def test_a_card_counts_as_its_logical_gpus_in_every_session(monkeypatch):
+    monkeypatch.setenv("TF_SYNC_ON_FINISH", "1")  # as the user wants it
     monkeypatch.setattr(devices, "_logical_gpus", lambda: [HALVES, WHOLE])
     assert devices.gpus() == ["gpu:0", "gpu:1", "gpu:2"]
     split = devices.session_config(EngineConfig()).gpu_options.experimental.virtual_devices

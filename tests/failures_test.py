@@ -6,7 +6,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import run_main
 
-from steady_bert.training import estimator_engine, failures, session_engine, trained_model
+from steady_bert.training import estimator_engine, failures, trained_model, updates
 
 GPU_OOM = tf.errors.InternalError(None, None, "CUDA runtime error: out of memory")
 INTERNAL = tf.errors.InternalError(None, None, "Blas GEMM launch failed : a.shape=(2, 3)\n\t [[{{node MatMul}}]]")
@@ -24,7 +24,7 @@ def out_of_memory():
 
 
 def fail_at(monkeypatch, error, step):
-    original = session_engine._step_runner
+    original = updates.step_runner
 
     def step_runner(engine, start):
         run = original(engine, start)
@@ -36,7 +36,7 @@ def fail_at(monkeypatch, error, step):
 
         return run_step
 
-    monkeypatch.setattr(session_engine, "_step_runner", step_runner)
+    monkeypatch.setattr(updates, "step_runner", step_runner)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from steady_bert.training import (
     session_engine,
     towers,
     trained_model,
+    updates,
     weights,
 )
 from steady_bert.training.job import Job, RunConfig
@@ -253,9 +254,9 @@ def reported(command):
 
 def traced(command):
     """The updates that are traced."""
-    engine = mock.Mock(config=command.config.engine)
-    engine.session.run.return_value = {}
-    run_step = session_engine._step_runner(engine, 0)
+    engine = mock.MagicMock(config=command.config.engine)
+    engine.session.run.return_value = (None, [])
+    run_step = updates.step_runner(engine, 0)
     return [step + 1 for step in range(5) if run_step(step, [], [])[1] is not None]
 
 

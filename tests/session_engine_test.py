@@ -17,7 +17,7 @@ from optimization import OptimizerConfig
 from steady_bert.base.errors import UserError
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
-from steady_bert.training import checkpoint, feature_cache, input_pipeline, progress, session_engine, weights
+from steady_bert.training import checkpoint, feature_cache, input_pipeline, progress, session_engine, updates, weights
 from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig
 
@@ -196,7 +196,7 @@ def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, r
 
         return later
 
-    def step_runner(*arguments, make=session_engine._step_runner):
+    def step_runner(*arguments, make=updates.step_runner):
         return taking(1.0, make(*arguments))
 
     def one_by_one(batches):
@@ -206,7 +206,7 @@ def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, r
 
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(input_pipeline, "read_ahead", one_by_one)
-    monkeypatch.setattr(session_engine, "_step_runner", step_runner)
+    monkeypatch.setattr(updates, "step_runner", step_runner)
     monkeypatch.setattr(
         session_engine, "_evaluate_on_all_workers", taking(50.0, session_engine._evaluate_on_all_workers)
     )
@@ -248,7 +248,7 @@ def test_profile_steps_are_traced_and_learn_the_same(task, records, tmp_path):
     timed = [event for event in events if event["ph"] == "X" and "MatMul" in event["args"]["op"]]
     assert len(timed) >= 6 and all(event["dur"] >= 0 for event in timed)
     with pytest.raises(UserError, match="--profile_steps=12,13: the run ends at step 12"):
-        session_engine.require_traceable(EngineConfig(profile_steps=(12, 13)), plan)
+        updates.require_traceable(EngineConfig(profile_steps=(12, 13)), plan)
 
 
 def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkeypatch):
@@ -358,6 +358,26 @@ def test_a_loss_that_is_not_finite_stops_before_any_checkpoint(task, records, tm
         error.value
     )
     assert checkpoint.steps_in(str(tmp_path))[0] == 3
+
+
+def test_the_first_bad_loss_is_found_later_but_before_anything_is_saved(task, records, tmp_path, monkeypatch):
+    """Numbers are read at reports, evaluations and saves: here at step 10, although the loss of update 4 is bad."""
+
+    def poisoned(batch, is_training, compute):
+        outputs = task.build(batch, is_training, compute)
+        bad = tf.cast(tf.equal(tf.train.get_global_step(), 3), tf.float32)
+        return outputs._replace(loss=outputs.loss / (1.0 - bad)) if is_training else outputs
+
+    plan = plan_of(records, eval_every_steps=11, save_checkpoints_steps=11)
+    engine = built(task._replace(build=poisoned), plan, log_every_steps=10)
+    wrong = []
+    monkeypatch.setattr(feature_cache.RecordFile, "lines", lambda self, numbers: wrong.extend(numbers) or [])
+    with pytest.raises(UserError, match="from step 3 is not finite"):
+        session_engine.train(engine, plan, records["train"], records["dev"], str(tmp_path))
+    assert engine.session.run(engine.global_step) == 10 and not checkpoint.steps_in(str(tmp_path))
+    session_engine.close(engine)
+    order = input_pipeline.training_order(plan, records["train"], 0)
+    assert wrong == list(order.numbers(3 * 16, 16))
 
 
 @pytest.fixture(scope="module")

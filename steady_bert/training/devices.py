@@ -65,7 +65,11 @@ def gpus() -> List[str]:
     """The GPUs that TensorFlow finds, as "gpu:0"; a card counts as often as it was split into logical ones."""
     if rule_optimizer.has_xla():
         _prepare_compiler()
-    return ["gpu:{}".format(number) for number in range(sum(map(len, _logical_gpus())))]
+    count = sum(map(len, _logical_gpus()))
+    if count:
+        # A run of a session ends when its work is queued, not when the GPU has done it. Whoever fetches a number waits.
+        os.environ.setdefault("TF_SYNC_ON_FINISH", "0")
+    return ["gpu:{}".format(number) for number in range(count)]
 
 
 def _logical_gpus() -> List[List[Any]]:

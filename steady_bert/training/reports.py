@@ -81,15 +81,19 @@ class TrainingReport:
         yield
         self._waited += time.perf_counter() - started
 
+    def advance(self, step: int) -> None:
+        """Moves the bar to `step`, whose numbers may follow later."""
+        if self._bar is not None:
+            self._bar.update(max(0, step - self._step))
+        self._step = max(step, self._step)
+
     def update(self, step: int, loss: float, learning_rate: float, grad_norm: float, **scaling: float) -> None:
         """Reports the update that led to `step`; learning_rate is the one it used.
 
         scaling: in float16, loss_scale and the number of overflows so far.
         """
         self._losses.append(loss)
-        if self._bar is not None:
-            self._bar.update(step - self._step)
-        self._step = step
+        self.advance(step)
         if self._every and (step % self._every == 0 or step == self._total):
             seconds_a_step = self._seconds / len(self._losses)
             values = {
@@ -112,7 +116,7 @@ class TrainingReport:
             if peak is not None:
                 text += "  peak memory {:.2f} GB".format(peak / 1e9)
             if scaling:
-                text += "  loss scale {loss_scale:,.0f}, {overflows:,} overflows"
+                text += "  loss scale {loss_scale:,.0f}, {overflows:,.0f} overflows"
             if self._bar is not None:
                 self._bar.set_postfix_str(text.format(**values))
             else:
@@ -149,6 +153,9 @@ class NoReport:
         yield
 
     waiting = timed
+
+    def advance(self, step: int) -> None:
+        """Does nothing."""
 
     def update(self, step: int, loss: float, learning_rate: float, grad_norm: float, **scaling: float) -> None:
         """Does nothing."""

@@ -28,6 +28,7 @@ from . import (
     run_folder,
     session_engine,
     trained_model,
+    updates,
     workers,
 )
 from . import plan as plans
@@ -327,7 +328,7 @@ def make_plan(config: RunConfig, job: Job, examples: int, initial: Optional[str]
     }
     identity = json.loads(json.dumps(identity))  # as plan.json gives it back: a resume compares the two
     plan = plans.make_plan(config.plan, examples, identity, notes_of(config, job))
-    session_engine.require_traceable(config.engine, plan)
+    updates.require_traceable(config.engine, plan)
     return plan
 
 

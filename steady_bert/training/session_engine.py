@@ -19,7 +19,19 @@ import optimization
 
 from ..base.errors import UserError
 from ..tasks.task import Outputs, Predictions, Task
-from . import checkpoint, devices, failures, input_pipeline, matrix_rate, memory, progress, reports, towers, weights
+from . import (
+    checkpoint,
+    devices,
+    failures,
+    input_pipeline,
+    matrix_rate,
+    memory,
+    progress,
+    reports,
+    towers,
+    updates,
+    weights,
+)
 from .checkpoint import TrainingState
 from .cluster import Alone, Member
 from .engine_config import EngineConfig
@@ -42,6 +54,7 @@ class Engine(NamedTuple):
     votes: tf.Tensor  # [V] float32 placeholder: StopRequest.votes of this process; zeros if it is not fed
     inference: "List[Outputs]"  # one for each replica
     training: Optional[Dict[str, Any]]  # loss, learning_rate, grad_norm, votes; None without a plan
+    kept: Optional[updates.Kept]  # makes the same update, and keeps its numbers on the device
     global_step: Any
     weights: Dict[str, Any]  # name → variable of the model
     served: Dict[str, Any]  # weight's name → variable that inference reads: the weight, or its average
@@ -106,13 +119,15 @@ def _build_in(
     records = tf.placeholder(tf.string, [None], "records")
     votes = tf.placeholder_with_default(tf.zeros([len(StopRequest.SIGNALS)]), [len(StopRequest.SIGNALS)], "votes")
     inputs = _Inputs(strategy, task, config, link, records, votes, towers.make_global_step())
-    training = None
+    training, kept = None, None
     state: Dict[str, Any] = {}
     averages: Dict[str, Any] = {}
     if plan is not None:
         assert optimizer is not None
         state = checkpoint.training_state_variables()
         training = _build_training(inputs, plan, optimizer, state)
+        numbers = {name: value for name, value in training.items() if name != "votes"}
+        kept = updates.kept(strategy, numbers, config.log_every_steps)
         averages = _averages()
     inference = _build_inference(inputs, seed, averages)
     trainable = {variable.op.name: variable for variable in tf.trainable_variables()}
@@ -125,7 +140,7 @@ def _build_in(
         for name, variable in state.items()
     ]
     session = _open_session(strategy, config, link)
-    session.run(tf.global_variables_initializer())
+    session.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
     return Engine(
         task=task,
         config=config,
@@ -136,6 +151,7 @@ def _build_in(
         votes=votes,
         inference=inference,
         training=training,
+        kept=kept,
         global_step=inputs.global_step,
         weights=trainable,
         served=served,
@@ -340,7 +356,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     """
     session, link = engine.session, engine.link
     session.graph.finalize()
-    assert engine.training is not None
+    assert engine.kept is not None
     step = int(session.run(engine.global_step))
     state = read_state(engine)
     if link.is_chief:
@@ -350,8 +366,9 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     batches = input_pipeline.read_ahead(
         input_pipeline.training_batches(records, order, state.examples_consumed, plan.train_batch_size)
     )
-    run_step = _step_runner(engine, step)
+    run_step = updates.step_runner(engine, step)
     report = _report(engine, plan, step, folder)
+    followed = updates.Followed(engine.kept, session, records, report, engine.config.log_every_steps)
     saved = (step, state) if step else None
     keep = engine.config.keep_checkpoint_max
     open_files = contextlib.closing(report), contextlib.closing(batches)
@@ -360,10 +377,12 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
         while True:
             last = step >= plan.num_train_steps
             if evaluation is not None and progress.evaluation_due(plan, step, state) and not stop:
+                followed.read(step)
                 state = progress.evaluate_and_keep_best(evaluation, step, state)
                 _set_state(engine, state)  # the training tower reads plateau_scale
             last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
             if saved != (step, state) and (last or stop or progress.due(step, plan.save_checkpoints_steps)):
+                followed.read(step)
                 _set_state(engine, state)
                 if link.is_chief:
                     checkpoint.save(engine.full_saver, session, folder, step, keep)
@@ -376,15 +395,13 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             with report.timed():
                 with report.waiting():
                     numbers, serialized = next(batches)
-                result, trace = run_step(step, serialized, stop.votes)
+                votes, trace = run_step(step, serialized, stop.votes)
             if trace is not None:
                 reports.write_trace(folder, step + 1, trace)
-            progress.require_finite(result, step, records, numbers)
             step += 1
             state = state._replace(examples_consumed=state.examples_consumed + len(numbers))
-            scaling = {name: result[name].item() for name in progress.SCALING if name in result}
-            report.update(step, *(float(result[name]) for name in ("loss", "learning_rate", "grad_norm")), **scaling)
-            stop.elect(result.get("votes", ()))
+            followed.add(step, numbers)
+            stop.elect(votes)
     if step < plan.num_train_steps:
         progress.say_stopped_early(plan, engine.task.best_metric)
     return step
@@ -398,38 +415,6 @@ def _report(engine: Engine, plan: Plan, step: int, folder: str) -> Any:
     return TrainingReport(
         folder, step, plan.num_train_steps, plan.train_batch_size, config.log_every_steps, peak_memory
     )
-
-
-def require_traceable(config: EngineConfig, plan: Plan) -> None:
-    """Raises UserError if the run ends before the updates to trace."""
-    if config.profile_steps and config.profile_steps[1] > plan.num_train_steps:
-        raise UserError(
-            "--profile_steps={},{}: the run ends at step {}. Name steps that it makes.".format(
-                *config.profile_steps, plan.num_train_steps
-            )
-        )
-
-
-def _step_runner(engine: Engine, start: int) -> Callable[[int, List[bytes], List[float]], Tuple[Dict[str, Any], Any]]:
-    """A function of (step, serialized examples, votes) that makes the update from `step`.
-
-    It gives (the fetched numbers, the update's step_stats if it is one to trace).
-    """
-    first, last = engine.config.profile_steps or (0, -1)
-    if 0 < last <= start:
-        say("--profile_steps={},{}: the run is past these steps, so nothing is traced.".format(first, last))
-    run = engine.session.make_callable(engine.training, feed_list=[engine.records, engine.votes])
-    if devices.compute_form(engine.config) == "compiled":
-        run = progress.saying_what_compiles(run)
-
-    def run_step(step: int, serialized: List[bytes], votes: List[float]) -> Tuple[Dict[str, Any], Any]:
-        if not (first <= step + 1 <= last and engine.link.is_chief):
-            return run(serialized, votes), None
-        options, metadata = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
-        feeds = {engine.records: serialized, engine.votes: votes}
-        return engine.session.run(engine.training, feeds, options, metadata), metadata.step_stats
-
-    return run_step
 
 
 def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best: bool) -> None:
