@@ -152,7 +152,7 @@ BAD_MODELS = [
     ({CONFIG: "{"}, {}, r"bert_config.json: "),
     ({CONFIG: "[1]"}, {}, r"bert_config.json: a configuration is an object"),
     ({CONFIG: config(hiden_size=8)}, {}, r"bert_config.json: unknown key 'hiden_size'. Did you mean 'hidden_size'"),
-    ({CONFIG: config(model_type="electra")}, {}, r"bert_config.json: model_type='electra': this program trains BERT"),
+    ({CONFIG: config(model_type="electra")}, {}, r"bert_config.json: model_type='electra': this is ELECTRA"),
     ({CONFIG: config(embedding_size=16)}, {}, r"bert_config.json: embedding_size=16 .* this is an ALBERT or ELECTRA"),
     ({CONFIG: config(num_hidden_groups=1)}, {}, r"bert_config.json: num_hidden_groups=1: this is an ALBERT"),
     ({CONFIG: json.dumps(dict(hidden_size=32))}, {}, r"bert_config.json: 'vocab_size' is missing"),

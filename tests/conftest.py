@@ -100,6 +100,7 @@ PLAIN_UPDATES = {
     "convert_checkpoint_test",
     "export_model_test",
     "glue_test",
+    "model_flag_test",
     "own_data_test",
     "run_classifier_test",  # its runs in processes of their own are compiled
     "run_ner_test",

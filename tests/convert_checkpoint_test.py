@@ -166,7 +166,10 @@ def test_without_averages_the_weights_themselves_are_exported(tmp_path):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        (dict(config=dict(CONFIG, model_type="roberta")), "model_type='roberta': this program trains BERT alone"),
+        (
+            dict(config=dict(CONFIG, model_type="roberta")),
+            "model_type='roberta': this is RoBERTa, and this program trains BERT alone",
+        ),
         (dict(config=dict(CONFIG, hidden_size=10, num_attention_heads=1)), "config.json says"),
         ({"bert.something.weight": np.ones(2, np.float32)}, "tensor bert.something.weight is not part of BERT"),
         (dict(config=dict(CONFIG, num_hidden_layers=3)), "lacks bert/encoder/layer_2/"),

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import types
 from typing import Any, Callable, Dict, NamedTuple
 from unittest import mock
@@ -318,6 +319,7 @@ TAGGING = dict(script="run_ner")
 USING = dict(do_train="false", model_dir="{model}")
 PLATEAU = dict(lr_schedule="plateau", do_eval="true")
 PIECEWISE = dict(lr_schedule="piecewise", learning_rate=None, num_warmup_steps=0)
+PUBLISHED = dict(bert_config_file=None, vocab_file=None, from_scratch=None)
 BILSTM = dict(head="bilstm")
 WINDOWS = dict(long_text="windows", max_seq_length=5)
 TPU = dict(use_tpu="true", tpu_name="t", train_batch_size=16)
@@ -386,6 +388,7 @@ ROWS: Dict[str, Row] = {
     "ema_decay": Row(0.9, update),
     "freeze": Row("embeddings", update),
     "clip_norm": Row(0.5, update),
+    "model": Row("{published}", tower, PUBLISHED, instead="{narrow}"),
     "init_checkpoint": Row("{model}/model.ckpt-3", initial, dict(from_scratch=None)),
     "from_scratch": Row("true", initial, dict(from_scratch=None)),
     "output_dir": Row("{cache}", where_written),
@@ -493,6 +496,12 @@ def places(tiny, tmp_path_factory):
         tag_list=write("tag_list.txt", "I-A\nB-A\nO\n"),
     )
     write_model(paths, tiny)
+    for name, config in (("published", paths["wide"]), ("narrow", tiny.bert_config_file)):
+        paths[name] = str(root / name)
+        os.makedirs(paths[name])
+        for source, target in ((config, "bert_config.json"), (tiny.vocab_file, "vocab.txt")):
+            shutil.copy(source, os.path.join(paths[name], target))
+        open(os.path.join(paths[name], "bert_model.ckpt.index"), "w").close()
     return paths
 
 

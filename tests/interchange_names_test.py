@@ -1,5 +1,6 @@
 """The table of weights' names in both directions, against google-research/bert's own variables."""
 
+import json
 import os
 
 import pytest
@@ -13,6 +14,8 @@ GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "golden", "tin
 def test_the_table_has_every_variable_of_the_original_and_is_its_own_reverse():
     places, back = names.tensorflow_places(3), names.hugging_face_places(3)
     encoder = {place.name for name, place in places.items() if name not in names.HEADS}
+    with open(os.path.join(os.path.dirname(GOLDEN), "bert_config.json")) as file:
+        assert names.shapes_of(json.load(file)) == {n: tuple(s) for n, s in tf.train.list_variables(GOLDEN)}
     assert encoder == {name for name, _ in tf.train.list_variables(GOLDEN)}
     assert len(back) == len(places)
     for name, place in places.items():

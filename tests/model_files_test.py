@@ -56,7 +56,7 @@ def test_googles_configuration_has_nothing_to_note(tmp_path):
     "name, value, message",
     [
         ("hiden_size", 768, "unknown key 'hiden_size'. Did you mean 'hidden_size'?"),
-        ("model_type", "distilbert", "model_type='distilbert': this program trains BERT alone"),
+        ("model_type", "distilbert", "model_type='distilbert': this is DistilBERT, and this program trains BERT alone"),
         ("embedding_size", 128, "this is an ALBERT or ELECTRA, not a BERT"),
         ("layer_norm_eps", 1e-5, "layer_norm_eps=1e-05: LayerNorm has 1e-12 here"),
         ("position_embedding_type", "relative_key", "has absolute positions alone"),

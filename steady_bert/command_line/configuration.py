@@ -9,6 +9,7 @@ import os
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from ..base.errors import UserError
+from ..interchange import folders
 from ..optimizer_config import OptimizerConfig, rule_of
 from ..tasks.classification.config import ClassifierConfig, ClassifierDataConfig
 from ..tasks.model_files import MODEL_FILES, ModelConfig
@@ -17,7 +18,7 @@ from ..training import plan as plans
 from ..training.engine_config import EngineConfig, TpuConfig
 from ..training.job import RunConfig, WeightsConfig
 from ..training.plan import PlanConfig
-from . import relations
+from . import model_flag, relations
 from .help_screens import text_of
 from .list_flags import Values, devices, items, multipliers, numbers, patterns, profile_steps, require
 
@@ -51,6 +52,7 @@ _FIXED = ("label_type", "do_lower_case", "text_units", "head", "lstm_size", "lst
 def classifier_config(f: Values) -> ClassifierConfig:
     """The configuration of run_classifier. Raises UserError for relations that do not hold."""
     relations.check_common(f)
+    f = model_flag.expanded(f)
     task_name = f.task_name and f.task_name.lower()  # upstream's too
     relations.check_task_name(task_name)
     saved: Dict[str, Any] = {}
@@ -75,6 +77,7 @@ def classifier_config(f: Values) -> ClassifierConfig:
 def tagging_config(f: Values) -> TaggingConfig:
     """The configuration of run_ner. Raises UserError for relations that do not hold."""
     relations.check_common(f)
+    f = model_flag.expanded(f)
     saved: Dict[str, Any] = {}
     if f.check_data:
         saved = _from_model(f, f.model_dir, _SAVED_OF_TAGGER)
@@ -178,9 +181,13 @@ def _from_model(f: Values, folder: Optional[str], names: Sequence[str]) -> Dict[
     if folder is None:
         return {}
     path = os.path.join(folder, "config.json")
-    saved = _read_config(path, tuple(names) + _SAVED_OF_MODEL) if os.path.exists(path) else {}
-    if os.path.exists(path) and "text_columns" in names:
-        saved["text_columns"] = tuple(saved.get("text_columns", ()))
+    saved: Dict[str, Any] = {}
+    if folders.kind_of(folder) == folders.HUGGING_FACE:
+        saved = {name: value for name, value in folders.described(folder).task.items() if name in names}
+    elif os.path.exists(path):
+        saved = _read_config(path, tuple(names) + _SAVED_OF_MODEL)
+        if "text_columns" in names:
+            saved["text_columns"] = tuple(saved.get("text_columns", ()))
     for name in (name for name in _FIXED if name in saved):
         require(
             not f.given(name) or getattr(f, name) == saved[name],

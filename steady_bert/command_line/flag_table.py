@@ -273,6 +273,7 @@ REGISTERED_BY_IMPORT = {
 }
 _COMMON_PHASES = ["do_train", "do_eval", "do_predict", "dry_run", "check_data"]
 _COMMON_SETTINGS = [
+    "model",
     "init_checkpoint",
     "bert_config_file",
     "vocab_file",

@@ -14,6 +14,7 @@ from ..tasks.classification.processor import is_number
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.reading import encodings
 from ..training import cluster
+from . import model_flag
 from .list_flags import Values, require
 
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
@@ -160,7 +161,7 @@ def check_buckets(f: Values) -> None:
         not is_bucket(f.cache_dir) or engine(f) == "estimator",
         "--cache_dir={}: buckets are for --engine=estimator. Name a local folder.".format(f.cache_dir),
     )
-    for name in ("output_dir", "model_dir", "data_dir", "init_checkpoint"):
+    for name in ("output_dir", "model_dir", "data_dir", "init_checkpoint", "model"):
         require(
             not is_bucket(getattr(f, name, None)),
             "--{}: name a local path. What a TPU's machine reads and writes goes through --cache_dir, which may be a "
@@ -171,7 +172,8 @@ def check_buckets(f: Values) -> None:
 def check_training(f: Values, needed: Sequence[str]) -> None:
     """What a command that trains, or plans to, needs. needed: the task's own flags."""
     for name in tuple(needed) + ("bert_config_file", "output_dir"):
-        require(getattr(f, name) is not None, "--{} is needed to train.".format(name))
+        instead = " It comes with the others of a model by --model=FOLDER." if name == "bert_config_file" else ""
+        require(getattr(f, name) is not None, "--{} is needed to train.{}".format(name, instead))
     require(f.model_dir is None, "--model_dir is for evaluation and prediction; a run that trains uses --output_dir.")
     require(
         not (f.from_scratch and f.init_checkpoint), "--from_scratch and --init_checkpoint were both given. Give one."
@@ -184,7 +186,7 @@ def check_training(f: Values, needed: Sequence[str]) -> None:
 
 def check_using(f: Values) -> None:
     """What a command needs that uses a trained model."""
-    require(f.model_dir or f.output_dir, "Pass --model_dir (or --output_dir): the folder of a trained run.")
+    require(f.model_dir or f.output_dir, "Pass --model (or --model_dir, --output_dir): the folder of a trained model.")
 
 
 def check_classifier_files(f: Values) -> None:
@@ -337,6 +339,7 @@ def is_bucket(path: Optional[str]) -> bool:
 
 
 def notes(f: Values) -> Dict[str, str]:
-    """Lines of the plan on flags that were given and are not read."""
+    """Lines of the plan on --model, and on flags that were given and are not read."""
     unread = [] if f.use_tpu else [name for name in TPU_FLAGS if f.given(name)]
-    return {"not read": "--{}: without --use_tpu".format(", --".join(unread))} if unread else {}
+    note = {"not read": "--{}: without --use_tpu".format(", --".join(unread))} if unread else {}
+    return dict(note, **model_flag.note(f))

@@ -187,10 +187,17 @@ _UPDATE = [
 ]
 _WEIGHTS = [
     Flag(
+        "model",
+        "string",
+        None,
+        "Folder with weights, configuration, vocabulary and case: a published checkpoint, a Hugging Face folder, or a "
+        "run. In place of init_checkpoint, bert_config_file, vocab_file and do_lower_case (or of model_dir).",
+    ),
+    Flag(
         "init_checkpoint",
         "string",
         None,
-        "Checkpoint to start from: a prefix such as …/bert_model.ckpt, or a run's folder.",
+        "Checkpoint to start from: a prefix such as …/bert_model.ckpt, a run's folder, or a Hugging Face folder.",
     ),
     Flag("from_scratch", "boolean", False, "Start from random weights instead of a checkpoint."),
     Flag("output_dir", "string", None, "Folder to which this run is written."),

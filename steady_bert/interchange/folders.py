@@ -5,7 +5,7 @@ bert_config.json, Hugging Face's by its config.json.
 """
 
 import os
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tokenization
 
@@ -29,8 +29,9 @@ class ModelFolder(NamedTuple):
     bert_config_file: str
     vocab_file: Optional[str]
     spm_model_file: Optional[str]
-    do_lower_case: Optional[bool]  # None: the run's own config.json says it
+    do_lower_case: Optional[bool]  # None: nothing says it, and the flag's default holds
     case_from: str  # the file that says it
+    task: Dict[str, str] = {}  # what a Hugging Face configuration says of a fine-tuned classifier, as values of flags
 
 
 def kind_of(folder: str) -> Optional[str]:
@@ -73,10 +74,15 @@ def described(folder: str, flag: str = "--model") -> ModelFolder:
             )
         )
     spm_model_file = None if present["vocab_file"] else present["spm_model_file"]
-    case, source = None, configurations.CONFIG_FILE
-    if kind == CHECKPOINT:
-        case, source = _case_of(folder, present["vocab_file"])
+    case, source = _case_of_run(folder) if kind == RUN else _case_of(folder, present["vocab_file"])
     return ModelFolder(folder, kind, paths["bert_config_file"], present["vocab_file"], spm_model_file, case, source)
+
+
+def _case_of_run(folder: str) -> Tuple[Optional[bool], str]:
+    """(do_lower_case, the file that says it) of a run; older ones may lack the file."""
+    path = os.path.join(folder, configurations.CONFIG_FILE)
+    content = configurations.read_object(path) if os.path.exists(path) else {}
+    return content.get("model", {}).get("do_lower_case"), configurations.CONFIG_FILE
 
 
 def _case_of(folder: str, vocab_file: Optional[str]) -> Tuple[bool, str]:
@@ -94,7 +100,8 @@ def _case_of(folder: str, vocab_file: Optional[str]) -> Tuple[bool, str]:
 
 def _published(folder: str, flag: str) -> ModelFolder:
     config = os.path.join(folder, configurations.CONFIG_FILE)
-    configurations.bert_settings(config, configurations.read(config))
+    content = configurations.read(config)
+    configurations.bert_settings(config, content)
     weight_files(folder)
     tokenizer = tokenizer_files.read(folder)
     if tokenizer is None:
@@ -104,7 +111,17 @@ def _published(folder: str, flag: str) -> ModelFolder:
             )
         )
     vocab_file = tokenizer.vocab_file or os.path.join(folder, tokenizer_files.WHOLE_FILE)
-    return ModelFolder(folder, HUGGING_FACE, config, vocab_file, None, tokenizer.do_lower_case, tokenizer.case_from)
+    return ModelFolder(
+        folder, HUGGING_FACE, config, vocab_file, None, tokenizer.do_lower_case, tokenizer.case_from, _task(content)
+    )
+
+
+def _task(content: Dict[str, Any]) -> Dict[str, str]:
+    outputs = len(content.get("id2label") or ()) or content.get("num_labels", 2)
+    head = configurations.head_of(content, outputs)
+    if head is None or head.tags_tokens:
+        return {}
+    return {"task_name": "text", "label_type": head.label_type}
 
 
 def weight_files(folder: str) -> List[str]:

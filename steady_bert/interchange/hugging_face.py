@@ -10,7 +10,6 @@ import tempfile
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 import modeling
 
@@ -76,9 +75,8 @@ def convert(source: str, output: str, torch_python: Optional[str] = None) -> Rep
         )
     with tempfile.TemporaryDirectory() as scratch:
         tensors = _tensors_of(source, scratch, torch_python)
-        shapes = shapes_of(config)
-        weights, left_out = _weights(tensors, config, config_path, shapes)
-    missing = _missing(source, weights, config.hidden_size, shapes)
+        weights, left_out = _weights(tensors, settings, config_path)
+    missing = _missing(source, weights, settings)
     os.makedirs(output, exist_ok=True)
     checkpoint.write(os.path.join(output, CHECKPOINT), weights)
     files.write_json(os.path.join(output, MODEL_FILES["bert_config_file"]), settings)
@@ -103,11 +101,11 @@ def _tensors_of(source: str, scratch: str, torch_python: Optional[str]) -> Dict[
 
 
 def _weights(
-    tensors: Dict[str, Tensor], config: modeling.BertConfig, config_path: str, shapes: Dict[str, Tuple[int, ...]]
+    tensors: Dict[str, Tensor], settings: Dict[str, Any], config_path: str
 ) -> Tuple[Dict[str, np.ndarray], List[str]]:
     """(variable → value, names of the tensors that are left out). Raises UserError for a tensor with no place."""
-    places = names.tensorflow_places(config.num_hidden_layers)
-    shapes = dict(shapes, **_shapes_of_heads(config))
+    places = names.tensorflow_places(settings["num_hidden_layers"])
+    shapes = dict(names.shapes_of(settings), **names.shapes_of_pretraining(settings))
     weights: Dict[str, np.ndarray] = {}
     left_out = []
     for published, tensor in tensors.items():
@@ -138,31 +136,10 @@ def _kind_of(published: str) -> str:
     return "Is it another architecture?"
 
 
-def shapes_of(config: modeling.BertConfig) -> Dict[str, Tuple[int, ...]]:
-    """Variable → shape, of every variable of the encoder and the pooler."""
-    with tf.Graph().as_default():
-        modeling.BertModel(config, False, tf.placeholder(tf.int32, [None, None]))
-        return {variable.op.name: tuple(variable.shape.as_list()) for variable in tf.trainable_variables()}
-
-
-def _shapes_of_heads(config: modeling.BertConfig) -> Dict[str, Tuple[int, ...]]:
-    """Variable → shape, of the heads of pre-training."""
-    width = config.hidden_size
-    transform = "cls/predictions/transform/"
-    return {
-        "cls/predictions/output_bias": (config.vocab_size,),
-        transform + "dense/kernel": (width, width),
-        **{transform + name: (width,) for name in ("dense/bias", "LayerNorm/gamma", "LayerNorm/beta")},
-        "cls/seq_relationship/output_weights": (2, width),
-        "cls/seq_relationship/output_bias": (2,),
-    }
-
-
-def _missing(
-    source: str, weights: Dict[str, np.ndarray], hidden_size: int, shapes: Dict[str, Tuple[int, ...]]
-) -> List[str]:
+def _missing(source: str, weights: Dict[str, np.ndarray], settings: Dict[str, Any]) -> List[str]:
     """The variables of the model that there are no weights for. Raises UserError if one is not the pooler's."""
-    missing = sorted(name for name in shapes if name not in weights)
+    missing = sorted(name for name in names.shapes_of(settings) if name not in weights)
+    hidden_size = settings["hidden_size"]
     absent = [name for name in missing if not name.startswith("bert/pooler/")]
     if absent:
         raise UserError("{}: lacks {} ({} in all). Fetch the whole folder.".format(source, absent[0], len(missing)))
@@ -181,12 +158,7 @@ def _missing(
 def _write_tokenizer(tokenizer: Optional[tokenizer_files.Tokenizer], output: str) -> None:
     if tokenizer is None:
         return
-    target = os.path.join(output, tokenizer_files.VOCAB_FILE)
-    if tokenizer.vocab_file is None:
-        with files.atomic_write(target) as file:
-            file.writelines(piece + "\n" for piece in tokenizer.pieces)
-    else:
-        files.copy(tokenizer.vocab_file, target)
+    tokenizer_files.write_vocabulary(tokenizer, os.path.join(output, tokenizer_files.VOCAB_FILE))
     files.write_json(os.path.join(output, tokenizer_files.SETTINGS_FILE), {"do_lower_case": tokenizer.do_lower_case})
 
 

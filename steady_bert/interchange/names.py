@@ -6,7 +6,7 @@ as [in, out]; heads that the original made with tf.get_variable are [out, in] in
 """
 
 import re
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, NamedTuple, Optional, Tuple
 
 _PREFIX = "bert."
 # Names within a layer: Hugging Face, TensorFlow 1.
@@ -74,6 +74,34 @@ def hugging_face_places(layers: int) -> Dict[str, Place]:
     return {
         place.name: Place(name if name in HEADS else _PREFIX + name, place.transposed)
         for name, place in tensorflow_places(layers).items()
+    }
+
+
+def shapes_of(config: Dict[str, int]) -> Dict[str, Tuple[int, ...]]:
+    """Variable → shape, of the encoder and the pooler of a bert_config.json."""
+    width, inner = config["hidden_size"], config["intermediate_size"]
+    rows = ("vocab_size", "type_vocab_size", "max_position_embeddings")
+    shapes: Dict[str, Tuple[int, ...]] = {
+        "bert/embeddings/" + name: (config[size], width) for name, size in zip(_TABLES, rows)
+    }
+    for name, _ in tensorflow_places(config["num_hidden_layers"]).values():
+        if name in shapes or not name.startswith("bert/"):
+            continue
+        into = inner if "/intermediate/" in name else width
+        out_of = inner if re.search(r"layer_\d+/output/dense", name) else width
+        shapes[name] = (out_of, into) if name.endswith("/kernel") else (into,)
+    return shapes
+
+
+def shapes_of_pretraining(config: Dict[str, int]) -> Dict[str, Tuple[int, ...]]:
+    """Variable → shape, of the heads of pre-training."""
+    width, transform = config["hidden_size"], "cls/predictions/transform/"
+    return {
+        "cls/predictions/output_bias": (config["vocab_size"],),
+        transform + "dense/kernel": (width, width),
+        **{transform + name: (width,) for name in ("dense/bias", "LayerNorm/gamma", "LayerNorm/beta")},
+        "cls/seq_relationship/output_weights": (2, width),
+        "cls/seq_relationship/output_bias": (2,),
     }
 
 

@@ -13,7 +13,7 @@ from ..base.errors import UserError
 from ..tasks.model_files import MODEL_FILES
 from ..training import checkpoint, run_folder, weights
 from . import configurations, names, tokenizer_files
-from .hugging_face import Report, shapes_of
+from .hugging_face import Report
 
 
 def convert(source: str, output: str, config_file: Optional[str] = None) -> Report:
@@ -43,7 +43,7 @@ def convert(source: str, output: str, config_file: Optional[str] = None) -> Repo
             files.copy(os.path.join(folder, name), os.path.join(output, name))
     return Report(
         len(tensors),
-        missing=sorted(name for name in shapes_of(config) if name not in everything),
+        missing=sorted(name for name in names.shapes_of(config.to_dict()) if name not in everything),
         left_out=sorted(set(everything) - set(converted)),
         averaged=any(served[name] != name for name in converted),
     )

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tokenization
 
+from ..base import files
 from ..base.errors import UserError
 from .configurations import read_object
 
@@ -49,6 +50,15 @@ def read(folder: str) -> Optional[Tokenizer]:
     lower, case_from = _case(settings, normalizer, pieces)
     _require_accents(folder, settings, normalizer, lower)
     return Tokenizer(vocab_file, pieces, lower, case_from)
+
+
+def write_vocabulary(tokenizer: Tokenizer, target: str) -> None:
+    """Writes a vocabulary file: the folder's own as it is, or one made of tokenizer.json."""
+    if tokenizer.vocab_file is not None:
+        files.copy(tokenizer.vocab_file, target)
+        return
+    with files.atomic_write(target) as file:
+        file.writelines(piece + "\n" for piece in tokenizer.pieces)
 
 
 def _case(settings: Dict[str, Any], normalizer: Dict[str, Any], pieces: List[str]) -> Tuple[bool, str]:

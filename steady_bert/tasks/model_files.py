@@ -42,10 +42,28 @@ _KNOWN_UNREAD = {
     "pooler_size_per_head",
     "pooler_type",
 }
+# model_type of what is often taken for a BERT → its name.
+_RELATIVES = {
+    "albert": "ALBERT",
+    "big_bird": "BigBird",
+    "camembert": "CamemBERT",
+    "deberta": "DeBERTa",
+    "deberta-v2": "DeBERTa",
+    "distilbert": "DistilBERT",
+    "electra": "ELECTRA",
+    "ernie": "ERNIE",
+    "mobilebert": "MobileBERT",
+    "modernbert": "ModernBERT",
+    "mpnet": "MPNet",
+    "nomic_bert": "Nomic BERT",
+    "roberta": "RoBERTa",
+    "roformer": "RoFormer",
+    "squeezebert": "SqueezeBERT",
+    "xlm-roberta": "XLM-RoBERTa",
+}
 # Key → (the one value that this model has, what another means), for keys of Hugging Face's files and of ALBERT's.
 _NOT_BERT = "this program trains BERT alone. Use the files of a BERT."
 _ONLY_VALUES = {
-    "model_type": ("bert", _NOT_BERT),
     "num_hidden_groups": (None, "this is an ALBERT, and " + _NOT_BERT),
     "position_embedding_type": ("absolute", "this program has absolute positions alone. Use another model."),
     "layer_norm_eps": (1e-12, "LayerNorm has 1e-12 here, and the model would give other numbers. Use another model."),
@@ -140,6 +158,11 @@ def _json_object(path: str) -> Dict[str, Any]:
 
 def require_bert(path: str, content: Dict[str, Any]) -> None:
     """Raises UserError if a key of a configuration says that the model is none that this program can compute."""
+    kind = content.get("model_type", "bert")
+    if kind != "bert":
+        known = _RELATIVES.get(str(kind))
+        meaning = "this is {}, and {}".format(known, _NOT_BERT) if known else _NOT_BERT
+        raise UserError("{}: model_type={!r}: {}".format(path, kind, meaning))
     for name, (expected, meaning) in _ONLY_VALUES.items():
         if content.get(name, expected) != expected:
             raise UserError("{}: {}={!r}: {}".format(path, name, content[name], meaning))

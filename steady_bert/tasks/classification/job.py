@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple
 import numpy as np
 
 from ...base.errors import UserError
+from ...interchange import in_use
 from ...training import run
 from ...training.job import Job
 from .. import model_files
@@ -29,7 +30,8 @@ THRESHOLD_FILE = "threshold.json"  # of a model with several labels for an examp
 def start(config: ClassifierConfig, given_flags: List[str], notes: Dict[str, str]) -> None:
     """Does what the command says. given_flags: lines of flags.txt. notes: further lines of the plan."""
     if config.data.predict_file != "-":
-        run.start(config.run, lambda model_dir: make_job(config, model_dir, given_flags, notes))
+        with in_use.readable(config) as usable:
+            run.start(usable.run, lambda model_dir: make_job(usable, model_dir, given_flags, notes))
         return
     with run.standard_input(
         lambda path: text_files.ending_for(path, config.data.text_columns, config.data.encoding)

@@ -5,6 +5,7 @@ import os
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ...base.errors import UserError
+from ...interchange import in_use
 from ...training import run
 from ...training.job import Job
 from .. import model_files
@@ -24,7 +25,8 @@ PREDICTIONS_FILE = "predictions.conll"
 def start(config: TaggingConfig, given_flags: List[str], notes: Dict[str, str]) -> None:
     """Does what the command says. given_flags: lines of flags.txt. notes: further lines of the plan."""
     if config.data.predict_file != "-":
-        run.start(config.run, lambda model_dir: make_job(config, model_dir, given_flags, notes))
+        with in_use.readable(config) as usable:
+            run.start(usable.run, lambda model_dir: make_job(usable, model_dir, given_flags, notes))
         return
     with run.standard_input(
         lambda path: ".jsonl" if text_files.is_json_lines(path, config.data.encoding) else ".txt"

@@ -1,0 +1,81 @@
+"""The models that a command names, as files that the rest of the program reads."""
+
+import contextlib
+import dataclasses
+import os
+from typing import Any, Dict, Iterator, Optional
+
+from ..base import files
+from ..base.errors import UserError
+from ..tasks.model_files import MODEL_FILES, ModelConfig
+from ..training import run_folder
+from ..training.job import RunConfig
+from ..training.reports import say
+from . import configurations, converted, folders, tokenizer_files
+
+
+@contextlib.contextmanager
+def readable(config: Any) -> Iterator[Any]:
+    """A ClassifierConfig or TaggingConfig in which conversions in the cache take the place of Hugging Face folders.
+
+    Data alone (--check_data) needs no weights: it gets a vocabulary file where that is in tokenizer.json.
+    """
+    run: RunConfig = config.run
+    source = next(filter(_is_hugging_face, (run.weights.init_checkpoint, run.weights.model_dir)), None)
+    in_json = os.path.basename(config.model.vocab_file or "") == tokenizer_files.WHOLE_FILE
+    if source is None and not in_json:
+        yield config
+        return
+    with run_folder.cache_folder(run.cache_dir, run.weights.output_dir) as cache:
+        if run.check_data or source is None:
+            yield dataclasses.replace(config, model=_with_vocabulary(config.model, cache) if in_json else config.model)
+            return
+        entry = converted.entry_of(source, cache)
+        weights: Dict[str, Any] = {
+            name: entry if getattr(run.weights, name) == source else getattr(run.weights, name)
+            for name in ("init_checkpoint", "model_dir")
+        }
+        run = dataclasses.replace(run, weights=dataclasses.replace(run.weights, **weights))
+        yield dataclasses.replace(config, run=run, model=_with_own_files(config.model, source, entry))
+
+
+def _is_hugging_face(path: Optional[str]) -> bool:
+    return path is not None and os.path.isdir(path) and folders.kind_of(path) == folders.HUGGING_FACE
+
+
+def _with_own_files(model: ModelConfig, source: str, entry: str) -> ModelConfig:
+    """The model with the converted files where the command names those of the source."""
+    own = {
+        "bert_config_file": (configurations.CONFIG_FILE,),
+        "vocab_file": (tokenizer_files.VOCAB_FILE, tokenizer_files.WHOLE_FILE),
+    }
+    changed: Dict[str, Any] = {}
+    for flag, names in own.items():
+        path = getattr(model, flag)
+        if path is not None and any(os.path.realpath(path) == os.path.realpath(os.path.join(source, n)) for n in names):
+            changed[flag] = os.path.join(entry, MODEL_FILES[flag])
+    _warn_of_activation(model, source, entry, changed)
+    return dataclasses.replace(model, **changed)
+
+
+def _warn_of_activation(model: ModelConfig, source: str, entry: str, changed: Dict[str, Any]) -> None:
+    if model.bert_config_file is None or "bert_config_file" in changed or not os.path.exists(model.bert_config_file):
+        return
+    given = configurations.read_object(model.bert_config_file).get("hidden_act", "gelu")
+    own = configurations.read_object(os.path.join(entry, MODEL_FILES["bert_config_file"]))["hidden_act"]
+    if given != own:
+        say(
+            "WARNING: {} has hidden_act={}, but the weights in {} are of a model with {}. --model={} takes its own "
+            "configuration.".format(model.bert_config_file, given, source, own, source)
+        )
+
+
+def _with_vocabulary(model: ModelConfig, cache: str) -> ModelConfig:
+    """The model with a vocabulary file made of its tokenizer.json."""
+    folder = os.path.dirname(model.vocab_file or "")
+    tokenizer = tokenizer_files.read(folder)
+    if tokenizer is None:
+        raise UserError("{}: no vocabulary. Check --vocab_file.".format(model.vocab_file))
+    path = os.path.join(cache, "vocab-{}.txt".format(files.sha256_of_file(model.vocab_file or "")[:16]))
+    tokenizer_files.write_vocabulary(tokenizer, path)
+    return dataclasses.replace(model, vocab_file=path)
