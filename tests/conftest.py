@@ -31,7 +31,7 @@ GOOD, BAD = ["good", "fine", "nice"], ["bad", "poor", "sad"]
 
 # Without TensorFlow, but run on Python 3.7 too: it differs in Unicode, csv files and dataclasses.
 DEPENDS_ON_PYTHON = {"classification_data_test.py", "plan_test.py", "reading_test.py", "tokenization_test.py"}
-# They run the program, but their subject is its messages, flags, files and folders, the same on 2.15 as on 2.21; 1.15 has
+# They run the program, but their subject is messages, flags, files and folders, the same on 2.15 as on 2.21; 1.15 has
 # Python 3.7.
 MESSAGES = {
     "bad_input_test.py",
