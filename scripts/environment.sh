@@ -24,7 +24,7 @@ find_python() {
 
 # requirements_checksum FILE: prints the checksum of the file and the files it includes.
 requirements_checksum() {
-  (cd "$ROOT" && cat "$1" requirements.txt requirements-common.txt requirements-no-deps.txt) | cksum
+  (cd "$ROOT" && cat "$1" requirements.txt requirements-common.txt requirements-no-deps.txt requirements-serve.txt) | cksum
 }
 
 # make_environment FOLDER REQUIREMENTS VERSION…: sets PYTHON. Returns 3 when no such Python is found, 1 when pip fails.

@@ -20,7 +20,7 @@ def flags_table() -> str:
             scripts.setdefault(title, []).append(script + ".py")
             groups[title] = group
     for title, group in groups.items():
-        suffix = "" if len(scripts[title]) == len(flags.GROUPS) else " (" + scripts[title][0] + ")"
+        suffix = "" if len(scripts[title]) > 1 else " (" + scripts[title][0] + ")"
         lines += ["", "## " + title + suffix, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
         for flag in group:
             values = ", ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind

@@ -24,6 +24,7 @@ LAYERS = [
         "loss_scale",
         "row_sums",
         "schedules",
+        "serving.settings",
         "tasks.classification.label_cells",
         "tasks.classification.long_texts",
         "tasks.class_weights",
@@ -130,7 +131,11 @@ LAYERS = [
     {"export.model_card", "export.proof", "export.saved_model", "export.tf1"},
     {"export.huggingface"},
     {"export.command"},
-    {"run_classifier", "run_ner"},
+    {"serving.batching", "serving.messages"},
+    {"serving.gate"},
+    {"serving.application"},
+    {"serving.server"},
+    {"run_classifier", "run_ner", "serve"},
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 PURE = {
@@ -157,6 +162,7 @@ PURE = {
     "optimizer_config",
     "optimizers",
     "schedules",
+    "serving.settings",
     "tokenization",
     "tasks.class_weights",
     "tasks.metrics",
@@ -195,7 +201,7 @@ PURE = {
     "training.reports",
     "training.resume",
 }
-ENTRY_SCRIPTS = {"run_classifier", "run_ner"}
+ENTRY_SCRIPTS = {"run_classifier", "run_ner", "serve"}
 PACKAGE = "steady_bert"
 
 

@@ -86,7 +86,7 @@ def test_given_is_not_the_same_as_default():
 BASE_IN_TABLE_ORDER = ["--do_train", "--task_name", "--data_dir", "--bert_config_file", "--vocab_file", "--output_dir"]
 
 
-@pytest.mark.parametrize("script", flags.GROUPS)
+@pytest.mark.parametrize("script", BASES)
 def test_every_flag_of_the_slices_comes_from_a_flag(script):
     """A field that no flag fills would be a setting that nobody can reach."""
     names = {flag.name for flag in flags.flags_of(script)}
@@ -165,7 +165,7 @@ def test_what_cannot_run_together_is_refused(extra, said):
         configured(BASE + extra)
 
 
-@pytest.mark.parametrize("script", flags.GROUPS)
+@pytest.mark.parametrize("script", BASES)
 def test_a_job_of_several_tasks_needs_the_flag_to_train(script, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
     with pytest.raises(flags.UserError, match="TF_CONFIG names 2 tasks, .* Pass --distribution=multi_worker, or unset"):

@@ -13,11 +13,19 @@ import flags
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SECS = 0.8  # of processor time; importing TensorFlow takes several times that
 ANSWERS = [
-    (["--help"], 0, "--helpfull shows all"),
-    (["--helpfull"], 0, "--lr_decay_steps"),
-    (["--do_trian"], 2, "Did you mean: do_train"),
-    (["--do_train", "--num_train_steps=3", "--num_train_epochs=3"], 2, "is needed to train"),
-    (["--do_eval", "--output_dir=o", "--xla", "--engine=estimator"], 2, "--xla is the session engine's"),
+    (script, *row)
+    for script in ("run_classifier", "run_ner")
+    for row in (
+        (["--help"], 0, "--helpfull shows all"),
+        (["--helpfull"], 0, "--lr_decay_steps"),
+        (["--do_trian"], 2, "Did you mean: do_train"),
+        (["--do_train", "--num_train_steps=3", "--num_train_epochs=3"], 2, "is needed to train"),
+        (["--do_eval", "--output_dir=o", "--xla", "--engine=estimator"], 2, "--xla is the session engine's"),
+    )
+] + [
+    ("serve", ["--help"], 0, "--helpfull shows all"),
+    ("serve", ["--model_dri=m"], 2, "Did you mean: model_dir"),
+    ("serve", ["--model_dir=no/such"], 2, "no such folder"),
 ]
 
 
@@ -30,8 +38,7 @@ def answer(script, arguments):
     return process.returncode, process.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-@pytest.mark.parametrize("script", flags.GROUPS)
-@pytest.mark.parametrize("arguments, code, said", ANSWERS)
+@pytest.mark.parametrize("script, arguments, code, said", ANSWERS)
 def test_an_answer_that_needs_no_model_takes_no_time(script, arguments, code, said):
     # The shortest of three: a machine with other work counts some of its time here.
     answers = [answer(script, arguments)]

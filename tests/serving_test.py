@@ -3,17 +3,19 @@
 import json
 import os
 import random
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import BAD, GOOD, WORDS, run_main
+from conftest import BAD, GOOD, ROOT, WORDS, run_main
 from run_ner_test import Files
 
 import modeling
 from steady_bert.base.errors import UserError
+from steady_bert.interchange import to_safetensors
 from steady_bert.serving import Predictor, graph, saved_run
 from steady_bert.tasks.tagging.windows import COUNTED, NO_WORD
 from steady_bert.training import checkpoint, weights
@@ -189,19 +191,23 @@ def test_a_taggers_entities_are_those_of_the_prediction_file_for_words_and_for_t
 # --- vectors ----------------------------------------------------------------------------------------------------------
 
 
-def test_vectors_of_a_run_and_of_a_pre_trained_folder_are_the_models_own(tiny, classifier, tmp_path):
-    folder = str(tmp_path / "pre-trained")
-    os.makedirs(folder)
-    run = saved_run.open_run(classifier)
-    checkpoint.write(
-        folder + "/bert_model.ckpt",
-        {name: value for name, value in weights.served_tensors(run.prefix).items() if name.startswith("bert/")},
-    )
+@pytest.fixture(scope="module")
+def pre_trained(classifier, tmp_path_factory):
+    """A folder as google-research/bert's models are published, with the weights of the run."""
+    folder = str(tmp_path_factory.mktemp("pre-trained"))
+    tensors = weights.served_tensors(saved_run.open_run(classifier).prefix)
+    encoder = {name: value for name, value in tensors.items() if name.startswith("bert/")}
+    checkpoint.write(folder + "/bert_model.ckpt", encoder)
     for name in ("bert_config.json", "vocab.txt"):
         shutil.copy(os.path.join(classifier, name), folder)
+    return folder
+
+
+def test_vectors_of_a_run_and_of_a_pre_trained_folder_are_the_models_own(tiny, classifier, pre_trained, tmp_path):
+    run = saved_run.open_run(classifier)
     texts = [*texts_of(tiny)[:5], "alpha", ("beta good", "eta")]
     states = hidden_states(run, texts)
-    of_run, of_folder = Predictor(classifier), Predictor(folder)
+    of_run, of_folder = Predictor(classifier), Predictor(pre_trained)
     for pooling, reduce in (("mean", np.mean), ("max", np.max), ("cls", lambda rows, axis: rows[0])):
         expected = [np.concatenate([reduce(state[layer], axis=0) for layer in (1, 0)]) for state in states]
         for predictor in (of_run, of_folder):
@@ -215,8 +221,17 @@ def test_vectors_of_a_run_and_of_a_pre_trained_folder_are_the_models_own(tiny, c
     for wrong in (dict(pooling="sum"), dict(layers=2), dict(layers=()), dict(layers=[True])):
         with pytest.raises(UserError):
             of_folder.embed(["alpha"], **wrong)
-    with pytest.raises(UserError, match="neither a run's folder nor a pre-trained model's"):
+    with pytest.raises(UserError, match="is not the folder of a model"):
         Predictor(str(tmp_path))
+
+
+def test_vectors_of_a_hugging_face_folder_are_those_of_its_twin(tiny, pre_trained, tmp_path):
+    folder, cache = str(tmp_path / "published"), str(tmp_path / "cache")
+    to_safetensors.convert(pre_trained, folder)
+    expected = Predictor(pre_trained).embed(texts_of(tiny))
+    for _ in range(2):  # the second time, the conversion is in the cache
+        np.testing.assert_allclose(Predictor(folder, cache_dir=cache).embed(texts_of(tiny)), expected, atol=1e-6)
+        assert len([name for name in os.listdir(cache) if name.startswith("weights-")]) == 2  # with its lock
 
 
 def hidden_states(run, texts):
@@ -237,3 +252,24 @@ def hidden_states(run, texts):
                 kinds += [number] * (len(part) + 1)
             states.append([state[0] for state in session.run(fetched, {ids: [row], segments: [kinds]})])
     return states
+
+
+# --- docs/serving.md --------------------------------------------------------------------------------------------------
+
+
+def test_the_documentations_lines_run(classifier, tagger, pre_trained, tmp_path, monkeypatch, capsys):
+    with open(os.path.join(ROOT, "docs", "serving.md"), encoding="utf-8") as file:
+        blocks = re.findall("^```python\n(.*?)^```", file.read(), re.S | re.M)
+    os.makedirs(str(tmp_path / "runs"))
+    for name, folder in (("reviews", classifier), ("mrpc", classifier), ("ner", tagger.folder + "/out")):
+        os.symlink(folder, str(tmp_path / "runs" / name))
+    os.symlink(pre_trained, str(tmp_path / "uncased"))
+    monkeypatch.chdir(tmp_path)
+    with open(pre_trained + "/bert_config.json") as file:
+        assert json.load(file)["num_hidden_layers"] == 1  # so layers=(-1, -2) are the last and the embeddings
+    names = {}
+    for block in blocks:
+        exec(compile(block, "docs/serving.md", "exec"), names)
+    assert len(blocks) == 3 and names["vectors"].shape == (2, 32)
+    printed = capsys.readouterr().out.split("\n")
+    assert printed[0].split()[0] in ("blame", "praise") and len(printed) == 4

@@ -6,11 +6,13 @@ A slice is defined where it is read; a field is filled from the flag of its name
 import dataclasses
 import json
 import os
+import re
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from ..base.errors import UserError
 from ..interchange import folders
 from ..optimizer_config import OptimizerConfig, rule_of
+from ..serving.settings import ServingConfig
 from ..tasks.classification.config import ClassifierConfig, ClassifierDataConfig
 from ..tasks.model_files import MODEL_FILES, ModelConfig
 from ..tasks.tagging.config import TaggingConfig, TaggingDataConfig
@@ -93,6 +95,24 @@ def tagging_config(f: Values) -> TaggingConfig:
         **dict(saved, doc_stride=_doc_stride(f, saved), class_weights=items(f, "class_weights")),
     )
     return TaggingConfig(run=_run_config(f, saved), model=_model_config(f, saved), data=data)
+
+
+def serving_config(f: Values) -> ServingConfig:
+    """The configuration of serve. Raises UserError for relations that do not hold."""
+    require(f.model_dir, "--model_dir is needed: the folder of a trained run, or of a pre-trained model.")
+    require(os.path.isdir(f.model_dir), "--model_dir={}: no such folder. Check the path.".format(f.model_dir))
+    name = f.model_name or os.path.basename(os.path.abspath(f.model_dir))
+    require(
+        re.fullmatch(r"[\w.-]+", name),
+        "--model_name={}: letters, digits, '.', '_' and '-' may be in it, for it is part of a path.".format(name),
+    )
+    require(
+        f.max_texts <= f.max_queued_texts,
+        "--max_texts={} is above --max_queued_texts={}: such a request would never be answered. Lower it, or raise the "
+        "other.".format(f.max_texts, f.max_queued_texts),
+    )
+    config: ServingConfig = _filled(f, ServingConfig, model_name=name)
+    return config
 
 
 def _doc_stride(f: Values, saved: Dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from typing import Dict, List
 
+from ..serving.settings import ServingConfig
 from ..tasks.classification.long_texts import LONG_TEXTS, POOLINGS
 from ..tasks.classification.own_text import LABEL_TYPES
 from ..tasks.classification.registry import PROCESSORS
@@ -244,6 +245,60 @@ _PHASES = [
         "unknown pieces, duplicates and contradictions.",
     ),
 ]
+
+
+def _known(name: str) -> Flag:
+    """A flag of training that means the same elsewhere."""
+    return next(flag for group in TRAINING.values() for flag in group if flag.name == name)
+
+
+_SERVER = [
+    _known("model_dir"),
+    _known("checkpoint"),
+    _known("precision"),
+    Flag("host", "string", ServingConfig.host, "Address to listen at. 0.0.0.0: all of this machine."),
+    Flag("port", "integer", ServingConfig.port, "Port to listen at. 0: any that is free; it is printed.", 0, 65535),
+    Flag("model_name", "string", None, "The model's name in answers and paths. If not given, its folder's."),
+    Flag(
+        "api_key_file",
+        "string",
+        None,
+        "File with keys, one a line; a request must have one of them. If not given, none is asked for.",
+    ),
+]
+_LIMITS = [
+    Flag(
+        "batch_tokens",
+        "integer",
+        ServingConfig.batch_tokens,
+        "Requests that arrive together are computed together, up to so many tokens.",
+        1,
+    ),
+    Flag(
+        "batch_wait_ms",
+        "float",
+        ServingConfig.batch_wait_ms,
+        "Milliseconds that a batch waits for as many requests as the one before had. 0: none.",
+        0.0,
+        1000.0,
+    ),
+    Flag("max_body_bytes", "integer", ServingConfig.max_body_bytes, "Bytes that a request's body may have.", 1),
+    Flag("max_texts", "integer", ServingConfig.max_texts, "Texts that a request may have.", 1),
+    Flag(
+        "max_text_characters",
+        "integer",
+        ServingConfig.max_text_characters,
+        "Characters that a text, or a pair of texts, may have.",
+        1,
+    ),
+    Flag(
+        "max_queued_texts",
+        "integer",
+        ServingConfig.max_queued_texts,
+        "Texts that may wait for the model; a request beyond that is answered 503.",
+        1,
+    ),
+]
 # script → title of a group → its flags.
 GROUPS: Dict[str, Dict[str, List[Flag]]] = {
     "run_classifier": {
@@ -258,6 +313,7 @@ GROUPS: Dict[str, Dict[str, List[Flag]]] = {
         "Data and model": _INPUT,
         **TRAINING,
     },
+    "serve": {"Server": _SERVER, "Batches and limits": _LIMITS},
 }
 # google-research/bert's flags; scripts that import an entry script expect them.
 UPSTREAM = frozenset(
@@ -270,6 +326,7 @@ UPSTREAM = frozenset(
 REGISTERED_BY_IMPORT = {
     "run_classifier": UPSTREAM,
     "run_ner": UPSTREAM | {"train_file", "dev_file", "test_file"},
+    "serve": frozenset(),
 }
 _COMMON_PHASES = ["do_train", "do_eval", "do_predict", "dry_run", "check_data"]
 _COMMON_SETTINGS = [
@@ -300,6 +357,7 @@ COMMON = {
         *_COMMON_SETTINGS,
     ],
     "run_ner": [*_COMMON_PHASES, *("train_file", "dev_file", "test_file", "format", "head"), *_COMMON_SETTINGS],
+    "serve": [flag.name for flag in _SERVER + _LIMITS if flag.name != "precision"],
 }
 
 

@@ -7,17 +7,22 @@ from .flag_table import COMMON, GROUPS
 from .training_flags import Flag
 
 _WIDTH = 110
+_TRAIN = "Train, then predict:"
+# script → (a heading, commands).
 _EXAMPLES = {
     "run_classifier": (
+        _TRAIN,
         "--do_train --do_eval --task_name=text --data_dir=DATA --init_checkpoint=BERT/bert_model.ckpt "
         "--bert_config_file=BERT/bert_config.json --vocab_file=BERT/vocab.txt --output_dir=RUN",
         "--do_predict --model_dir=RUN --predict_file=FILE --predict_output=PREDICTIONS",
     ),
     "run_ner": (
+        _TRAIN,
         "--do_train --do_eval --train_file=TRAIN --dev_file=DEV --init_checkpoint=BERT/bert_model.ckpt "
         "--bert_config_file=BERT/bert_config.json --vocab_file=BERT/vocab.txt --output_dir=RUN",
         "--do_predict --model_dir=RUN --predict_file=FILE --predict_output=PREDICTIONS",
     ),
+    "serve": ("Serve a run of run_classifier.py or run_ner.py:", "--model_dir=RUN --port=8080"),
 }
 
 
@@ -28,8 +33,9 @@ def text_of(value: Any) -> str:
 
 def short_help(script: str, description: str) -> str:
     """At most 40 lines of 110 characters."""
-    lines = [description, "", "Train, then predict:"]
-    for example in _EXAMPLES[script]:
+    heading, *examples = _EXAMPLES[script]
+    lines = [description, "", heading]
+    for example in examples:
         command = "python {}.py {}".format(script, example)
         lines += textwrap.wrap(command, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
     lines.append("")

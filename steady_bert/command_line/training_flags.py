@@ -205,7 +205,8 @@ _WEIGHTS = [
         "model_dir",
         "string",
         None,
-        "Folder of a trained model to evaluate or predict with; it is only read. If not given, output_dir.",
+        "Folder of a trained model to evaluate, predict or serve with; it is only read. If not given, output_dir, "
+        "which serve.py does not have.",
     ),
     Flag(
         "checkpoint",

@@ -4,23 +4,22 @@ B batch · S positions · H hidden · K layers taken
 """
 
 import contextlib
-import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
 import modeling
-import tokenization
 
 from ..base.compute import Compute
 from ..base.errors import UserError
+from ..interchange import converted, folders
 from ..tasks import model_files
 from ..tasks.classification.features import encode_pairs
 from ..tasks.classification.long_texts import LongTexts
 from ..tasks.model_files import MODEL_FILES, ModelConfig
 from ..tasks.task import Feature
-from ..training import checkpoint, towers, weights
+from ..training import checkpoint, run_folder, towers, weights
 from ..training.engine_config import EngineConfig
 from . import answers, graph
 from .answers import Text
@@ -56,37 +55,26 @@ def of_run(run: SavedRun) -> Encoder:
     return Encoder(inputs.tokenizer, run.inputs.bert_config, inputs.max_seq_length, long_text, run.prefix, compute)
 
 
-def of_folder(folder: str) -> Encoder:
-    """The encoder of a pre-trained model's folder: bert_config.json, vocab.txt or spiece.model, and a checkpoint.
+@contextlib.contextmanager
+def of_folder(folder: str, cache_dir: Optional[str]) -> Iterator[Encoder]:
+    """The encoder of a pre-trained model's folder: google-research/bert's, or Hugging Face's, which is converted first.
 
-    Texts are lower-cased unless the vocabulary, or tokenizer_config.json, says that the model is cased. They are cut at
-    the longest input that the model has positions for. Raises UserError for a folder that lacks a file.
+    The conversion is kept in cache_dir if it is given; else it lasts as long as this context. Texts are cut at the
+    longest input that the model has positions for. Raises UserError for a folder that cannot be used.
     """
-    paths = {flag: os.path.join(folder, name) for flag, name in MODEL_FILES.items()}
-    given: Dict[str, Any] = {flag: path if os.path.exists(path) else None for flag, path in paths.items()}
-    if given["bert_config_file"] is None or not (given["vocab_file"] or given["spm_model_file"]):
-        raise UserError(
-            "{}: neither a run's folder nor a pre-trained model's: the latter has bert_config.json, vocab.txt and "
-            "bert_model.ckpt. Check the path.".format(folder)
-        )
-    prefix = checkpoint.resolve(folder)
-    config = ModelConfig(**given, do_lower_case=_is_uncased(folder, given["vocab_file"]), max_seq_length=3)
-    tokenizer, _ = model_files.load_tokenizer(config, None)
-    bert_config = model_files.load_bert_config(config, len(tokenizer.vocab), segments=1)
-    length = bert_config.max_position_embeddings
-    compute = towers.compute_of(EngineConfig(max_seq_length=length))
-    return Encoder(tokenizer, bert_config, length, LongTexts(), prefix, compute)
-
-
-def _is_uncased(folder: str, vocab_file: Optional[str]) -> bool:
-    """Whether a pre-trained model's text is lower-cased."""
-    with contextlib.suppress(OSError, ValueError), open(os.path.join(folder, "tokenizer_config.json")) as file:
-        given = json.load(file).get("do_lower_case")
-        if isinstance(given, bool):
-            return given
-    return (
-        vocab_file is None or tokenization.check_case_against_vocab(tokenization.load_vocab(vocab_file), True) is None
-    )
+    model = folders.described(folder, "--model_dir")
+    with run_folder.cache_folder(cache_dir, None) as cache:
+        path = converted.checkpoint_folder(folder, cache)
+        paths = {flag: os.path.join(path, name) for flag, name in MODEL_FILES.items()}
+        given: Dict[str, Any] = {flag: file if os.path.exists(file) else None for flag, file in paths.items()}
+        if given["vocab_file"]:
+            given["spm_model_file"] = None
+        config = ModelConfig(**given, do_lower_case=model.do_lower_case is not False, max_seq_length=3)
+        tokenizer, _ = model_files.load_tokenizer(config, None)
+        bert_config = model_files.load_bert_config(config, len(tokenizer.vocab), segments=1)
+        length = bert_config.max_position_embeddings
+        compute = towers.compute_of(EngineConfig(max_seq_length=length))
+        yield Encoder(tokenizer, bert_config, length, LongTexts(), checkpoint.resolve(path), compute)
 
 
 def features_of(encoder: Encoder, texts: Sequence[Text]) -> Tuple[List[Feature], List[int]]:

@@ -38,16 +38,24 @@ class Prepared(NamedTuple):
 class Predictor:
     """A trained run, or a pre-trained model, that answers. Safe to use from several threads.
 
-    folder: the --output_dir of a run; embed also takes a pre-trained model's folder: bert_config.json, vocab.txt and
-        bert_model.ckpt.
+    folder: the --output_dir of a run; embed also takes a pre-trained model's folder, as google-research/bert
+        (bert_config.json, vocab.txt, bert_model.ckpt) or Hugging Face publish it.
     checkpoint: "best" or "last"; None: the best if the run has one, else the last.
     batch_tokens: texts of like length are computed together, up to so many tokens.
+    cache_dir: where the conversion of a Hugging Face folder is kept; None: it is converted each time.
     flags: further flags of the command that predicts, by name, such as precision="bfloat16".
 
     Raises UserError for a folder that cannot be used.
     """
 
-    def __init__(self, folder: str, checkpoint: Optional[str] = None, batch_tokens: int = 4096, **flags: Any) -> None:
+    def __init__(
+        self,
+        folder: str,
+        checkpoint: Optional[str] = None,
+        batch_tokens: int = 4096,
+        cache_dir: Optional[str] = None,
+        **flags: Any,
+    ) -> None:
         self.folder = folder
         self.batch_tokens = batch_tokens
         self.run: Optional[SavedRun] = None
@@ -62,12 +70,12 @@ class Predictor:
             self._session = built.session
             self._predict = _Step(self._session, built.inputs, _needed(built.outputs))
         else:
-            self.encoder = encoder.of_folder(folder)
-            config = EngineConfig(max_seq_length=self.encoder.max_seq_length)
-            self._session = tf.Session(graph=tf.Graph(), config=devices.session_config(config))
-            self._build_encoder()
-            with self._session.graph.as_default():
-                encoder.restore(self._session, self.encoder)
+            with encoder.of_folder(folder, cache_dir) as self.encoder:
+                config = EngineConfig(max_seq_length=self.encoder.max_seq_length)
+                self._session = tf.Session(graph=tf.Graph(), config=devices.session_config(config))
+                self._build_encoder()
+                with self._session.graph.as_default():
+                    encoder.restore(self._session, self.encoder)
 
     def predict(self, texts: Sequence[Text]) -> List[Answer]:
         """The answer to each text, in order.

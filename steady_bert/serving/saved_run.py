@@ -65,7 +65,8 @@ def open_run(folder: str, which: Optional[str] = None, **given: Any) -> SavedRun
 
 def is_run(folder: str) -> bool:
     """Whether a folder says that it is a run's; script_of says what a broken one lacks."""
-    return os.path.exists(_labels_file(folder)) or os.path.exists(os.path.join(folder, "plan.json"))
+    names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    return "plan.json" in names or {model_files.LABELS_FILE, "config.json"} <= names
 
 
 def script_of(folder: str) -> str:

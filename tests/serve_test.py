@@ -1,0 +1,377 @@
+"""serve.py: what it answers, what it refuses and why, how requests become batches, and how it ends."""
+
+import asyncio
+import dataclasses
+import json
+import os
+import random
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from conftest import BAD, GOOD, ROOT, WORDS, command, mistake, run_main
+from fastapi.testclient import TestClient
+
+import flags
+from steady_bert.serving import Predictor, server
+from steady_bert.serving.application import application
+from steady_bert.serving.batching import Batcher, QueueFullError
+from steady_bert.serving.settings import ServingConfig
+
+TEXTS = ["alpha good beta", "sad", "gamma delta", "", "nice " * 40]
+
+
+@pytest.fixture(scope="module")
+def folder(tiny, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("served") / "run")
+    assert run_main(tiny.flags(output_dir=path, do_train="true", num_train_steps=3)) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def predictor(folder):
+    return Predictor(folder)
+
+
+@pytest.fixture(scope="module")
+def client(predictor):
+    limits = dict(max_body_bytes=4000, max_texts=5, max_text_characters=300, max_queued_texts=5)
+    with TestClient(application(predictor, ServingConfig(predictor.folder, model_name="tiny", **limits))) as client:
+        yield client
+
+
+def post(client, path, body):
+    return client.post(path, content=body, headers={"Content-Type": "application/json"})
+
+
+def test_answers_are_the_predictors(client, predictor):
+    reply = client.post("/v1/predict", json={"texts": TEXTS})
+    assert reply.status_code == 200
+    expected = json.loads(json.dumps(predictor.predict(TEXTS)), parse_float=lambda text: round(float(text), 6))
+    assert reply.json() == {"model": "tiny", "predictions": expected}
+    assert client.post("/v1/predict", json={"texts": []}).json() == {"model": "tiny", "predictions": []}
+    (pair,) = client.post("/v1/predict", json={"pairs": [["good", "sad"]]}).json()["predictions"]
+    assert abs(pair["score"] - predictor.predict([("good", "sad")])[0]["score"]) < 1e-6
+    reply = client.post("/v1/embed", json={"texts": TEXTS, "pooling": "max", "layers": [0, -1]})
+    vectors = predictor.embed(TEXTS, pooling="max", layers=[0, -1])
+    np.testing.assert_allclose(reply.json()["embeddings"], vectors, atol=1e-6)
+
+
+def test_kserves_shape_has_the_same_numbers(client, predictor):
+    inputs = [{"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": [["good alpha"], ["sad"]]}]
+    reply = client.post("/v2/models/tiny/infer", json={"id": "7", "inputs": inputs}).json()
+    expected = predictor.predict(["good alpha", "sad"])
+    label, probabilities = reply["outputs"]
+    assert (reply["id"], reply["model_name"]) == ("7", "tiny")
+    assert label == {"name": "label", "datatype": "BYTES", "shape": [2], "data": [each["label"] for each in expected]}
+    flat = [each["probabilities"][name] for each in expected for name in ("blame", "praise")]
+    assert probabilities["shape"] == [2, 2]
+    np.testing.assert_allclose(probabilities["data"], flat, atol=1e-6)
+    described = client.get("/v2/models/tiny").json()
+    assert [output["name"] for output in described["outputs"]] == ["label", "probabilities"]
+    assert client.get("/v2/models/tiny/ready").json() == {"ready": True}
+
+
+def test_the_card_health_and_numbers(client):
+    card = client.get("/v1/model").json()
+    assert (card["kind"], card["labels"], card["max_seq_length"]) == ("single", ["blame", "praise"], 16)
+    assert card["checkpoint"] == "model.ckpt-3" and card["limits"]["max_texts"] == 5
+    assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+    before = client.get("/metrics").text
+    client.post("/v1/predict", json={"texts": ["a", "b", "c"]})
+    after = client.get("/metrics").text
+
+    def number(text, name):
+        return next(float(line.rsplit(" ", 1)[1]) for line in text.split("\n") if line.startswith(name + " "))
+
+    assert number(after, "steady_bert_texts_total") == number(before, "steady_bert_texts_total") + 3
+    assert number(after, "steady_bert_queued_texts") == 0
+    assert 'steady_bert_requests_total{path="/v1/predict",status="200"}' in after
+
+
+def test_the_documentations_requests_are_answered(predictor):
+    with open(os.path.join(ROOT, "docs", "serving.md"), encoding="utf-8") as file:
+        lines = [shlex.split(line) for line in file if line.startswith("curl ")]
+    with TestClient(application(predictor, ServingConfig("m", model_name="reviews"))) as client:
+        for _, address, _, header, _, body in lines:
+            reply = client.post(address[len("http://127.0.0.1:8080") :], content=body, headers=[header.split(": ")])
+            assert reply.status_code == 200, (body, reply.text)
+    assert len(lines) == 4
+
+
+def tensor(**changed):
+    return {"inputs": [dict(dict(name="text", shape=[1], datatype="BYTES", data=["a"]), **changed)]}
+
+
+REFUSED = [
+    ("/v1/predict", {}, 422, "None of texts, pairs and words were given. Give one."),
+    ("/v1/predict", {"texts": ["a"], "pairs": []}, 422, "2 of texts, pairs and words were given. Give one."),
+    ("/v1/predict", {"texts": "a"}, 422, "texts: Input should be a valid list"),
+    ("/v1/predict", {"texts": ["a", 5]}, 422, "texts.1: Input should be a valid string"),
+    ("/v1/predict", {"pairs": [["a"]]}, 422, "pairs.0.1: Field required"),
+    ("/v1/predict", {"text": ["a"]}, 422, "text: Extra inputs are not permitted"),
+    ("/v1/predict", {"words": [["a", "b", "c"]]}, 422, "texts[0]: has 3 texts; this model reads a string or a pair of"),
+    ("/v1/predict", {"texts": ["a"] * 6}, 422, "texts: 6; a request may have 5. Send several."),
+    ("/v1/predict", {"texts": ["a", "b" * 301]}, 422, "texts[1]: 301 characters; at most 300 are read."),
+    ("/v1/predict", {"texts": ["b" * 5000]}, 413, "The body has more than 4,000 bytes."),
+    ("/v1/embed", {"texts": ["a"], "pooling": "sum"}, 422, "pooling='sum': not one of mean, cls, max."),
+    ("/v1/embed", {"texts": ["a"], "layers": [5]}, 422, "5 is not a layer. There are 0 (the embeddings) to 1"),
+    ("/v2/models/tiny/infer", tensor(name="words"), 422, "inputs: words; give text, or text and text_pair."),
+    ("/v2/models/tiny/infer", tensor(shape=[2]), 422, "inputs.text: shape [2], but 1 strings."),
+    ("/v2/models/tiny/infer", tensor(datatype="FP32"), 422, "inputs.text: not BYTES"),
+    ("/v2/models/other/infer", tensor(), 404, "Not Found"),
+]
+
+
+@pytest.mark.parametrize("path, body, status, reason", REFUSED)
+def test_what_cannot_be_answered_is_refused_with_its_reason(client, path, body, status, reason):
+    reply = client.post(path, json=body)
+    assert (reply.status_code, reason in reply.json()["error"]) == (status, True), reply.text
+
+
+def malformed(rng):
+    """(path, body) of a request that means nothing."""
+    valid = json.dumps({"texts": ["good alpha", "sad"]})
+    values = [None, 1, -1e999, "a", {}, [], [[]], [None], [["a"]], {"a": 1}, True, ["a", None], [1.5], [{}]]
+    makers = [
+        lambda: valid[: rng.randrange(len(valid))].encode(),
+        lambda: bytes(rng.randrange(256) for _ in range(rng.randrange(1, 60))) + b"\xff",
+        lambda: json.dumps({"texts": rng.choice(values[:5] + values[7:])}).encode(),
+        lambda: json.dumps({"pairs": [rng.choice(values)]}).encode(),
+        lambda: json.dumps({rng.choice(["text", "Texts", "", "texts "]): ["a"]}).encode(),
+        lambda: json.dumps(rng.choice(values)).encode(),
+        lambda: b"[" * rng.choice([10, 1000, 3900]),
+        lambda: b'{"texts": ["\\ud800"]}',
+        lambda: b'{"texts": ["a"], "texts": 1}',
+        lambda: json.dumps({"texts": ["a"], "layers": rng.choice(values)}).encode(),
+        lambda: json.dumps({"inputs": rng.choice(values)}).encode(),
+        lambda: json.dumps({"texts": ["x" * rng.choice([301, 5000])]}).encode(),
+    ]
+    return rng.choice(["/v1/predict", "/v2/models/tiny/infer", "/v1/nothing"]), rng.choice(makers)()
+
+
+def test_malformed_requests_are_answered_4xx_and_nothing_crashes(client):
+    rng = random.Random(7)
+    for _ in range(200):
+        path, body = malformed(rng)
+        reply = post(client, path, body)
+        assert 400 <= reply.status_code < 500, (path, body, reply.text)
+        assert reply.json()["error"]
+    for method, path in (("GET", "/v1/predict"), ("DELETE", "/v1/model"), ("POST", "/healthz")):
+        assert client.request(method, path).status_code == 405
+    assert client.post("/v1/predict", json={"texts": ["good"]}).status_code == 200
+
+
+def test_keys_are_asked_for_where_there_is_a_file_of_them(predictor, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("first\nsecond\n")
+    with TestClient(application(predictor, ServingConfig("m", api_key_file=str(keys)))) as client:
+        body = {"texts": ["good"]}
+        for headers in ({"Authorization": "Bearer second"}, {"X-API-Key": "first"}):
+            assert client.post("/v1/predict", json=body, headers=headers).status_code == 200
+        for headers in ({}, {"Authorization": "Bearer third"}, {"Authorization": "first"}, {"X-API-Key": ""}):
+            reply = client.post("/v1/predict", json=body, headers=headers)
+            assert (reply.status_code, reply.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert client.get("/metrics").status_code == 401
+        assert client.get("/").status_code == client.get("/readyz").status_code == 200
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+class Asked:
+    def __init__(self, number, tokens=1):
+        self.number, self.tokens = number, tokens
+
+
+class Model:
+    """Answers a request with its number, doubled. Notes the batches; the first waits until `go` is set."""
+
+    def __init__(self):
+        self.batches = []
+        self.go = threading.Event()
+
+    def answer(self, asked):
+        self.batches.append([each.number for each in asked])
+        self.go.wait(10)
+        if any(each.number < 0 for each in asked):
+            raise RuntimeError("broken")
+        return [[2 * each.number] for each in asked]
+
+
+def batched(model, requests, **limits):
+    """The answers, or errors, to requests of which all but the first come while the model works on the first."""
+    settings = dict(batch_tokens=10, batch_wait_ms=0.0, max_queued_texts=100, note=lambda texts, secs: None)
+
+    async def scenario():
+        batcher = Batcher(model.answer, **dict(settings, **limits))
+        running = asyncio.ensure_future(batcher.run())
+        futures = [batcher.ask(requests[0], 1)]
+        while not model.batches:
+            await asyncio.sleep(0.001)
+        for request in requests[1:]:
+            try:
+                futures.append(batcher.ask(request, 1))
+            except QueueFullError as error:
+                futures.append(asyncio.sleep(0, error))
+        model.go.set()
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        running.cancel()
+        return results
+
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        return loop.run_until_complete(scenario())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def test_requests_that_come_while_the_model_works_are_one_batch_up_to_its_tokens():
+    model = Model()
+    answers = batched(model, [Asked(0)] + [Asked(n, tokens=3) for n in range(1, 6)] + [Asked(6, tokens=50), Asked(7)])
+    assert answers == [[2 * n] for n in range(8)]
+    assert model.batches == [[0], [1, 2, 3], [4, 5], [6], [7]]
+
+
+def test_a_full_queue_refuses_and_a_batch_that_fails_stops_no_other():
+    model = Model()
+    answers = batched(model, [Asked(0), Asked(-1), Asked(2), Asked(3), Asked(4)], max_queued_texts=3, batch_tokens=2)
+    assert [type(each).__name__ for each in answers] == [
+        "list",
+        "RuntimeError",
+        "RuntimeError",
+        "list",
+        "QueueFullError",
+    ]
+    assert model.batches == [[0], [-1, 2], [3]] and str(answers[-1]) == "3 texts are waiting. Try again later."
+
+
+def test_a_batch_waits_for_as_many_requests_as_the_one_before_had():
+    model = Model()
+
+    async def scenario():
+        batcher = Batcher(model.answer, 100, 200.0, 100, lambda texts, secs: None)
+        running = asyncio.ensure_future(batcher.run())
+        model.go.set()
+        loop = asyncio.get_event_loop()
+        started = loop.time()
+        await batcher.ask(Asked(1), 1)
+        alone = loop.time() - started  # nobody came with it before
+        await asyncio.gather(batcher.ask(Asked(2), 1), batcher.ask(Asked(3), 1))
+        loop.call_later(0.02, batcher.ask, Asked(5), 1)
+        await batcher.ask(Asked(4), 1)
+        running.cancel()
+        return alone
+
+    loop = asyncio.new_event_loop()
+    try:
+        asyncio.set_event_loop(loop)
+        alone = loop.run_until_complete(scenario())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    assert alone < 0.15 and model.batches == [[1], [2, 3], [4, 5]]
+
+
+def test_a_full_queue_is_answered_503(predictor, monkeypatch):
+    def full(self, asked, texts):
+        raise QueueFullError("9 texts are waiting. Try again later.")
+
+    monkeypatch.setattr(Batcher, "ask", full)
+    monkeypatch.setattr(Batcher, "require_room", lambda self, texts: None)
+    with TestClient(application(predictor, ServingConfig("m"))) as client:
+        reply = client.post("/v1/predict", json={"texts": ["good"]})
+    assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
+    assert reply.json() == {"error": "9 texts are waiting. Try again later."}
+
+
+# --- the program ------------------------------------------------------------------------------------------------------
+
+
+def test_sigterm_answers_what_was_asked_and_ends_with_0(folder):
+    arguments = ["--model_dir=" + folder, "--port=0", "--max_body_bytes=9000000", "--max_queued_texts=20000"]
+    process = subprocess.Popen(
+        command([*arguments, "--max_texts=20000"], "serve"), stdout=subprocess.PIPE, universal_newlines=True
+    )
+    try:
+        address = process.stdout.readline().split()[-1]
+        rng = random.Random(1)
+        texts = [" ".join(rng.choices(WORDS + GOOD + BAD, k=12)) for _ in range(20000)]
+        replies = []
+
+        def ask():
+            body = json.dumps({"texts": texts}).encode()
+            request = urllib.request.Request(address + "/v1/predict", body, {"Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                replies.append(json.load(reply))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert asking.is_alive() and not replies
+        asking.join()
+        assert len(replies[0]["predictions"]) == len(texts)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+
+
+FLAGS = dict(
+    model_dir="{folder}/..",
+    checkpoint="last",
+    precision="bfloat16",
+    host="localhost",
+    port="1",
+    model_name="other",
+    api_key_file="keys",
+    batch_tokens="1",
+    batch_wait_ms="1",
+    max_body_bytes="1",
+    max_texts="1",
+    max_text_characters="1",
+    max_queued_texts="1025",
+)
+
+
+@pytest.mark.parametrize("name", sorted(FLAGS))
+def test_every_flag_reaches_the_server(folder, name, monkeypatch):
+    """What each is for is shown by the tests above."""
+    assert set(FLAGS) == {flag.name for flag in flags.flags_of("serve")}
+    given = []
+    monkeypatch.setattr(server, "serve", lambda config: given.append(config))
+    arguments = {"model_dir": folder}
+    for changed in ({}, {name: FLAGS[name].format(folder=folder)}):
+        values = dict(arguments, **changed)
+        assert run_main(["--{}={}".format(*pair) for pair in values.items()], "serve") == 0
+    before, after = map(dataclasses.asdict, given)
+    others = {"model_name"} if name == "model_dir" else set()  # the folder's
+    assert {each for each in before if before[each] != after[each]} - others == {name}
+
+
+def test_mistakes_are_known_before_the_model_is_loaded(folder, tmp_path, capsys):
+    assert "--model_dir is needed" in mistake([], capsys, "serve")
+    assert "no such folder" in mistake(["--model_dir=/none"], capsys, "serve")
+    assert "--model_name=a/b" in mistake(["--model_dir=" + folder, "--model_name=a/b"], capsys, "serve")
+    said = mistake(["--model_dir=" + folder, "--max_texts=2000"], capsys, "serve")
+    assert "--max_texts=2000 is above --max_queued_texts=1024" in said
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen(1)
+        port = str(taken.getsockname()[1])
+        assert "Address already in use" in mistake(["--model_dir=" + folder, "--port=" + port], capsys, "serve")
+    assert "has no key" in mistake(
+        ["--model_dir=" + folder, "--port=0", "--api_key_file=" + os.devnull], capsys, "serve"
+    )
+    code = "import sys, serve; assert 'tensorflow' not in sys.modules and 'fastapi' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
