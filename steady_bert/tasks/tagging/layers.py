@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 
 from ...base.compute import PLAIN, Compute
+from ...base.forms import forms_of
 from ..heads import classification_logits
 from . import crf
 from .heads import CELLS, TaggingHead
@@ -64,7 +65,7 @@ def tag_scores(
     with tf.variable_scope("bilstm"):
         for layer in range(head.lstm_layers):
             with tf.variable_scope("layer_{}".format(layer)):
-                vectors = _bidirectional(modeling.dropout(vectors, dropout_prob), words.lengths, head)
+                vectors = _bidirectional(modeling.dropout(vectors, dropout_prob), words.lengths, head, compute)
     batch_size, length, width = modeling.get_shape_list(vectors, expected_rank=3)
     logits = classification_logits(tf.reshape(vectors, [-1, width]), tags, dropout_prob, compute)
     logits = tf.reshape(tf.cast(logits, tf.float32), [batch_size, length, tags])
@@ -123,14 +124,14 @@ def _at_ends(start: Any, end: Any, words: Chains, length: Any) -> tf.Tensor:
 # --- recurrent layers -------------------------------------------------------------------------------------------------
 
 
-def _bidirectional(vectors: tf.Tensor, lengths: tf.Tensor, head: TaggingHead) -> tf.Tensor:
+def _bidirectional(vectors: tf.Tensor, lengths: tf.Tensor, head: TaggingHead, compute: Compute = PLAIN) -> tf.Tensor:
     """[B, W, H] → [B, W, 2 U]: what precedes each word, read forwards, and what follows it, read backwards."""
-    forward = _recurrent(vectors, head, "forward")
-    backward = _recurrent(tf.reverse_sequence(vectors, lengths, seq_axis=1), head, "backward")
+    forward = _recurrent(vectors, head, "forward", compute)
+    backward = _recurrent(tf.reverse_sequence(vectors, lengths, seq_axis=1), head, "backward", compute)
     return tf.concat([forward, tf.reverse_sequence(backward, lengths, seq_axis=1)], axis=-1)
 
 
-def _recurrent(vectors: tf.Tensor, head: TaggingHead, name: str) -> tf.Tensor:
+def _recurrent(vectors: tf.Tensor, head: TaggingHead, name: str, compute: Compute = PLAIN) -> tf.Tensor:
     """[B, W, H] → [B, W, U]: the output at each word after reading the words up to it."""
     cell, size = CELLS[head.lstm_cell], head.lstm_size
     batch_size, length, width = modeling.get_shape_list(vectors, expected_rank=3)
@@ -142,7 +143,8 @@ def _recurrent(vectors: tf.Tensor, head: TaggingHead, name: str) -> tf.Tensor:
         )
         bias = tf.get_variable("bias", [wide], initializer=tf.zeros_initializer())
     recurrent = tf.convert_to_tensor(recurrent)
-    projected = tf.nn.bias_add(tf.matmul(tf.reshape(vectors, [-1, width]), kernel), bias)  # all words at once
+    projected = tf.matmul(tf.reshape(vectors, [-1, width]), kernel)  # all words at once
+    projected = forms_of(compute).plus_bias(projected, bias)
     by_word = tf.transpose(tf.reshape(projected, [batch_size, length, wide]), [1, 0, 2])
     zeros = tuple(tf.zeros(tf.stack([batch_size, size])) for _ in range(cell.states))
     outputs = tf.scan(lambda states, word: cell.step(word, states, recurrent, size), by_word, initializer=zeros)[0]
