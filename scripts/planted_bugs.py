@@ -212,6 +212,19 @@ BUGS = {
         "in engine.strategy.experimental_local_results(variables[name])[:1]:",
         "tests/run_classifier_test.py -k two_replicas",
     ),
+    "an export holds the weights in place of their averages": Bug(
+        "steady_bert/export/tf1.py",
+        "tensors = weights.served_tensors(run.prefix)",
+        "names = weights.weights_among(checkpoint.shapes_in(run.prefix))\n"
+        "    tensors = {name: checkpoint.Reader(run.prefix).tensor(name) for name in names}",
+        "tests/export_model_test.py -k averages",
+    ),
+    "the export of a CRF takes each word's best tag": Bug(
+        "steady_bert/export/saved_model.py",
+        'tag_ids, lengths = computed["tag_ids"], tf.reduce_sum(starts, axis=1)',
+        "tag_ids, lengths = tf.argmax(computed[LOGITS], -1, output_type=tf.int32), tf.reduce_sum(starts, axis=1)",
+        "tests/export_model_test.py -k crf",
+    ),
 }
 
 

@@ -150,7 +150,7 @@ def test_without_an_interpreter_a_hugging_face_folder_stays_under_a_name_that_sa
         exported(labeller, "huggingface", tmp_path / "hf")
     assert os.listdir(str(tmp_path)) == ["hf.unproven"]
     record = exported(labeller, "huggingface", tmp_path / "hf", unchecked=True)
-    assert not record["proven"] and record["exported"] == "huggingface"
+    assert not record["proven"] and os.listdir(str(tmp_path)) == ["hf"]
     folder = str(tmp_path / "hf")
     config = read_json(folder, "config.json")
     assert config["architectures"] == ["BertForSequenceClassification"] and config["hidden_act"] == "gelu_new"
@@ -167,6 +167,22 @@ def test_without_an_interpreter_a_hugging_face_folder_stays_under_a_name_that_sa
     with open(folder + "/README.md") as file:
         card = file.read()
     assert "probability of 0.4 on" in card and "overlapping windows" in card
+
+
+@pytest.mark.slow
+def test_transformers_pipelines_give_the_runs_predictions(classifier, labeller, tmp_path):
+    """A run with the exact gelu, one with several labels and windows, and a tagger of words with several pieces."""
+    torch = os.path.join(ROOT, ".venv-torch", "bin", "python")
+    if not os.path.exists(torch):
+        pytest.skip("no .venv-torch, which benchmarks/export_proof.sh makes")
+    files = Files(str(tmp_path))
+    assert run_main(files.flags(num_train_steps=60, max_seq_length=12), "run_ner") == 0
+    for run, texts in ((classifier, 64), (labeller, 0), (files.folder + "/out", 0)):
+        record = exported(run, "huggingface", tmp_path / "hf", check_python=torch)
+        assert proven(record, record["rows"]) and record["rows_with_other_ids"] == 0
+        pipeline = record["pipeline"]
+        assert pipeline["texts"] >= texts and pipeline["texts"] > 10 and pipeline["decisions_that_differ"] == 0
+        assert (pipeline["texts_not_compared"] == 0) == (run == classifier)
 
 
 def test_what_a_form_has_no_place_for_is_refused_by_its_name(tagger, classifier, tmp_path):

@@ -215,7 +215,7 @@ def _of_pipeline(run: SavedRun, own: Reference, outputs: Dict[str, np.ndarray]) 
     predicted, decisions = outputs["predicted"][of_output], own.decisions[places]
     logits = own.logits[places]
     if run.script == "run_ner":
-        others = (predicted != decisions) & (predicted >= 0)
+        others = (predicted != decisions) & (predicted >= 0)  # -1: a word of which no piece is left
         margin = _margin(logits, decisions, np.maximum(predicted, 0))
     elif run.kind == "single":
         others = np.argmax(predicted, axis=-1) != decisions
@@ -227,7 +227,7 @@ def _of_pipeline(run: SavedRun, own: Reference, outputs: Dict[str, np.ndarray]) 
         others, margin = np.abs(predicted - logits) > TOLERANCE, np.full(logits.shape, np.inf)
     return {
         "texts": int(np.sum(compared)),
-        "outputs": int(others.size),
+        "outputs": int(others.size - np.sum(predicted < 0) if run.script == "run_ner" else others.size),
         "decisions_that_differ": int(np.sum(others & (margin > 2 * TOLERANCE))),
         "texts_not_compared": own.examples - int(np.sum(compared)),  # longer ones
     }

@@ -49,8 +49,10 @@ def write(run: SavedRun, folder: str) -> None:
     assert config is not None
     places = names.hugging_face_places(config.num_hidden_layers)
     tensors = {}
+    unread = "bert/pooler/" if run.script == "run_ner" else "-"  # BertForTokenClassification has no pooler
     for name, value in weights.served_tensors(run.prefix).items():
-        if name.startswith("bert/") or name in ("output_weights", "output_bias"):
+        is_head = name in ("output_weights", "output_bias")
+        if is_head or name.startswith("bert/") and not name.startswith(unread):
             place = places[name]
             tensors[place.name] = np.ascontiguousarray(value.T if place.transposed else value)
     with files.atomic_write(os.path.join(folder, "model.safetensors"), "wb") as file:

@@ -54,7 +54,7 @@ def _tagger_code() -> str:
         'tag = pipeline("token-classification", model=FOLDER, ignore_labels=[])\n'
         'words = "The words of a sentence , apart .".split()\n'
         "starts = [sum(map(len, words[:n])) + n for n in range(len(words))]  # where each is, with spaces between\n"
-        "of_place = {piece['start']: piece['entity'] for piece in tag(words, is_split_into_words=True)}\n"
+        "of_place = {piece['start']: piece['entity'] for piece in tag([words], is_split_into_words=True)[0]}\n"
         "print([(word, of_place.get(start)) for word, start in zip(words, starts)])"
     )
 

@@ -48,7 +48,7 @@ def scratch(output: str) -> Iterator[str]:
 
 
 def move(folder: str, output: str) -> None:
-    """Gives a whole folder its name; an export that has the name is replaced."""
+    """Gives a whole folder its name; an export that has the name is replaced, and an unproven one beside it removed."""
     _sync(folder)
     replaced = os.path.join(os.path.dirname(folder), "replaced")
     with _signals_held_back():
@@ -57,6 +57,8 @@ def move(folder: str, output: str) -> None:
         os.rename(folder, output)
     files.fsync_folder(os.path.dirname(os.path.abspath(output)))
     shutil.rmtree(replaced, ignore_errors=True)
+    if is_export(output + UNPROVEN):
+        shutil.rmtree(output + UNPROVEN, ignore_errors=True)
 
 
 def _sync(folder: str) -> None:

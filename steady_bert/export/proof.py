@@ -115,6 +115,8 @@ def run_elsewhere(
         texts = [text._asdict() for text in reference.texts]
         files.write_json(os.path.join(work, "texts.json"), texts)
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+        # On a GPU: exact float32, as the run computes here, and a share of its memory.
+        environment.update(NVIDIA_TF32_OVERRIDE="0", TF_FORCE_GPU_ALLOW_GROWTH="true")
         if with_project:
             environment["PYTHONPATH"] = _PROJECT
         _call([interpreter or sys.executable, script, os.path.abspath(export), work], work, environment)
