@@ -3,8 +3,9 @@
 B batch · S positions · W words · L labels
 """
 
+import contextlib
 import dataclasses
-from typing import Any, Dict, NamedTuple, Optional, Sequence
+from typing import Any, ContextManager, Dict, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -44,11 +45,17 @@ def build(run: SavedRun, stock_ops: bool = False) -> InferenceGraph:
     """
     graph = tf.Graph()
     with graph.as_default():
-        inputs = placeholders(run)
+        with host_inputs(devices.compute_form(run.engine), stock_ops):
+            inputs = placeholders(run)
         outputs = outputs_of(run, inputs, stock_ops)
         session = tf.Session(config=devices.session_config(run.engine))
         restore(session, run)
     return InferenceGraph(graph, session, inputs, outputs)
+
+
+def host_inputs(form: str, stock_ops: bool = False) -> ContextManager[Any]:
+    """Where ids are fed: the compiled form, a GPU's, lays tokens out on the processor, as towers.parse does."""
+    return tf.device("/cpu:0") if form == "compiled" and not stock_ops else contextlib.nullcontext()
 
 
 def placeholders(run: SavedRun) -> Dict[str, tf.Tensor]:

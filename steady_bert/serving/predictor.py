@@ -167,8 +167,9 @@ class Predictor:
         if self._states:
             return
         with self._session.graph.as_default(), tf.name_scope("embed"):
-            for name in ("input_ids", "segment_ids", "input_mask"):
-                self._encoder_inputs[name] = tf.placeholder(tf.int32, [None, None], name)
+            with graph.host_inputs(self.encoder.compute.form):
+                for name in ("input_ids", "segment_ids", "input_mask"):
+                    self._encoder_inputs[name] = tf.placeholder(tf.int32, [None, None], name)
             self._states = encoder.hidden_states(self.encoder, self._encoder_inputs)
 
 
