@@ -225,6 +225,25 @@ BUGS = {
         "tag_ids, lengths = tf.argmax(computed[LOGITS], -1, output_type=tf.int32), tf.reduce_sum(starts, axis=1)",
         "tests/export_model_test.py -k crf",
     ),
+    "a served run reads its weights, not their averages": Bug(
+        "steady_bert/serving/graph.py",
+        "    load(session, by_name, weights.served_tensors(run.prefix, report.loaded))",
+        "    reader = tf.train.load_checkpoint(run.prefix)\n"
+        "    load(session, by_name, {name: reader.get_tensor(name) for name in report.loaded})",
+        "tests/serving_test.py -k prediction_file",
+    ),
+    "a batch of requests has no limit": Bug(
+        "steady_bert/serving/batching.py",
+        "while self._waiting and tokens + self._waiting[0].asked.tokens <= self._batch_tokens:",
+        "while self._waiting:",
+        "tests/serve_test.py -k batch",
+    ),
+    "a body has no limit": Bug(
+        "steady_bert/serving/gate.py",
+        "            if len(body) > self._max_body_bytes:",
+        "            if len(body) > 1 << 40:",
+        "tests/serve_test.py -k chunks",
+    ),
 }
 
 

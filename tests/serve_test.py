@@ -136,6 +136,13 @@ def test_what_cannot_be_answered_is_refused_with_its_reason(client, path, body, 
     assert (reply.status_code, reason in reply.json()["error"]) == (status, True), reply.text
 
 
+def test_a_body_in_chunks_has_the_same_limit(client):
+    """Nothing says beforehand how long it is."""
+    chunks = [b'{"texts": ["'] + [b"x" * 1000] * 5 + [b'"]}']
+    reply = client.post("/v1/predict", content=iter(chunks), headers={"Content-Type": "application/json"})
+    assert (reply.status_code, "more than 4,000 bytes" in reply.json()["error"]) == (413, True)
+
+
 def malformed(rng):
     """(path, body) of a request that means nothing."""
     valid = json.dumps({"texts": ["good alpha", "sad"]})
