@@ -10,6 +10,7 @@ from ..base import tensorflow_setup
 from ..base.errors import UserError
 from .settings import ServingConfig
 
+_BACKLOG = 2048  # connections that wait to be accepted, as many as uvicorn lets
 _LENGTHS = (1, 8, 24)  # words of the texts that the model answers before it serves
 
 
@@ -36,6 +37,7 @@ def serve(config: ServingConfig) -> int:
     gc.freeze()  # what lives as long as the server is not looked at again
     options: Any = dict(log_level="warning", access_log=False, timeout_keep_alive=60, server_header=False)
     server = uvicorn.Server(uvicorn.Config(application, **options))
+    listening.listen(_BACKLOG)  # who reads the line below may connect at once
     print("Serving {} at http://{}:{}".format(config.model_dir, *listening.getsockname()[:2]), flush=True)
     with _ended_by_signals(server) as received:
         server.run(sockets=[listening])
