@@ -21,17 +21,18 @@ if __package__:  # cloned as a package: `from bert import modeling`
     from .steady_bert.base.errors import UserError
     from .steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf
     from .steady_bert.base.randomness import dropout, dropout_moment, dropout_place
-    from .steady_bert.base.token_layout import TokenLayout, every_position, packed_rows, real_tokens
+    from .steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
 else:
     from steady_bert.base import compiled_layer
     from steady_bert.base.compute import PLAIN, Compute
     from steady_bert.base.errors import UserError
     from steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf
     from steady_bert.base.randomness import dropout, dropout_moment, dropout_place
-    from steady_bert.base.token_layout import TokenLayout, every_position, packed_rows, real_tokens
+    from steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
 
 _HOST = "/cpu:0"
 _MASKED_SCORE = -10000.0  # added to the scores of padded positions, as in the published models
+_PROJECTIONS = ("query", "key", "value")  # the scopes of their variables, in the order in which these are made
 
 # --- configuration ----------------------------------------------------------------------------------------------------
 
@@ -245,9 +246,12 @@ class BertModel:
     ) -> List[tf.Tensor]:
         """The output of every layer, from rows of embeddings [N, H]."""
         # Scripts fetch each layer's output as bert/encoder/Reshape_N: the mask is Reshape, the input Reshape_1.
-        score_bias = None
+        score_bias = packed = None
         if shared is None:
             score_bias = _score_bias(layout.attention_mask(input_mask), rows.dtype)
+        if compute.packed_attention and layout.places is not None:
+            attention_layout, mask = packed_attention(layout)
+            packed = attention_layout, _score_bias(mask, rows.dtype)
         if not compute.padding_free and shared is None:  # what the getter returns is on the way to the loss
             rows = tf.reshape(self.embedding_output, [-1, config.hidden_size])
         return _encoder(
@@ -267,6 +271,7 @@ class BertModel:
             num_hidden_layers=config.num_hidden_layers,
             first_token_only=self._first_token_only,
             shared=shared,
+            packed=packed,
         )
 
     def _pooled(self, config: BertConfig, last: tf.Tensor, layout: TokenLayout, compute: Compute) -> tf.Tensor:
@@ -568,15 +573,22 @@ def _attention(
     dropout_prob: float,
     initializer_range: float,
     activations: Sequence[Optional[Callable]] = (None, None, None),
-    precision: str = "float32",
+    compute: Compute = PLAIN,
 ) -> tf.Tensor:
     """attention_layer for rows: [N, W], [M, W] → [N, width]."""
-    names = ("query", "key", "value")
+    precision = compute.precision
     rows_and_layouts = ((from_rows, from_layout), (to_rows, to_layout), (to_rows, to_layout))
-    query, key, value = (
-        layout.heads(_dense(rows, width, initializer_range, name, activation, precision), heads)
-        for name, activation, (rows, layout) in zip(names, activations, rows_and_layouts)
-    )
+    if compute.form == "fast":
+        weights = [
+            _dense_weights(name, _width(rows), width, initializer_range)
+            for name, (rows, _) in zip(_PROJECTIONS, rows_and_layouts)
+        ]
+        query, key, value = _projected_together(rows_and_layouts, weights, heads, compute)
+    else:
+        query, key, value = (
+            layout.heads(_dense(rows, width, initializer_range, name, activation, precision), heads)
+            for name, activation, (rows, layout) in zip(_PROJECTIONS, activations, rows_and_layouts)
+        )
     # Scaling the query costs F · D products a head, scaling the scores F · T.
     scale = 1.0 / math.sqrt(width // heads)
     scores = _product(query * scale, key, precision, transpose_b=True)  # [B, A, F, T]
@@ -584,6 +596,27 @@ def _attention(
         scores += score_bias
     probabilities = dropout(tf.nn.softmax(scores), dropout_prob)
     return from_layout.merged(_product(probabilities, value, precision))
+
+
+def _projected_together(
+    rows_and_layouts: Sequence[Tuple[tf.Tensor, TokenLayout]],
+    weights: Sequence[Tuple[Any, Any]],
+    heads: int,
+    compute: Compute,
+) -> List[tf.Tensor]:
+    """Query, key and value, [B, A, S, D] each: one product for those of the same rows.
+
+    The weights are put side by side in every step, which costs a pass over them and no copy in a checkpoint.
+    """
+    projected: List[tf.Tensor] = []
+    while len(projected) < len(weights):
+        rows, layout = rows_and_layouts[len(projected)]
+        same = [pair for pair, (other, _) in zip(weights, rows_and_layouts) if other is rows]
+        kernels, biases = zip(*same)
+        kernel, bias = (tf.concat(parts, axis=-1) for parts in (kernels, biases))
+        side_by_side = forms_of(compute).plus_bias(_product(rows, kernel, compute.precision), bias)
+        projected += layout.heads_of_parts(side_by_side, heads, len(same))
+    return projected
 
 
 def transformer_model(
@@ -648,10 +681,11 @@ def _encoder(
     num_hidden_layers: int,
     first_token_only: bool = False,
     shared: Optional[compiled_layer.LayerInputs] = None,
+    packed: Optional[Tuple[TokenLayout, tf.Tensor]] = None,
 ) -> List[tf.Tensor]:
     """The output of every layer, rows [N, H]; with first_token_only, the last one has the first tokens, [B, H].
 
-    `shared` belongs to the compiled form alone.
+    `shared` belongs to the compiled form alone. `packed`: another layout and its bias for layers where all rows attend.
     """
     outputs = []
     for layer in range(num_hidden_layers):
@@ -665,7 +699,8 @@ def _encoder(
             if shared is not None:
                 rows = _compiled_layer(rows, sizes, shared, first_only)
             else:
-                rows = _layer(from_rows, rows, from_layout, layout, score_bias, sizes, chosen)
+                to_layout, bias = (layout, score_bias) if first_only or packed is None else packed
+                rows = _layer(from_rows, rows, from_layout if first_only else to_layout, to_layout, bias, sizes, chosen)
         outputs.append(rows)
     return outputs
 
@@ -679,7 +714,7 @@ def _compiled_layer(
     places = []
     with tf.variable_scope("attention"):
         with tf.variable_scope("self"):
-            for name in ("query", "key", "value"):
+            for name in _PROJECTIONS:
                 weights += _dense_weights(name, width, width, scale)
             places.append(dropout_place() if sizes.attention_probs_dropout_prob else 0)
         with tf.variable_scope("output"):
@@ -729,7 +764,7 @@ def _layer(
                 width,
                 sizes.attention_probs_dropout_prob,
                 initializer_range,
-                precision=precision,
+                compute=compute,
             )
         if chosen is not None:
             attended, from_rows = chosen(attended), chosen(from_rows)

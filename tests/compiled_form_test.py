@@ -11,7 +11,7 @@ from session_engine_test import built, plan_of, records, run, task, task_of  # n
 import modeling
 from steady_bert import row_sums, rule_optimizer
 from steady_bert.base.compute import PLAIN, Compute
-from steady_bert.base.packing import packed_places, row_count, row_length_for
+from steady_bert.base.packing import attention_places, packed_places, row_count, row_length_for
 from steady_bert.base.randomness import keyed_randomness
 from steady_bert.training import checkpoint, devices, failures, progress, session_engine, towers
 from steady_bert.training import run as run_phases
@@ -100,6 +100,20 @@ def test_workers_fill_their_rows_up_to_as_many_as_packing_can_need(length, parts
 @pytest.mark.parametrize("first_only", [True, False])
 def test_packed_rows_of_stock_ops_give_the_numbers_of_the_padded_square(first_only):
     assert_close(values_of(PLAIN, False, first_only), values_of(Compute("plain", **PACKED), False, first_only), 1e-5)
+
+
+@pytest.mark.parametrize("lengths, rows", [(LENGTHS, 64), ([1], 1), ([8, 8], 16), ([5, 3, 2], 32)])
+def test_rows_share_places_while_they_attend(lengths, rows):
+    places, sequence = attention_places(np.array(lengths), rows)
+    assert len(places) == len({tuple(place) for place in places}) == rows and (places < sequence.shape).all()
+    expected = np.append(np.repeat(np.arange(len(lengths)), lengths), [-1] * (rows - sum(lengths)))
+    assert (sequence[tuple(places.T)] == expected).all() and (sequence >= 0).sum() == sum(lengths)
+    assert sequence.shape[1] == -(-max(lengths) // 8) * 8
+
+
+def test_the_fast_form_has_the_masks_values_and_gradients_of_the_plain_one():
+    forms = [Compute(form, padding_free=True, packed_attention=True) for form in ("plain", "fast")]
+    assert_close(*[values_of(form, True, True) for form in forms], tolerance=2e-5)
 
 
 @needs_xla

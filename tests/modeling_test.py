@@ -149,10 +149,12 @@ def test_padding_free_and_fast_are_the_plain_padded_computation():
         fed = [tf.placeholder(tf.int32, [None, None]) for _ in range(3)]
         factors = tf.placeholder(tf.float32, [None, None, None])
         forms = [Compute(form, padding_free) for form in ("plain", "fast") for padding_free in (False, True)]
+        packed = Compute("fast", padding_free=True, packed_attention=True)
+        forms.append(packed)
         whole = [modeling.BertModel(config(), False, *fed, scope="bert", compute=form) for form in forms]
         first = [
             modeling.BertModel(config(), False, *fed, scope="bert", first_token_only=True, compute=form)
-            for form in forms[:2]
+            for form in [*forms[:2], packed]
         ]
         with pytest.raises(ValueError, match="first_token_only"):
             first[0].get_sequence_output()

@@ -25,6 +25,8 @@ class Compute(NamedTuple):
     row_length: int = 0
     # Of the compiled form: a layer is computed again in the backward pass, instead of keeping its products' results.
     recompute: bool = False
+    # With padding_free and without row_length: sequences share rows while they attend, as in packing.attention_places.
+    packed_attention: bool = False
 
 
 PLAIN = Compute()

@@ -7,6 +7,7 @@ from typing import List, NamedTuple, Tuple
 
 import numpy as np
 
+_WIDTH_MULTIPLE = 8  # as of padded batches: libraries have fast paths for it
 ROW_MULTIPLE = 64  # T is a multiple of it, which suits the matrix units of a GPU
 
 
@@ -59,6 +60,30 @@ def packed_places(mask: np.ndarray, row_length: int, doubling: bool = False) -> 
     first_of[first] = np.arange(batch)
     sequence = np.where(position < 0, -1, position // max(width, 1)).astype(np.int32)
     return PackedPlaces(position, place.reshape(-1), sequence.reshape(rows, row_length), first, first_of)
+
+
+class AttentionPlaces(NamedTuple):
+    """Where rows of tokens stand while they attend to each other, several sequences in a row of T. All int32."""
+
+    places: np.ndarray  # [N, 2]: (p, t) of each row of tokens
+    sequence: np.ndarray  # [P, T]: the sequence of the token in each place, or -1
+
+
+def attention_places(lengths: np.ndarray, rows: int) -> AttentionPlaces:
+    """The places of `rows` rows: the tokens of sequences of these lengths [B], one sequence behind another, then others.
+
+    T is the longest length, rounded up to a multiple of 8.
+    """
+    width = -(-int(lengths.max(initial=1)) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
+    starts, used_rows = _first_fit(lengths.tolist(), width)
+    height = row_count(max(used_rows, -(-rows // width)))
+    before = np.cumsum(lengths) - lengths
+    taken = np.repeat(np.array(starts) - before, lengths) + np.arange(lengths.sum())
+    sequence = np.full(height * width, -1, np.int32)
+    sequence[taken] = np.repeat(np.arange(len(lengths)), lengths)
+    free = np.flatnonzero(sequence < 0)[: rows - len(taken)]
+    places = np.stack(np.divmod(np.concatenate([taken, free]), width), axis=1)
+    return AttentionPlaces(places.astype(np.int32), sequence.reshape(height, width))
 
 
 def _first_fit(lengths: List[int], row_length: int) -> Tuple[List[int], int]:

@@ -3,7 +3,7 @@
 B batch · S sequence · N rows · P packed rows of T places, N = P · T · A heads · D = H / A · W the width of a row.
 """
 
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -86,6 +86,13 @@ class TokenLayout(NamedTuple):
         square = tf.reshape(square, self._attention_sizes() + [heads, size])
         return tf.transpose(square, [0, 2, 1, 3])
 
+    def heads_of_parts(self, rows: tf.Tensor, heads: int, parts: int) -> List[tf.Tensor]:
+        """What `heads` gives for each of `parts` that stand side by side in rows [N, parts · A · D]."""
+        size = rows.shape.as_list()[1] // (parts * heads)
+        square = rows if self.packed is not None else self.square(rows)
+        square = tf.reshape(square, self._attention_sizes() + [parts, heads, size])
+        return tf.unstack(tf.transpose(square, [2, 0, 3, 1, 4]))
+
     def merged(self, heads: tf.Tensor) -> tf.Tensor:
         """What heads gives → [N, A · D]"""
         _, count, _, size = heads.shape.as_list()
@@ -141,6 +148,25 @@ def real_tokens(input_mask: tf.Tensor, batch_size: Any, seq_length: Any) -> Toke
     more = tf.floormod(-tf.shape(places)[0], _ROWS_MULTIPLE)
     places = tf.concat([places, tf.where(tf.logical_not(real))[:more]], axis=0)
     return TokenLayout(batch_size, seq_length, tf.cast(places, tf.int32), real)
+
+
+def packed_attention(layout: TokenLayout) -> Tuple[TokenLayout, tf.Tensor]:
+    """For the rows of real_tokens: (their layout while they attend to each other, its attention mask [P, T, T]).
+
+    Several short sequences share a row, and see themselves alone: a square as wide as the longest sequence is mostly
+    padding. packing.attention_places runs in Python beside the session, so the graph cannot leave the process.
+    """
+    assert layout.places is not None and layout.real is not None
+    lengths = tf.reduce_sum(tf.cast(layout.real, tf.int32), axis=1)
+
+    def place(lengths: np.ndarray, rows: np.ndarray) -> List[np.ndarray]:
+        return list(packing.attention_places(lengths, int(rows)))
+
+    places, sequence = tf.numpy_function(place, [lengths, tf.shape(layout.places)[0]], [tf.int32] * 2)
+    places.set_shape([None, 2])
+    sequence.set_shape([None, None])
+    height, width = tf.unstack(tf.shape(sequence))
+    return TokenLayout(height, width, places), tf.equal(sequence[:, :, None], sequence[:, None, :])
 
 
 def packed_rows(

@@ -149,10 +149,12 @@ def training_tower(
       votes: [V] float32, what this replica wants summed beside the loss.
     """
     parts, form = config.gradient_accumulation_steps, devices.compute_form(config)
+    # Not in the inference tower, whose graph leaves the process.
+    compute = compute_of(config)._replace(packed_attention=True)
 
     def build_part(part: int) -> _Sums:
         with keyed_randomness(plan.seed, tf.identity(global_step), replicas.index * parts + part):
-            outputs = task.build(batch_of(part), True, compute_of(config))
+            outputs = task.build(batch_of(part), True, compute)
         return _Sums(tf.reduce_sum(outputs.loss), tf.reduce_sum(outputs.weight))
 
     scale = loss_scale.variables() if config.precision == "float16" else None
@@ -167,7 +169,7 @@ def training_tower(
     if replicas.on_tpu:
         gradients = [g if g is None else replicas.sum(tf.convert_to_tensor(g)) for g in gradients]
     elif replicas.of_workers:
-        most_rows = _most_rows(compute_of(config), plan.train_batch_size // replicas.size, parts, config.max_seq_length)
+        most_rows = _most_rows(compute, plan.train_batch_size // replicas.size, parts, config.max_seq_length)
         gradients = [_with_rows(gradient, most_rows) for gradient in gradients]
     learning_rate = schedules.rate_in_graph(plan.schedule, global_step, plan.num_train_steps - 1)
     if plan.schedule.lr_schedule == "plateau":
