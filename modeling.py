@@ -16,18 +16,20 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import tensorflow.compat.v1 as tf
 
 if __package__:  # cloned as a package: `from bert import modeling`
-    from .steady_bert.base import compiled_layer
+    from .steady_bert.base import compiled_layer, compiled_pieces
     from .steady_bert.base.compute import PLAIN, Compute
     from .steady_bert.base.errors import UserError
+    from .steady_bert.base.fast_attention import attended
     from .steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf
-    from .steady_bert.base.randomness import dropout, dropout_moment, dropout_place
+    from .steady_bert.base.randomness import dropout, dropout_moment, dropout_place, is_keyed, keyed_mask
     from .steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
 else:
-    from steady_bert.base import compiled_layer
+    from steady_bert.base import compiled_layer, compiled_pieces
     from steady_bert.base.compute import PLAIN, Compute
     from steady_bert.base.errors import UserError
+    from steady_bert.base.fast_attention import attended
     from steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf
-    from steady_bert.base.randomness import dropout, dropout_moment, dropout_place
+    from steady_bert.base.randomness import dropout, dropout_moment, dropout_place, is_keyed, keyed_mask
     from steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
 
 _HOST = "/cpu:0"
@@ -589,6 +591,10 @@ def _attention(
             layout.heads(_dense(rows, width, initializer_range, name, activation, precision), heads)
             for name, activation, (rows, layout) in zip(_PROJECTIONS, activations, rows_and_layouts)
         )
+    if compute.form == "fast" and score_bias is not None and (is_keyed() or not dropout_prob):
+        shape = tf.concat([tf.shape(query)[:3], tf.shape(key)[2:3]], axis=0)
+        kept = keyed_mask(shape, dropout_prob) if dropout_prob else None
+        return from_layout.merged(attended(query, key, value, score_bias, kept, precision))
     # Scaling the query costs F · D products a head, scaling the scores F · T.
     scale = 1.0 / math.sqrt(width // heads)
     scores = _product(query * scale, key, precision, transpose_b=True)  # [B, A, F, T]
@@ -773,6 +779,8 @@ def _layer(
             attended = _layer_norm(attended + from_rows, compute)
     with tf.variable_scope("intermediate"):
         activation = _activation_form(sizes.intermediate_act_fn, compute)
+        if compute.compiled_pieces and activation and sizes.intermediate_size >= compiled_pieces.LEAST_WIDTH:
+            activation = compiled_pieces.activation(activation)
         inner = _dense(attended, sizes.intermediate_size, initializer_range, activation=activation, precision=precision)
     with tf.variable_scope("output"):
         output = dropout(_dense(inner, width, initializer_range, precision=precision), dropout_prob)

@@ -38,7 +38,8 @@ LAYERS = [
         "training.memory",
         "training.permutation",
     },
-    {"base.compiled_layer", "interchange.safetensors_files", "interchange.torch_files"},
+    {"base.compiled_layer", "base.fast_attention", "interchange.safetensors_files", "interchange.torch_files"},
+    {"base.compiled_pieces"},
     {
         "tokenization",
         "modeling",

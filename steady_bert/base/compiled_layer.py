@@ -65,7 +65,7 @@ class LayerWeights(NamedTuple):
 
 def layer(form: LayerForm, rows: tf.Tensor, inputs: LayerInputs, weights: LayerWeights) -> tf.Tensor:
     """[N, H] of type form.precision → the same; [B, H] where form.first_only."""
-    forward, backward = _functions_of(form, _layer_functions)
+    forward, backward = functions_of(form, _layer_functions)
 
     def both_ways(rows: tf.Tensor, *weights: tf.Tensor) -> Any:
         output, *products = forward(rows, inputs, weights)
@@ -197,7 +197,7 @@ def embeddings(
     gamma: Any,
 ) -> tf.Tensor:
     """Words [N, H] float32, plus types and positions, normalized, with dropout → [N, H] of type form.precision."""
-    forward, backward = _functions_of(form, _embedding_functions)
+    forward, backward = functions_of(form, _embedding_functions)
 
     def both_ways(*values: tf.Tensor) -> Any:
         return forward(values, inputs), lambda upstream: backward(upstream, values, inputs)
@@ -238,7 +238,7 @@ def _looked_up(table: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
-def _functions_of(form: Any, make: Callable[[Any], Sequence[Callable]]) -> Sequence[Callable]:
+def functions_of(form: Any, make: Callable[[Any], Sequence[Callable]]) -> Sequence[Callable]:
     """make(form), compiled; the same functions for every call with a form in one graph."""
     graph = tf.get_default_graph()
     made: Dict[Any, Sequence[Callable]] = getattr(graph, "_compiled_functions", {})

@@ -27,6 +27,8 @@ class Compute(NamedTuple):
     recompute: bool = False
     # With padding_free and without row_length: sequences share rows while they attend, as in packing.attention_places.
     packed_attention: bool = False
+    # Of the fast form: XLA compiles gelu of wide layers (compiled_pieces), which takes a moment for each new shape.
+    compiled_pieces: bool = False
 
 
 PLAIN = Compute()

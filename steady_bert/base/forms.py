@@ -27,9 +27,9 @@ def forms_of(compute: Compute) -> Forms:
     if compute.form == "plain":
         return Forms(plain_gelu, plain_gelu_erf, _plain_normalized)
     if compute.form == "fast":
-        return Forms(_fast_gelu, _fast_gelu_erf, fast_normalized)
+        return Forms(fast_gelu, fast_gelu_erf, fast_normalized)
     # On a GPU the gradient of bias_add adds atomically, in any order.
-    return Forms(_fast_gelu, _fast_gelu_erf, fast_normalized, tf.add)
+    return Forms(fast_gelu, fast_gelu_erf, fast_normalized, tf.add)
 
 
 # --- gelu: x · Φ(x) in the tanh approximation (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415) ----------------
@@ -40,7 +40,7 @@ def plain_gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _fast_gelu(x: tf.Tensor) -> Any:
+def fast_gelu(x: tf.Tensor) -> Any:
     """.5 (1 + tanh u) is written as sigmoid(2u). Operations on the widest tensor of a layer are what a step pays for:
     with this gradient there are half as many, and two tensors are kept for it instead of five.
     """
@@ -66,7 +66,7 @@ def plain_gelu_erf(x: tf.Tensor) -> tf.Tensor:
 
 
 @tf.custom_gradient
-def _fast_gelu_erf(x: tf.Tensor) -> Any:
+def fast_gelu_erf(x: tf.Tensor) -> Any:
     """Two tensors are kept for the gradient Φ(x) + x · exp(-x² / 2) / √(2π): x and Φ(x)."""
     phi = 0.5 * tf.math.erf(_ERF_SCALE * x) + 0.5
 

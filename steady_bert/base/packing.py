@@ -70,7 +70,7 @@ class AttentionPlaces(NamedTuple):
 
 
 def attention_places(lengths: np.ndarray, rows: int) -> AttentionPlaces:
-    """The places of `rows` rows: the tokens of sequences of these lengths [B], one sequence behind another, then others.
+    """The places of `rows` rows: those of sequences of these lengths [B], one behind another, then others.
 
     T is the longest length, rounded up to a multiple of 8.
     """

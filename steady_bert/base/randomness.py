@@ -4,7 +4,7 @@ import collections
 import contextlib
 import hashlib
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import tensorflow.compat.v1 as tf
 
@@ -84,7 +84,7 @@ def _keyed_truncated_normal(stddev: float, key: int) -> Callable:
 
 def dropout_place() -> int:
     """The key that a dropout built here has: with dropout_moment(), the seed of its mask."""
-    if _is_keyed():
+    if is_keyed():
         return _contexts.stack[-1].dropout_place()
     name = tf.get_default_graph().unique_name("dropout")
     return _Keys(0, None, 0).hashed(tf.get_variable_scope().name, name)
@@ -92,12 +92,13 @@ def dropout_place() -> int:
 
 def dropout_moment() -> tf.Tensor:
     """int64 scalar, of all masks of one step and replica. Without keys it is drawn, anew in each run of the graph."""
-    if _is_keyed():
+    if is_keyed():
         return _contexts.stack[-1].moment()
     return tf.random.uniform([], maxval=tf.int64.max, dtype=tf.int64)
 
 
-def _is_keyed() -> bool:
+def is_keyed() -> bool:
+    """Whether dropouts built here have keys."""
     return bool(_contexts.stack) and _contexts.stack[-1].clock is not None
 
 
@@ -109,28 +110,41 @@ def dropout(input_tensor: tf.Tensor, dropout_prob: Optional[float]) -> tf.Tensor
     """
     if not dropout_prob:
         return input_tensor
-    if not _is_keyed():
+    if not is_keyed():
         return tf.nn.dropout(input_tensor, rate=dropout_prob)
-    random_bits = _random_int16(tf.shape(input_tensor), _contexts.stack[-1].dropout_seed())
-    return _masked(input_tensor, dropout_prob, random_bits)
+    return _masked(input_tensor, keyed_mask(tf.shape(input_tensor), dropout_prob))
+
+
+class Kept(NamedTuple):
+    """The mask of a dropout."""
+
+    places: tf.Tensor  # boolean: which elements are kept
+    scale: float  # their factor
+
+
+def keyed_mask(shape: tf.Tensor, dropout_prob: float) -> Kept:
+    """The mask that dropout has for a tensor of this shape. Needs a keyed_randomness context with a clock."""
+    return _kept(dropout_prob, _random_int16(shape, _contexts.stack[-1].dropout_seed()))
+
+
+def _kept(dropout_prob: float, random_bits: tf.Tensor) -> Kept:
+    dropped = round(dropout_prob * 65536)  # of the values that 16 bits have
+    return Kept(random_bits >= tf.constant(dropped - 32768, tf.int16), 65536 / (65536 - dropped))
 
 
 def compiled_dropout(x: tf.Tensor, dropout_prob: float, seed: tf.Tensor) -> tf.Tensor:
     """dropout by the mask of a seed [2] int64, for code that XLA compiles. The mask is the one that dropout has."""
-    return _masked(x, dropout_prob, _compiled_random_int16(tf.shape(x), seed)) if dropout_prob else x
+    return _masked(x, _kept(dropout_prob, _compiled_random_int16(tf.shape(x), seed))) if dropout_prob else x
 
 
-def _masked(x: tf.Tensor, dropout_prob: float, random_bits: tf.Tensor) -> tf.Tensor:
-    dropped = round(dropout_prob * 65536)  # of the values that 16 bits have
-    keep = random_bits >= tf.constant(dropped - 32768, tf.int16)
-
+def _masked(x: tf.Tensor, kept: Kept) -> tf.Tensor:
     @tf.custom_gradient
     def masked(x: tf.Tensor) -> Any:
         # Kept for the gradient as a byte an element, not as the float32 mask.
         return x * mask(), lambda upstream: upstream * mask()
 
     def mask() -> tf.Tensor:
-        return tf.cast(keep, x.dtype) * (65536 / (65536 - dropped))
+        return tf.cast(kept.places, x.dtype) * kept.scale
 
     return masked(x)
 

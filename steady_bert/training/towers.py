@@ -149,8 +149,11 @@ def training_tower(
       votes: [V] float32, what this replica wants summed beside the loss.
     """
     parts, form = config.gradient_accumulation_steps, devices.compute_form(config)
-    # Not in the inference tower, whose graph leaves the process.
-    compute = compute_of(config)._replace(packed_attention=True)
+    # Not in the inference tower, whose graph leaves the process, and which sees more shapes than it is worth compiling.
+    compute = compute_of(config)._replace(
+        packed_attention=True,
+        compiled_pieces=form == "fast" and config.engine == "session" and not config.xla and rule_optimizer.has_xla(),
+    )
 
     def build_part(part: int) -> _Sums:
         with keyed_randomness(plan.seed, tf.identity(global_step), replicas.index * parts + part):
