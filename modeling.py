@@ -8,6 +8,7 @@ B batch · S sequence · F, T sequence that attends, is attended to · H hidden 
 
 import collections
 import copy
+import functools
 import json
 import math
 import re
@@ -757,7 +758,13 @@ def _layer(
 ) -> tf.Tensor:
     """[N, H] attending to [M, H] → [N, H]. With `chosen`, what follows attention is computed of chosen(rows) alone."""
     width, initializer_range, dropout_prob = sizes.hidden_size, sizes.initializer_range, sizes.hidden_dropout_prob
-    compute, precision = sizes.compute, sizes.compute.precision
+    compute = sizes.compute
+    dense = functools.partial(
+        _dense,
+        initializer_range=initializer_range,
+        precision=compute.precision,
+        plus_bias=forms_of(compute).plus_bias,
+    )
     with tf.variable_scope("attention"):
         with tf.variable_scope("self"):
             attended = _attention(
@@ -775,15 +782,15 @@ def _layer(
         if chosen is not None:
             attended, from_rows = chosen(attended), chosen(from_rows)
         with tf.variable_scope("output"):
-            attended = dropout(_dense(attended, width, initializer_range, precision=precision), dropout_prob)
+            attended = dropout(dense(attended, width), dropout_prob)
             attended = _layer_norm(attended + from_rows, compute)
     with tf.variable_scope("intermediate"):
         activation = _activation_form(sizes.intermediate_act_fn, compute)
         if compute.compiled_pieces and activation and sizes.intermediate_size >= compiled_pieces.LEAST_WIDTH:
             activation = compiled_pieces.activation(activation)
-        inner = _dense(attended, sizes.intermediate_size, initializer_range, activation=activation, precision=precision)
+        inner = dense(attended, sizes.intermediate_size, activation=activation)
     with tf.variable_scope("output"):
-        output = dropout(_dense(inner, width, initializer_range, precision=precision), dropout_prob)
+        output = dropout(dense(inner, width), dropout_prob)
         return _layer_norm(output + attended, compute)
 
 

@@ -10,6 +10,7 @@ from session_engine_test import built, plan_of, records, run, task, task_of  # n
 
 import modeling
 from steady_bert import row_sums, rule_optimizer
+from steady_bert.base import compiled_pieces
 from steady_bert.base.compute import PLAIN, Compute
 from steady_bert.base.packing import attention_places, packed_places, row_count, row_length_for
 from steady_bert.base.randomness import keyed_randomness
@@ -111,9 +112,11 @@ def test_rows_share_places_while_they_attend(lengths, rows):
     assert sequence.shape[1] == -(-max(lengths) // 8) * 8
 
 
-def test_the_fast_form_has_the_masks_values_and_gradients_of_the_plain_one():
-    forms = [Compute(form, padding_free=True, packed_attention=True) for form in ("plain", "fast")]
-    assert_close(*[values_of(form, True, True) for form in forms], tolerance=2e-5)
+def test_the_fast_form_has_the_masks_values_and_gradients_of_the_plain_one(monkeypatch):
+    monkeypatch.setattr(compiled_pieces, "LEAST_WIDTH", 1)
+    shared = dict(padding_free=True, packed_attention=True)
+    fast = Compute("fast", compiled_pieces=rule_optimizer.has_xla(), **shared)
+    assert_close(values_of(Compute("plain", **shared), True, True), values_of(fast, True, True), tolerance=2e-5)
 
 
 @needs_xla
@@ -205,9 +208,12 @@ def test_a_plan_says_how_a_gpu_computes(monkeypatch):
     assert notes["compute_form"] == "compiled" and notes["products"] == "exact float32"
     assert "again in the backward pass" in notes["recompute"]
     on_cpu = session_engine.EngineConfig(devices=("cpu:0",), recompute=True)
-    assert devices.notes_of_form(on_cpu) == {"recompute": "no effect in this form"}
-    in_float16 = devices.notes_of_form(session_engine.EngineConfig(devices=("cpu:0",), precision="float16"))
-    assert in_float16 == {"loss_scale": "from 32,768; twice after 2,000 updates without an overflow, half after one"}
+    shared_rows = {"attention": "sequences share rows in training"}
+    assert devices.notes_of_form(on_cpu) == {"recompute": "no effect in this form", **shared_rows}
+    config = session_engine.EngineConfig(devices=("cpu:0",), precision="float16", padding="longest")
+    assert devices.notes_of_form(config) == {
+        "loss_scale": "from 32,768; twice after 2,000 updates without an overflow, half after one"
+    }
 
 
 def test_a_resume_says_how_its_numbers_are_computed_differently(capsys):
@@ -215,10 +221,14 @@ def test_a_resume_says_how_its_numbers_are_computed_differently(capsys):
     forms.append({"compute_form": "compiled", "products": "TF32"})
     for before, after in zip(forms, forms[1:] + forms[1:2]):
         run_phases.say_changed_form(before, after)
+    shared_rows = {"attention": "sequences share rows in training"}
+    run_phases.say_changed_form({}, shared_rows)
+    run_phases.say_changed_form(shared_rows, shared_rows)
     said = capsys.readouterr().out.splitlines()
     assert [line.split(".")[0] for line in said] == [
         "compute_form: fast → compiled",
         "products: TF32 → exact float32",
+        "attention: sequences share rows in training, which changes the masks of dropout on its scores",
     ]
 
 

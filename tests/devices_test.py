@@ -61,7 +61,7 @@ def test_memory_grows_unless_a_share_is_taken(monkeypatch):
     assert (grows.allow_growth, grows.per_process_gpu_memory_fraction) == (True, 0.0)
     taken = devices.session_config(EngineConfig(gpu_memory_fraction=0.25)).gpu_options
     assert (taken.allow_growth, taken.per_process_gpu_memory_fraction) == (False, 0.25)
-    assert devices.notes_of_form(EngineConfig(gpu_memory_fraction=0.25, devices=("cpu:0",))) == {
+    assert devices.notes_of_form(EngineConfig(gpu_memory_fraction=0.25, devices=("cpu:0",), padding="fixed")) == {
         "gpu_memory_fraction": "no effect without a GPU"
     }
 

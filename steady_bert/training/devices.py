@@ -108,6 +108,8 @@ def notes_of_form(config: EngineConfig) -> Dict[str, str]:
         notes["loss_scale"] = "from {:,.0f}; twice after {:,} updates without an overflow, half after one".format(
             loss_scale.INITIAL, loss_scale.GROWTH_UPDATES
         )
+    if form != "compiled" and config.padding == "none":
+        notes["attention"] = "sequences share rows in training"
     if config.recompute:
         effect = "each layer is computed again in the backward pass" if form == "compiled" else "no effect in this form"
         notes["recompute"] = effect

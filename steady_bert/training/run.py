@@ -403,6 +403,8 @@ def say_changed_form(before: Dict[str, Any], after: Dict[str, Any]) -> None:
     forms = [notes.get("compute_form", "fast") for notes in (before, after)]
     if forms[0] != forms[1]:
         say("compute_form: {} → {}. The numbers are the same but for rounding and dropout's masks.".format(*forms))
+    elif "attention" in after and "attention" not in before:  # a folder from before there was the note
+        say("attention: {}, which changes the masks of dropout on its scores.".format(after["attention"]))
     products = [notes.get("products") for notes in (before, after)]
     if None not in products and products[0] != products[1]:
         say("products: {} → {}. The numbers are the same but for rounding.".format(*products))
