@@ -180,6 +180,7 @@ def test_bfloat16_factors_give_nearly_the_numbers_of_float32(padding_free):
             assert len(tf.global_variables()) > 2 * len(variables)  # slots too
             assert {variable.dtype.base_dtype for variable in tf.global_variables()} == {tf.float32}
             products = [op for op in products_in("encoder/") if op not in before]
+            products = [op for op in products if op.inputs[0].shape.as_list()[0] != 1]  # a bias's gradient, float32
             # 6 products a layer (query, key and value are one), 2 more in the gradient of each
             assert len(products) == 3 * 6 * config.num_hidden_layers
             assert {tensor.dtype for op in products for tensor in op.inputs} == {dtype}
