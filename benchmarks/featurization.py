@@ -11,6 +11,8 @@ tokenizer that has seen no word. The parts are timed within the run whose total 
     write       features → serialized records, index and facts, synced
     shuffle     the training file's fixed order on disk
 
+Then every record is read once, in batches of 32 at random places, and its checksum verified.
+
 Prints a table of the repetition with the median total, and the best total; writes all repetitions as JSON. All work is
 done in one thread; where the processor time of a repetition is below its seconds, other jobs or the disk took the rest.
 """
@@ -23,6 +25,8 @@ import sys
 import tempfile
 import time
 from typing import Any, Callable, Dict, Iterator, List, Sequence
+
+import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -96,6 +100,7 @@ def featurize_once(arguments: argparse.Namespace) -> Dict[str, Any]:
             total = time.perf_counter() - start
             processor_secs = time.process_time() - processor_start
             rows, tokens = len(records), int(records.index["tokens"].sum())
+            read_back_secs = read_back(records)
             records.close()
     finally:
         feature_cache._shuffle = shuffle
@@ -108,7 +113,17 @@ def featurize_once(arguments: argparse.Namespace) -> Dict[str, Any]:
         "total_secs": total,
         "processor_secs": processor_secs,
         "rows_per_sec": rows / total,
+        "read_back_secs": read_back_secs,
     }
+
+
+def read_back(records: feature_cache.RecordFile) -> float:
+    """Seconds to read all records as training does."""
+    order = np.random.RandomState(1).permutation(len(records))
+    start = time.perf_counter()
+    for first in range(0, len(order), 32):
+        records.read(order[first : first + 32])
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -137,6 +152,12 @@ def main() -> None:
     print("| all, median of {} | {:.2f} | | {:,.0f} |".format(len(runs), median["total_secs"], median["rows_per_sec"]))
     print("| all, best | {:.2f} | | {:,.0f} |".format(rows / best, best))
     print("| processor time, least | {:.2f} | | {:,.0f} |".format(processor_secs, rows / processor_secs))
+    read_back_secs = min(run["read_back_secs"] for run in runs)
+    print(
+        "| reading the records, verified, best | {:.2f} | {:.1%} of all, median | {:,.0f} |".format(
+            read_back_secs, read_back_secs / median["total_secs"], rows / read_back_secs
+        )
+    )
     summary = {
         "rows": rows,
         "cores": os.cpu_count(),

@@ -206,6 +206,18 @@ BUGS = {
         "batch_size), 0, None, workers):",
         "tests/multi_worker_test.py -m slow -k adamw",
     ),
+    "a record is used unverified": Bug(
+        "steady_bert/training/feature_cache.py",
+        'return records if list(map(zlib.crc32, records)) == entries["crc32"].tolist() else None',
+        "return records",
+        "tests/feature_cache_test.py -k damaged",
+    ),
+    "a cache entry is opened unverified": Bug(
+        "steady_bert/training/feature_cache.py",
+        "return files.crc32_of_file(path) == description[_CHECKSUMS][os.path.splitext(path)[1]]",
+        "return os.path.exists(path)",
+        "tests/feature_cache_test.py -k damaged",
+    ),
     "the second replica is not restored": Bug(
         "steady_bert/training/session_engine.py",
         "in engine.strategy.experimental_local_results(variables[name]):",

@@ -39,7 +39,7 @@ LAYERS = [
         "training.permutation",
     },
     {"base.compiled_layer", "base.fast_attention", "interchange.safetensors_files", "interchange.torch_files"},
-    {"base.compiled_pieces"},
+    {"base.compiled_pieces", "training.reports"},
     {
         "tokenization",
         "modeling",
@@ -100,7 +100,6 @@ LAYERS = [
         "training.input_pipeline",
         "training.checkpoint",
         "training.data_report",
-        "training.reports",
     },
     {
         "training.bucket",

@@ -1,11 +1,15 @@
 """Records: random access, the fixed order on disk, and a fingerprint of everything that changes their bytes."""
 
+import json
 import os
+import random
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from steady_bert.base import files
 from steady_bert.base.errors import UserError
 from steady_bert.tasks.task import Column, Facts, Task
 from steady_bert.training import feature_cache
@@ -106,18 +110,99 @@ def test_everything_that_changes_the_bytes_changes_the_name(tmp_path):
     assert len(paths) == len(variants)
 
 
+def flipped(content, rng):
+    place = rng.randrange(len(content))
+    content[place] ^= rng.choice([1 << rng.randrange(8), rng.randrange(1, 256)])  # a bit, or the whole byte
+    return content
+
+
+DAMAGES = [flipped] * 25 + [
+    lambda content, rng: content[: len(content) // 2],
+    lambda content, rng: b"",
+    lambda content, rng: bytes(len(content)),
+    lambda content, rng: content + content,
+    lambda content, rng: b"[" * 100000,
+]
+
+
+def damage_file(folder, ending, damage, rng):
+    (path,) = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(ending)]
+    with open(path, "rb") as file:
+        content = bytearray(file.read())
+    with open(path, "wb") as file:
+        file.write(damage(content, rng))
+
+
+def everything_in(records):
+    facts = np.concatenate(list(records.fact_chunks())).tolist()
+    return records.read(np.arange(len(records))), facts, records.index.tolist(), records.description
+
+
 @pytest.mark.parametrize("ending", [".json", ".index", ".facts", ".tfrecord"])
-@pytest.mark.parametrize("damage", ["removed", "cut"])
-def test_a_damaged_entry_is_built_again(tmp_path, ending, damage):
-    records = feature_cache.open_or_build(task_of(), "train", str(tmp_path))
-    expected = records.read(np.arange(300))
-    path = records.path[: -len(".tfrecord")] + ending
-    if damage == "removed":
-        os.unlink(path)
-    else:
-        with open(path, "rb+") as file:
-            file.truncate(os.path.getsize(path) // 2)
-    assert feature_cache.open_or_build(task_of(), "train", str(tmp_path)).read(np.arange(300)) == expected
+def test_nothing_damaged_is_ever_used_whoever_reads_it(tmp_path, ending, capsys):
+    task = task_of(count=12)
+    built = str(tmp_path / "built")
+    records = feature_cache.open_or_build(task, "train", built)
+    expected, in_sequence = everything_in(records), sequentially(records)
+    rng = random.Random(ending)
+    rebuilt = 0
+    for number, damage in enumerate(DAMAGES):
+        folder = str(tmp_path / str(number))
+        shutil.copytree(built, folder)
+        damage_file(folder, ending, damage, rng)
+        records = feature_cache.open_or_build(task, "train", folder)
+        assert everything_in(records) == expected, (number, ending)
+        records.verified_path()
+        assert sequentially(records) == in_sequence, (number, ending)
+        records.close()
+        rebuilt += "It is built again from its source." in capsys.readouterr().out
+    assert rebuilt >= len(DAMAGES) - 10  # a flip in the spaces of the header is harmless
+
+
+def test_an_open_entry_that_is_damaged_is_mended_unless_its_source_is_gone_or_changed(tmp_path, capsys):
+    source = str(tmp_path / "train.tsv")
+    folder = str(tmp_path / "cache")
+    with open(source, "w") as file:
+        file.write("as it was")
+    task = task_of(count=12)._replace(
+        files={"train": source}, fingerprint=lambda split: {"source": files.sha256_of_file(source)}
+    )
+    records = feature_cache.open_or_build(task, "train", folder)
+    expected = records.read(np.arange(12))
+
+    def zeroed(content, rng):
+        return bytes(len(content))
+
+    damage_file(folder, ".tfrecord", zeroed, None)
+    other_run = feature_cache.open_or_build(task, "train", folder)
+    assert records.read(np.array([3, 5])) == [expected[3], expected[5]]
+    assert "tfrecord is damaged. It is built again from {}.".format(source) in capsys.readouterr().out
+    assert other_run.read(np.arange(12)) == expected and not capsys.readouterr().out  # by the first one's new files
+
+    damage_file(folder, ".tfrecord", zeroed, None)
+    with open(source, "a") as file:
+        file.write(", and more")
+    with pytest.raises(UserError, match="is damaged, and cannot be built again: .*train.tsv has changed"):
+        records.read(np.array([0]))
+    os.unlink(source)
+    with pytest.raises(UserError, match="is damaged, and cannot be built again: .*train.tsv: cannot be read"):
+        records.verified_path()
+
+
+def test_an_entry_without_checksums_is_built_again(tmp_path, capsys):
+    """As older versions wrote it: 16 bytes of index for each example."""
+    expected = feature_cache.open_or_build(task_of(), "dev", str(tmp_path)).read(np.arange(300))
+    (header,) = tmp_path.glob("*.json")
+    content = json.loads(header.read_text())
+    del content["crc32"], content["header_crc32"]
+    header.write_text(json.dumps(content))
+    index = np.fromfile(str(header.with_suffix(".index")), feature_cache.INDEX_DTYPE)
+    old = np.zeros(300, np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")]))
+    for name in old.dtype.names:
+        old[name] = index[name]
+    old.tofile(str(header.with_suffix(".index")))
+    assert feature_cache.open_or_build(task_of(), "dev", str(tmp_path)).read(np.arange(300)) == expected
+    assert "was written without checksums. It is built again" in capsys.readouterr().out
 
 
 def test_a_limit_takes_a_seeded_sample_in_file_order(tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from typing import IO, Any, Iterator
 
 from .errors import UserError
@@ -86,3 +87,12 @@ def sha256_of_file(path: str) -> str:
     except OSError as error:
         raise UserError("{}: cannot be read ({}). Check the path.".format(path, error.strerror)) from None
     return digest.hexdigest()
+
+
+def crc32_of_file(path: str) -> int:
+    """The CRC-32 of a file's bytes, read in constant memory. Raises OSError where it cannot be read."""
+    checksum = 0
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            checksum = zlib.crc32(block, checksum)
+    return checksum

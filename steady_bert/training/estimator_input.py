@@ -32,7 +32,7 @@ def training_input(
 
     def in_sequence(params: Any) -> tf.data.Dataset:
         _require_one_host(config, params)
-        path = bucket.staged_file(config, records.path)
+        path = bucket.staged_file(config, records.verified_path())
         batches = input_pipeline.sequential_batches(
             path, len(records), params["batch_size"], plan.seed, plan.shuffle, position
         )
@@ -55,7 +55,7 @@ def prediction_input(task: Task, config: EngineConfig, records: RecordFile, batc
     def batches(size: int) -> tf.data.Dataset:
         filled = -(-len(records) // batch_size) * batch_size
         data = (
-            tf.data.TFRecordDataset(bucket.staged_file(config, records.path))
+            tf.data.TFRecordDataset(bucket.staged_file(config, records.verified_path()))
             .repeat()
             .take(filled)
             .batch(size, drop_remainder=True)

@@ -6,8 +6,12 @@ are on disk in one fixed permutation that does not depend on the seed: a sequent
 still gets mixed batches. Records hold the real tokens only; the reader pads them.
 
 Files of a cache entry: NAME.tfrecord; NAME.index and NAME.facts, with one INDEX_DTYPE and one FACTS_DTYPE for each
-example; NAME.json, what the entry was made from, written last. All are streamed; only the index of the training file is
-held in memory while it is written, 16 bytes for each example.
+example; NAME.json, the header: what the entry was made from, written last. All are streamed; only the index of the
+training file is held in memory while it is written, 20 bytes for each example.
+
+Nothing is used unverified. The header has checksums of itself and of the other files; header, index and facts are
+verified when an entry is opened. The index has a checksum of each record, which is verified whenever the record is
+read. A damaged entry is built again from its source, at whatever moment the damage shows.
 """
 
 import hashlib
@@ -15,6 +19,7 @@ import itertools
 import json
 import os
 import shutil
+import zlib
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 import filelock
@@ -25,15 +30,18 @@ from ..base import files
 from ..base.errors import UserError
 from ..tasks.task import BadLines, Column, Facts, Feature, Task
 from .permutation import Permutation
+from .reports import say
 
 FORMAT = 4  # raise when the bytes of a record change for the same inputs
 _HEADER_BYTES = 12  # a TFRecord frame: uint64 length, uint32 checksum, data, uint32 checksum
 _FRAME_BYTES = 16
-INDEX_DTYPE = np.dtype(
-    [("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4")]
-)  # offset and size of the data, without its frame
+# Offset, size and checksum are those of the data, without its frame.
+INDEX_DTYPE = np.dtype([("offset", "<u8"), ("bytes", "<u4"), ("tokens", "<u4"), ("crc32", "<u4")])
 FACTS_DTYPE = np.dtype([(name, "<u8" if name == "text" else "<u4") for name in Facts._fields])
 _ENDINGS = (".tfrecord", ".index", ".facts")
+_CHECKSUMS = "crc32"  # the header's key for the checksums of the other files, by ending
+_OWN_CHECKSUM = "header_crc32"
+_UNRELIABLE = "{}: is damaged again after it was built anew: the disk or the memory is faulty. Use another --cache_dir."
 _FACTS_CHUNK = 1 << 18
 _CHUNK = 64  # examples featurized at once; with more, the garbage collector visits too many lists
 _ORDER_CHUNK = 1 << 16
@@ -43,12 +51,13 @@ _Example = tf.train.Example  # a name lookup in tf is slow on TF 1.15
 class RecordFile:
     """Random access to the records of one split, numbered in the order of the source file."""
 
-    def __init__(self, path: str, index: np.ndarray, facts_path: str, description: Dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, entry: "_Entry", description: Dict[str, Any], index: np.ndarray) -> None:
+        self.path = entry.prefix + ".tfrecord"
         self.index = index
-        self._facts_path = facts_path
+        self._facts_path = entry.prefix + ".facts"
         self.description = description
-        self._file = open(path, "rb")  # noqa: SIM115  (lives as long as this object)
+        self._entry = entry
+        self._file = open(self.path, "rb")  # noqa: SIM115  (lives as long as this object)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -85,7 +94,7 @@ class RecordFile:
     @property
     def notes(self) -> List[str]:
         """What else the data report says about the file."""
-        return self.description.get("notes", [])  # older entries have none
+        return self.description["notes"]
 
     @property
     def mended(self) -> List[str]:
@@ -93,11 +102,33 @@ class RecordFile:
         return self.description["mended"]
 
     def read(self, numbers: np.ndarray) -> List[bytes]:
-        """The serialized tf.train.Example of each numbered example."""
+        """The serialized tf.train.Example of each numbered example. Raises UserError if one is damaged for good."""
+        records = self._read(numbers)
+        if records is None:
+            self._renew()
+            records = self._read(numbers)
+            if records is None:
+                raise UserError(_UNRELIABLE.format(self.path))
+        return records
+
+    def _read(self, numbers: np.ndarray) -> Optional[List[bytes]]:
+        """The numbered records; None if one of them is damaged."""
         entries = self.index[numbers]
-        descriptor = self._file.fileno()
-        extents = zip(entries["bytes"].tolist(), entries["offset"].tolist())
-        return [os.pread(descriptor, size, offset) for size, offset in extents]
+        descriptor = itertools.repeat(self._file.fileno())
+        records = list(map(os.pread, descriptor, entries["bytes"].tolist(), entries["offset"].tolist()))
+        return records if list(map(zlib.crc32, records)) == entries["crc32"].tolist() else None
+
+    def verified_path(self) -> str:
+        """The path of the record file, for readers of the whole file. Raises UserError if it is damaged for good."""
+        if not _is_whole(self.path, self.description):
+            self._renew()
+        return self.path
+
+    def _renew(self) -> None:
+        """Reads from here on the entry's files as they are built again, by this process or by another one."""
+        renewed = self._entry.renewed(self.description)
+        self._file.close()
+        self.index, self._file = renewed.index, renewed._file
 
 
 def serialize(feature: Feature, columns: Dict[str, Column], tokens: int) -> bytes:
@@ -120,43 +151,112 @@ def fingerprint(inputs: Dict[str, Any]) -> str:
 
 
 def open_or_build(task: Task, split: str, cache_dir: str, limit: Optional[int] = None, seed: int = 0) -> RecordFile:
-    """The records of a split: from the cache if its fingerprint is there, else featurized now.
+    """The records of a split: from the cache if its fingerprint is there and it is whole, else featurized now.
 
     limit: keeps the first `limit` examples of a permutation of the file keyed by `seed`, in file order.
     """
-    inputs = {"format": FORMAT, "split": split, "columns": {k: list(v) for k, v in sorted(task.columns.items())}}
-    inputs.update(task.fingerprint(split))
-    if limit is not None:
-        inputs.update(limit=limit, limit_seed=seed)
-    digest = fingerprint(inputs)
-    prefix = os.path.join(cache_dir, "{}-{}".format(split, digest))
     os.makedirs(cache_dir, exist_ok=True)
-    with filelock.FileLock(prefix + ".lock"):  # two runs that share a cache featurize once
-        records = _open(prefix, digest, task.skip_bad_lines)
-        if records is None:
-            bad_lines = BadLines(task.skip_bad_lines)
-            examples = _chosen(task, split, limit, seed, bad_lines)
-            _build(task, split, prefix, examples, bad_lines, dict(inputs, fingerprint=digest))
-            records = _open(prefix, digest, task.skip_bad_lines)
-            assert records is not None
+    return _Entry(task, split, cache_dir, limit, seed).open_or_build()
+
+
+class _DamagedError(Exception):
+    """What is wrong with a cache entry."""
+
+
+class _Entry:
+    """An entry of a cache folder: its name, its source, and how it is opened, verified and built."""
+
+    def __init__(self, task: Task, split: str, cache_dir: str, limit: Optional[int], seed: int) -> None:
+        self._task, self._split, self._limit, self._seed = task, split, limit, seed
+        self._inputs = self._inputs_now()
+        self._digest = fingerprint(self._inputs)
+        self.prefix = os.path.join(cache_dir, "{}-{}".format(split, self._digest))
+
+    def _inputs_now(self) -> Dict[str, Any]:
+        columns = {name: list(column) for name, column in sorted(self._task.columns.items())}
+        inputs = {"format": FORMAT, "split": self._split, "columns": columns}
+        inputs.update(self._task.fingerprint(self._split))
+        if self._limit is not None:
+            inputs.update(limit=self._limit, limit_seed=self._seed)
+        return inputs
+
+    def open_or_build(self, with_records: bool = False) -> RecordFile:
+        """The entry, built first where it is absent or damaged. with_records: all records are verified too."""
+        with filelock.FileLock(self.prefix + ".lock"):  # two runs that share a cache featurize once
+            try:
+                records = self._open(with_records)
+            except _DamagedError as damage:
+                source = self._task.files.get(self._split, "its source")
+                say("Cache: {}: {}. It is built again from {}.".format(self.prefix, damage, source))
+                records = None
+            if records is None:
+                self._build()
+                try:
+                    records = self._open()
+                except _DamagedError:
+                    raise UserError(_UNRELIABLE.format(self.prefix)) from None
+                assert records is not None
+            return records
+
+    def renewed(self, description: Dict[str, Any]) -> RecordFile:
+        """The entry once every record is as when it was opened, with `description` as its header.
+
+        Raises UserError if a record is damaged and the source has changed or is gone.
+        """
+        damaged = "{}.tfrecord: is damaged, and cannot be built again: ".format(self.prefix)
+        try:
+            same_source = self._inputs_now() == self._inputs
+        except UserError as error:
+            raise UserError(damaged + str(error)) from None
+        records = self.open_or_build(with_records=True) if same_source else None
+        if records is None or records.description[_CHECKSUMS] != description[_CHECKSUMS]:
+            source = self._task.files.get(self._split, "its source")
+            raise UserError("{}{} has changed. Give the command again.".format(damaged, source))
         return records
 
-
-def _open(prefix: str, digest: str, skip_bad_lines: int) -> Optional[RecordFile]:
-    """The cache entry, or None if it is absent, incomplete, or left out more lines than are allowed now."""
-    try:
-        with open(prefix + ".json", encoding="utf-8") as file:
-            description = json.load(file)
-        index = np.memmap(prefix + ".index", INDEX_DTYPE, mode="r")
-        size = os.path.getsize(prefix + ".tfrecord")
-        whole = description["fingerprint"] == digest and description["record_bytes"] == size
-        whole = whole and len(index) == description["examples"] and "kinds" in description
-        whole = whole and os.path.getsize(prefix + ".facts") == len(index) * FACTS_DTYPE.itemsize
-        if not whole or len(description["skipped"]) > skip_bad_lines:
+    def _open(self, with_records: bool = False) -> Optional[RecordFile]:
+        """The entry; None if it is absent, or left out more lines than are allowed now. Raises _DamagedError."""
+        try:
+            with open(self.prefix + ".json", encoding="utf-8") as file:
+                description = json.load(file)
+        except FileNotFoundError:
             return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return RecordFile(prefix + ".tfrecord", index, prefix + ".facts", description)
+        except (OSError, ValueError, RecursionError):
+            raise _DamagedError("the header is damaged") from None
+        if not isinstance(description, dict) or _OWN_CHECKSUM not in description:
+            raise _DamagedError("was written without checksums")
+        if description[_OWN_CHECKSUM] != _checksum_of_header(description) or description["fingerprint"] != self._digest:
+            raise _DamagedError("the header is damaged")
+        for ending in _ENDINGS if with_records else (".index", ".facts"):
+            if not _is_whole(self.prefix + ending, description):
+                raise _DamagedError(ending[1:] + " is damaged")
+        try:
+            if os.path.getsize(self.prefix + ".tfrecord") != description["record_bytes"]:
+                raise _DamagedError("tfrecord has another size")
+        except OSError:
+            raise _DamagedError("tfrecord is gone") from None
+        if len(description["skipped"]) > self._task.skip_bad_lines:
+            return None
+        return RecordFile(self, description, np.memmap(self.prefix + ".index", INDEX_DTYPE, mode="r"))
+
+    def _build(self) -> None:
+        bad_lines = BadLines(self._task.skip_bad_lines)
+        examples = _chosen(self._task, self._split, self._limit, self._seed, bad_lines)
+        _build(self._task, self._split, self.prefix, examples, bad_lines, dict(self._inputs, fingerprint=self._digest))
+
+
+def _is_whole(path: str, description: Dict[str, Any]) -> bool:
+    """Whether a file of an entry has the checksum that the header gives it."""
+    try:
+        return files.crc32_of_file(path) == description[_CHECKSUMS][os.path.splitext(path)[1]]
+    except OSError:
+        return False
+
+
+def _checksum_of_header(description: Dict[str, Any]) -> int:
+    """The checksum of all that a header says but its own checksum."""
+    content = {name: value for name, value in description.items() if name != _OWN_CHECKSUM}
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode("ascii"))
 
 
 def _chosen(task: Task, split: str, limit: Optional[int], seed: int, bad_lines: BadLines) -> Iterator[Any]:
@@ -208,14 +308,16 @@ def _build(
         if split == "train":
             _shuffle(names[".tfrecord"], names[".index"])
         size = os.path.getsize(names[".tfrecord"])
+        checksums = {ending: files.crc32_of_file(path) for ending, path in names.items()}
         for ending, path in names.items():
             files.rename_synced(path, prefix + ending)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     description.update(examples=count, record_bytes=size, sources=counter.sources, kinds=counter.kinds)
-    files.write_json(
-        prefix + ".json", dict(description, skipped=bad_lines.messages, mended=bad_lines.mended, notes=bad_lines.notes)
-    )
+    description.update(skipped=bad_lines.messages, mended=bad_lines.mended, notes=bad_lines.notes)
+    description[_CHECKSUMS] = checksums
+    description = json.loads(json.dumps(description))  # as it is read again
+    files.write_json(prefix + ".json", dict(description, **{_OWN_CHECKSUM: _checksum_of_header(description)}))
 
 
 class _Counter:
@@ -247,7 +349,7 @@ def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: s
                 tokens = 0 if per_token is None else len(feature[per_token])
                 record = serialize(feature, task.columns, tokens)
                 writer.write(record)
-                index_rows.append((offset, len(record), tokens))
+                index_rows.append((offset, len(record), tokens, zlib.crc32(record)))
                 fact_rows.append(fact)
                 offset += len(record) + _FRAME_BYTES
             index.write(np.array(index_rows, INDEX_DTYPE).tobytes())  # buffered, as tofile is not
