@@ -17,8 +17,7 @@ def main() -> None:
     folder, batches_file, losses_file = sys.argv[1:]
     transformers.logging.set_verbosity_error()
     data = np.load(batches_file)
-    # The tanh approximation of gelu, as google-research/bert; the configuration's "gelu" is the exact one.
-    model = transformers.BertForSequenceClassification.from_pretrained(folder, num_labels=2, hidden_act="gelu_new")
+    model = transformers.BertForSequenceClassification.from_pretrained(folder, num_labels=2)
     model.eval()  # dropout off
     with torch.no_grad():
         model.classifier.weight.copy_(torch.tensor(data["head"]))

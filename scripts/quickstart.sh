@@ -54,9 +54,7 @@ id	text
 4	not bad at all, I would even fly with them again
 EOF
 
-"$PYTHON" run_classifier.py --task_name=text --data_dir=quickstart/data \
-  --bert_config_file=quickstart/model/bert_config.json --vocab_file=quickstart/model/vocab.txt \
-  --init_checkpoint=quickstart/model/bert_model.ckpt --output_dir="$RUN" \
+"$PYTHON" run_classifier.py --task_name=text --data_dir=quickstart/data --model=quickstart/model --output_dir="$RUN" \
   --do_train --do_eval --max_seq_length=64 --eval_batch_size=32 "${LENGTH[@]}"
 "$PYTHON" run_classifier.py --do_predict --model_dir="$RUN" --output_dir=quickstart/predictions \
   --predict_file=quickstart/sentences.tsv

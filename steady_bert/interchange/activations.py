@@ -49,9 +49,9 @@ def _last_layer(config: modeling.BertConfig, prefix: str, tokenizer: Any, activa
         output = model.get_sequence_output()
         reader = checkpoint.Reader(prefix)
         present = checkpoint.shapes_in(prefix)
-        for variable in tf.trainable_variables():  # a pooler may be missing, and is not read here
-            if variable.op.name in present:
-                variable.load(reader.tensor(variable.op.name), session)
+        variables = [v for v in tf.trainable_variables() if v.op.name in present]  # a pooler is not read here
+        values = {v.initializer.inputs[1]: reader.tensor(v.op.name) for v in variables}
+        session.run([v.initializer for v in variables], values)
         return session.run(output)[mask.astype(bool)]
 
 
