@@ -190,14 +190,16 @@ _WEIGHTS = [
         "model",
         "string",
         None,
-        "Folder with weights, configuration, vocabulary and case: a published checkpoint, a Hugging Face folder, or a "
-        "run. In place of init_checkpoint, bert_config_file, vocab_file and do_lower_case (or of model_dir).",
+        "Folder with weights, configuration, vocabulary and case. It is a published checkpoint, a Hugging Face "
+        "folder, or a run. In place of init_checkpoint, bert_config_file, vocab_file and do_lower_case (or of "
+        "model_dir).",
     ),
     Flag(
         "init_checkpoint",
         "string",
         None,
-        "Checkpoint to start from: a prefix such as …/bert_model.ckpt, a run's folder, or a Hugging Face folder.",
+        "Checkpoint to start from: a prefix such as …/bert_model.ckpt, or a folder. The folder is a run's, or Hugging "
+        "Face's.",
     ),
     Flag("from_scratch", "boolean", False, "Start from random weights instead of a checkpoint."),
     Flag("output_dir", "string", None, "Folder to which this run is written."),
