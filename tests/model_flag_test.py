@@ -128,6 +128,22 @@ def test_a_fine_tuned_published_classifier_predicts_with_its_own_labels(tiny, tm
     assert {row.split("\t")[1] for row in rows[1:] if row} <= {"cold", "warm"}
 
 
+def test_a_published_folder_without_a_head_predicts_nothing_and_is_not_written_to(tiny, published, tmp_path, capsys):
+    arguments = ["--do_predict", "--model=" + published, "--task_name=text", "--labels=blame,praise"]
+    arguments += ["--predict_file=" + os.path.join(tiny.data_dir, "test.tsv"), "--output_dir=" + str(tmp_path)]
+    assert "hf: has no trained head (classifier.weight)" in mistake(arguments, capsys)
+    same = flags_of(tiny, model=published, output_dir=published, do_train="true")
+    assert "is the model's own folder" in mistake(same, capsys)
+
+
+def test_a_run_goes_on_by_its_own_folder(tiny, trained, tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    shutil.copytree(trained[0], folder)
+    flags = flags_of(tiny, model=folder, output_dir=folder, do_train="true", num_train_steps=3)
+    assert "lr_decay_steps: 2 → 3" in mistake(flags, capsys)
+    assert "Resume: continue" in succeed(flags + ["--allow_plan_change"], capsys)
+
+
 def test_a_tagger_starts_from_a_published_folder(published, tmp_path, capsys):
     (tmp_path / "train.txt").write_text("alpha\tB-A\nbeta\tO\n\ngood\tO\n\n")
     arguments = dict(train_file=str(tmp_path / "train.txt"), model=published, output_dir=str(tmp_path / "run"))

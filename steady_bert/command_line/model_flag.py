@@ -47,7 +47,9 @@ def _implied(f: Values, model: ModelFolder) -> Dict[str, Any]:
     }
     read = {name: value for name, value in vocabulary.items() if value is not None}
     if f.do_train or f.dry_run:
-        return dict(read, init_checkpoint=model.path, bert_config_file=model.bert_config_file)
+        own = f.output_dir is not None and os.path.abspath(f.output_dir) == os.path.abspath(model.path)
+        initial = {} if own and model.kind == folders.RUN else {"init_checkpoint": model.path}  # a run goes on
+        return dict(read, bert_config_file=model.bert_config_file, **initial)
     if not f.check_data and _has_another_run(f.output_dir, model.path):
         return {"init_checkpoint": model.path}  # the command that trained, which now evaluates or predicts
     if model.kind == folders.RUN:

@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, Optional
 from ..base import files
 from ..base.errors import UserError
 from ..tasks.model_files import MODEL_FILES, ModelConfig
-from ..training import run_folder
+from ..training import checkpoint, run_folder
 from ..training.job import RunConfig
 from ..training.reports import say
 from . import configurations, converted, folders, tokenizer_files
@@ -30,7 +30,9 @@ def readable(config: Any) -> Iterator[Any]:
         if run.check_data or source is None:
             yield dataclasses.replace(config, model=_with_vocabulary(config.model, cache) if in_json else config.model)
             return
+        _require_another_folder(run, source)
         entry = converted.entry_of(source, cache)
+        _require_head(run, source, entry)
         weights: Dict[str, Any] = {
             name: entry if getattr(run.weights, name) == source else getattr(run.weights, name)
             for name in ("init_checkpoint", "model_dir")
@@ -41,6 +43,23 @@ def readable(config: Any) -> Iterator[Any]:
 
 def _is_hugging_face(path: Optional[str]) -> bool:
     return path is not None and os.path.isdir(path) and folders.kind_of(path) == folders.HUGGING_FACE
+
+
+def _require_another_folder(run: RunConfig, source: str) -> None:
+    """A run's files would replace some of the model's."""
+    output_dir = run.weights.output_dir
+    if output_dir is not None and os.path.realpath(output_dir) == os.path.realpath(source):
+        raise UserError("--output_dir={}: is the model's own folder. Name another.".format(output_dir))
+
+
+def _require_head(run: RunConfig, source: str, entry: str) -> None:
+    """Raises UserError for a model without a head that a command would predict with."""
+    used = not (run.do_train or run.dry_run) and run.weights.model_dir == source
+    if used and "output_weights" not in checkpoint.shapes_in(checkpoint.resolve(entry)):
+        raise UserError(
+            "{}: has no trained head (classifier.weight), so its predictions would be noise. Train first: --do_train "
+            "--model={}.".format(source, source)
+        )
 
 
 def _with_own_files(model: ModelConfig, source: str, entry: str) -> ModelConfig:

@@ -140,10 +140,16 @@ def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "mo
 
 
 def note_unread_keys(config: ModelConfig) -> Dict[str, str]:
-    """A note for the plan that names the keys of bert_config.json that are not read; empty if there are none."""
+    """Notes for the plan: keys of bert_config.json that are not read, and a gelu that Hugging Face means otherwise."""
     content = _json_object(config.bert_config_file) if config.bert_config_file else {}
     unread = sorted(set(content) - _READ - _KNOWN_UNREAD)
-    return {"keys of bert_config.json that are not read": ", ".join(unread)} if unread else {}
+    notes = {"keys of bert_config.json that are not read": ", ".join(unread)} if unread else {}
+    if "model_type" in content and content.get("hidden_act") == "gelu":
+        notes["hidden_act"] = (
+            "gelu is the approximation by tanh here, the exact function in Hugging Face's config.json; --model=FOLDER "
+            "takes the latter (docs/weights.md)"
+        )
+    return notes
 
 
 def _json_object(path: str) -> Dict[str, Any]:
