@@ -261,6 +261,7 @@ def test_a_vocabulary_in_tokenizer_json_alone_is_written_as_vocab_txt(tmp_path):
         (dict(settings={"tokenize_chinese_chars": False}), "tokenize_chinese_chars=False"),
         (dict(whole=whole_tokenizer(normalizer={"handle_chinese_chars": False})), "handle_chinese_chars=False"),
         (dict(whole=whole_tokenizer(normalizer={"strip_accents": True})), "tokenizer.json: strip_accents=True"),
+        (dict(whole=dict(whole_tokenizer(), pre_tokenizer={"type": "Whitespace"})), "pre_tokenizer='Whitespace'"),
         (dict(whole=whole_tokenizer(model={"type": "BPE"})), "'BPE' .*no WordPiece"),
         (dict(whole=whole_tokenizer(model={"vocab": {"a": 0, "b": 7}}), pieces=None), "an id has none or two"),
         (dict(whole=whole_tokenizer(model={"vocab": 3}), pieces=None), "has no vocabulary"),
@@ -421,8 +422,11 @@ def test_a_folder_is_converted_once_and_again_if_its_entry_is_lost_or_damaged(tm
         assert converted.entry_of(source, cache) == entry and len(conversions) == number + 2
         again = tensors_of(os.path.join(entry, "bert_model.ckpt"))
         assert all(np.array_equal(again[name], value) for name, value in first.items())
-    (tmp_path / "hf" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
-    assert converted.entry_of(source, cache) != entry  # another model of the same weights
+    weights = str(tmp_path / "hf" / "model.safetensors")
+    times = os.stat(weights)
+    flip(weights)
+    os.utime(weights, (times.st_atime, times.st_mtime))
+    assert converted.entry_of(source, cache) != entry  # other weights of the same size and time
     assert not [name for name in os.listdir(cache) if "building" in name]
 
 

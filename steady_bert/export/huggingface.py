@@ -10,13 +10,12 @@ import safetensors.numpy
 from ..base import files
 from ..base.errors import UserError
 from ..interchange import names
+from ..interchange.configurations import ACTIVATIONS_BACK
 from ..serving.saved_run import SavedRun
 from ..training import weights
 from . import model_card
 from .tf1 import require_plain_head
 
-# hidden_act: ours, as bert_config.json has it → transformers'. Their `gelu` is the exact one.
-ACTIVATIONS = {"gelu": "gelu_new", "gelu_erf": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear"}
 _PROBLEMS = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
@@ -73,7 +72,7 @@ def _config(run: SavedRun) -> Dict[str, Any]:
         config.to_dict(),
         model_type="bert",
         architectures=["BertForTokenClassification" if run.script == "run_ner" else "BertForSequenceClassification"],
-        hidden_act=ACTIVATIONS[str(config.hidden_act).lower()],
+        hidden_act=ACTIVATIONS_BACK[str(config.hidden_act).lower()],
         layer_norm_eps=1e-12,
         position_embedding_type="absolute",
         classifier_dropout=config.hidden_dropout_prob,

@@ -19,7 +19,7 @@ _ACTIVATIONS = {
     "tanh": "tanh",
     "linear": "linear",
 }
-_ACTIVATIONS_BACK = {"gelu": "gelu_new", "gelu_erf": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear"}
+ACTIVATIONS_BACK = {"gelu": "gelu_new", "gelu_erf": "gelu", "relu": "relu", "tanh": "tanh", "linear": "linear"}
 _SIZES = (
     "vocab_size",
     "hidden_size",
@@ -98,7 +98,7 @@ def bert_settings(path: str, content: Dict[str, Any]) -> Dict[str, Any]:
 def hugging_face_settings(bert_config: Dict[str, Any]) -> Dict[str, Any]:
     """The keys of config.json for the keys of a bert_config.json. Raises UserError for an activation without a name."""
     activation = str(bert_config["hidden_act"] or "linear").lower()
-    return dict(bert_config, model_type="bert", hidden_act=_ACTIVATIONS_BACK[activation], layer_norm_eps=1e-12)
+    return dict(bert_config, model_type="bert", hidden_act=ACTIVATIONS_BACK[activation], layer_norm_eps=1e-12)
 
 
 def head_of(content: Dict[str, Any], outputs: int) -> Optional[Head]:

@@ -90,6 +90,9 @@ def _require_word_pieces(path: str, whole: Dict[str, Any], normalizer: Dict[str,
         raise UserError("{}: model {!r} with prefix {!r} is no WordPiece. Use a BERT.".format(path, kind, prefix))
     if normalizer.get("type", "BertNormalizer") != "BertNormalizer":
         raise UserError(_OTHER.format(path, "normalizer", normalizer["type"]))
+    splitter = (whole.get("pre_tokenizer") or {}).get("type", "BertPreTokenizer")
+    if splitter != "BertPreTokenizer":
+        raise UserError(_OTHER.format(path, "pre_tokenizer", splitter))
     for key in ("clean_text", "handle_chinese_chars"):
         if normalizer.get(key) is False:
             raise UserError(_OTHER.format(path, key, False))

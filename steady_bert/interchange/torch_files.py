@@ -4,6 +4,7 @@ It is the one kind of file here that is a pickle. This process never opens it.
 """
 
 import os
+import re
 import subprocess
 import sys
 from typing import Optional
@@ -34,7 +35,9 @@ def to_safetensors(folder: str, target: str, python: Optional[str] = None) -> No
     if process.returncode == 0:
         return
     source = os.path.join(folder, FILE)
-    reason = process.stderr.strip().split("\n")[-1].replace("torch_to_safetensors: ", "")
+    lines = process.stderr.strip().split("\n")
+    errors = [line for line in lines if re.match(r"[\w.]+Error: ", line)]  # torch explains at length what it refuses
+    reason = (errors + lines[-1:])[0].replace("torch_to_safetensors: ", "")[:200]
     if "No module named" in reason or "newer is needed" in reason:
         raise UserError(
             "{}: reading it takes torch 2.6 or newer, which {} has not ({}). With a Python that has torch and "
