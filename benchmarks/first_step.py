@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from absl import flags as absl_flags
 
@@ -44,7 +44,7 @@ def run_marked(arguments: List[str]) -> None:
 
         setattr(owner, name, marked)
 
-    def end(*args: Any) -> None:
+    def end(*args: Any, **numbers: Any) -> None:
         print(json.dumps(ends + [time.time()]), flush=True)
         os._exit(0)
 
@@ -63,15 +63,24 @@ def run_marked(arguments: List[str]) -> None:
         return parse(*args, **kwargs)
 
     absl_flags.FlagValues.__call__ = marked_parse  # type: ignore[method-assign]
-    sys.argv = [os.path.join(ROOT, "run_classifier.py")] + arguments
+    # So that the numbers of the first update are fetched: then a GPU has done it.
+    sys.argv = [os.path.join(ROOT, "run_classifier.py")] + arguments + ["--log_every_steps=1"]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 
-def one_run(arguments: List[str]) -> List[float]:
-    """Seconds of each part."""
+def one_run(arguments: List[str], limit_secs: Optional[float] = None, **environment: str) -> List[float]:
+    """Seconds of each part, with these additions to the environment. Raises subprocess.TimeoutExpired."""
     started = time.time()
     command = [sys.executable, os.path.abspath(__file__), "--marked"] + arguments
-    output = subprocess.run(command, stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
+    finished = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        check=True,
+        universal_newlines=True,
+        timeout=limit_secs,
+        env=dict(os.environ, **environment),
+    )
+    output = finished.stdout
     ends = [started] + json.loads(output.splitlines()[-1])
     assert len(ends) == len(PARTS) + 1, output
     return [after - before for before, after in zip(ends, ends[1:])]

@@ -1,9 +1,10 @@
-"""The file of rows and batches that both sides of benchmarks/training_speed.py read.
+"""The file of rows and batches that both sides of training_speed.py and gpu_speed.py read, and the workers' options.
 
 It is an .npz of `ids` and `segments` (all rows, one after the other), `lengths` [rows], `labels` [rows], and the row
 numbers of each batch, [batches, 32]: `random` in random order, `grouped` as transformers' length-grouped sampler.
 """
 
+import argparse
 from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
@@ -17,6 +18,11 @@ class Rows(NamedTuple):
     segments: List[np.ndarray]
     labels: np.ndarray
     batches: Dict[str, np.ndarray]  # "random", "grouped" → [batches, BATCH] row numbers
+
+    def of(self, order: str, first: int, count: int, size: int) -> np.ndarray:
+        """[count, size] row numbers: the order in batches of `size`, from the `first` one on."""
+        numbers = self.batches[order].reshape(-1)
+        return numbers[: len(numbers) // size * size].reshape(-1, size)[first : first + count]
 
 
 def save(path: str, features: List[Dict[str, Any]]) -> None:
@@ -46,3 +52,13 @@ def load(path: str) -> Rows:
         labels=file["labels"],
         batches={name: file[name] for name in ("random", "grouped")},
     )
+
+
+def worker_arguments(description: Any) -> argparse.ArgumentParser:
+    """What both workers take."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("batches_file", "config_file", "padding", "precision"):
+        parser.add_argument(name)
+    parser.add_argument("--batch", type=int, default=BATCH, help="examples in a batch")
+    parser.add_argument("--length", type=int, default=LENGTH, help="tokens of an example with fixed padding")
+    return parser

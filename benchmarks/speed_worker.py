@@ -1,12 +1,11 @@
-"""This project's side of benchmarks/training_speed.py: trains on the batches that its standard input asks for.
+"""This project's side of training_speed.py and gpu_speed.py: trains on the batches that its standard input asks for.
 
-speed_worker.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION
+speed_worker.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION [OPTION…]
 
 Prints `ready`, and then for each line `ORDER FIRST COUNT` that it reads a line `SECONDS PEAK_MEGABYTES`.
 """
 
 import os
-import resource
 import sys
 import time
 from typing import Any, Tuple
@@ -22,13 +21,20 @@ import modeling
 from optimization import OptimizerConfig
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
-from steady_bert.training import session_engine
+from steady_bert.training import devices, memory, session_engine
 from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig
 
 
 def prepared(
-    rows: speed_batches.Rows, config_file: str, padding: str, precision: str, compute_form: str = "auto"
+    rows: speed_batches.Rows,
+    config_file: str,
+    padding: str,
+    precision: str,
+    compute_form: str = "auto",
+    recompute: bool = False,
+    batch: int = speed_batches.BATCH,
+    length: int = speed_batches.LENGTH,
 ) -> Tuple[Any, np.ndarray]:
     """(an engine that trains, the serialized record of each row)."""
     labels = ["0", "1"]
@@ -40,15 +46,17 @@ def prepared(
             tokenizer=None,
             vocab_fingerprint="",
             bert_config=modeling.BertConfig.from_json_file(config_file),
-            max_seq_length=speed_batches.LENGTH,
+            max_seq_length=length,
         )
     )
-    settings = PlanConfig(
-        train_batch_size=speed_batches.BATCH, num_train_steps=10000, learning_rate=5e-5, num_warmup_steps=100
-    )
+    settings = PlanConfig(train_batch_size=batch, num_train_steps=10000, learning_rate=5e-5, num_warmup_steps=100)
     plan = make_plan(settings, len(rows.ids), {}, {})
     engine_config = EngineConfig(
-        padding=padding, precision=precision, compute_form=compute_form, max_seq_length=speed_batches.LENGTH
+        padding=padding,
+        precision=precision,
+        compute_form=compute_form,
+        recompute=recompute,
+        max_seq_length=length,
     )
     engine = session_engine.build(task, engine_config, 1, plan, OptimizerConfig())
 
@@ -65,21 +73,31 @@ def prepared(
 
 def main() -> None:
     replies, sys.stdout = sys.stdout, sys.stderr  # what the engine prints must not mix with the replies
-    batches_file, config_file, padding, precision = sys.argv[1:]
-    rows = speed_batches.load(batches_file)
-    engine, records = prepared(rows, config_file, padding, precision)
-    run_step = engine.session.make_callable(engine.training, feed_list=[engine.records])
-    for numbers in rows.batches["random"][:2]:
-        run_step(records[numbers])
+    parser = speed_batches.worker_arguments(__doc__)
+    parser.add_argument("--compute_form", default="auto")
+    parser.add_argument("--recompute", action="store_true")
+    options = vars(parser.parse_args())
+    rows, size = speed_batches.load(options.pop("batches_file")), options["batch"]
+    engine, records = prepared(rows, **options)
+    run_step = engine.session.make_callable(engine.kept.keep, feed_list=[engine.records])
+    fetch = engine.session.make_callable(engine.kept.rows)
+
+    def train(batches: np.ndarray) -> None:
+        for done, numbers in enumerate(batches, 1):
+            run_step(records[numbers])
+            if done % engine.config.log_every_steps == 0 or done == len(batches):
+                fetch()  # as a run does when it reports; what is fetched has been computed
+
+    train(rows.of("random", 0, 2, size))
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         order, first, count = line.split()
-        batches = rows.batches[order][int(first) : int(first) + int(count)]
+        batches = rows.of(order, int(first), int(count), size)
         started = time.perf_counter()
-        for numbers in batches:
-            run_step(records[numbers])
+        train(batches)
         seconds = time.perf_counter() - started
-        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=replies, flush=True)
+        peak = memory.peak_bytes(devices.used_gpus(engine.config)) or 0
+        print(seconds, peak / 2**20, file=replies, flush=True)
 
 
 if __name__ == "__main__":

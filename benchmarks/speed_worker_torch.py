@@ -1,15 +1,15 @@
-"""PyTorch's side of benchmarks/training_speed.py: transformers' BERT as its own examples fine-tune it.
+"""PyTorch's side of training_speed.py and gpu_speed.py: transformers' BERT as its own examples fine-tune it.
 
-speed_worker_torch.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION
+speed_worker_torch.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION [OPTION…]
 
-Reads and prints the same lines as speed_worker.py. PADDING: `longest` of the batch, or `fixed`.
+Reads and prints the same lines as speed_worker.py. PADDING: `longest` of the batch, or `fixed`. On a GPU: products in
+TF32 or, under autocast, bfloat16; attention by sdpa, the fused AdamW, pinned batches, and no wait between updates.
 """
 
 import json
 import resource
 import sys
 import time
-from typing import List
 
 import numpy as np
 import speed_batches
@@ -18,15 +18,18 @@ import transformers
 
 
 def main() -> None:
-    batches_file, config_file, padding, precision = sys.argv[1:]
+    parser = speed_batches.worker_arguments(__doc__)
+    parser.add_argument("--compile", action="store_true", help="torch.compile")
+    options = parser.parse_args()
     transformers.logging.set_verbosity_error()
-    rows = speed_batches.load(batches_file)
-    # Lists of Python's numbers: torch.tensor is several times as slow with NumPy's.
-    ids, segments = ([row.tolist() for row in column] for column in (rows.ids, rows.segments))
-    with open(config_file) as file:
+    on_gpu = torch.cuda.is_available()
+    device = "cuda" if on_gpu else "cpu"
+    rows = speed_batches.load(options.batches_file)
+    with open(options.config_file) as file:
         config = transformers.BertConfig(num_labels=2, **json.load(file))
     torch.manual_seed(1)
-    model = transformers.BertForSequenceClassification(config)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    model = transformers.BertForSequenceClassification(config).to(device)
     model.train()
     excluded = ("bias", "LayerNorm.weight")
     named = list(model.named_parameters())
@@ -34,40 +37,46 @@ def main() -> None:
         {"params": [w for name, w in named if not any(e in name for e in excluded)], "weight_decay": 0.01},
         {"params": [w for name, w in named if any(e in name for e in excluded)], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=5e-5, eps=1e-6)
+    optimizer = torch.optim.AdamW(groups, lr=5e-5, eps=1e-6, **({"fused": True} if on_gpu else {}))
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, 100, 10000)
+    weights = list(model.parameters())
+    run_model = torch.compile(model) if options.compile else model
+
+    def placed(values: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(values)
+        return tensor.pin_memory().to(device, non_blocking=True) if on_gpu else tensor
 
     def step(numbers: np.ndarray) -> None:
-        length = speed_batches.LENGTH if padding == "fixed" else max(len(ids[n]) for n in numbers)
-
-        def padded(lists: List[List[int]]) -> torch.Tensor:
-            return torch.tensor([lists[n] + [0] * (length - len(lists[n])) for n in numbers])
-
-        mask = torch.tensor([[1] * len(ids[n]) + [0] * (length - len(ids[n])) for n in numbers])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = model(
-                input_ids=padded(ids),
-                attention_mask=mask,
-                token_type_ids=padded(segments),
-                labels=torch.tensor(rows.labels[numbers]),
-            ).loss
+        length = options.length if options.padding == "fixed" else max(len(rows.ids[n]) for n in numbers)
+        padded = np.zeros((3, len(numbers), length), np.int64)
+        for place, n in enumerate(numbers):
+            padded[:, place, : len(rows.ids[n])] = rows.ids[n], rows.segments[n], np.ones_like(rows.ids[n])
+        ids, segments, mask = placed(padded)
+        labels = placed(rows.labels[numbers])
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bfloat16"):
+            loss = run_model(input_ids=ids, attention_mask=mask, token_type_ids=segments, labels=labels).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
 
-    for numbers in rows.batches["random"][:2]:
-        step(numbers)
+    def train(batches: np.ndarray) -> None:
+        for numbers in batches:
+            step(numbers)
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    train(rows.of("random", 0, 2, options.batch))
     print("ready", flush=True)
     for line in sys.stdin:
         order, first, count = line.split()
-        batches = rows.batches[order][int(first) : int(first) + int(count)]
+        batches = rows.of(order, int(first), int(count), options.batch)
         started = time.perf_counter()
-        for numbers in batches:
-            step(numbers)
+        train(batches)
         seconds = time.perf_counter() - started
-        print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, flush=True)
+        resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(seconds, (torch.cuda.max_memory_allocated() if on_gpu else resident) / 2**20, flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Tuple
+import threading
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -38,6 +39,7 @@ MINILM = {
     "intermediate_size": 1536,
     "type_vocab_size": 2,
 }
+BERT_BASE = dict(MINILM, hidden_size=768, num_hidden_layers=12, intermediate_size=3072)
 ROWS = {"sst-2": 3200, "mrpc": 1600}
 # The rate of google-research/bert on TensorFlow 1.15.5, measured once on 2 cores with AVX-512. It is of no use on
 # another machine.
@@ -100,17 +102,39 @@ COMPARISONS = (
 
 
 class Worker:
-    """A process that trains on the batches it is asked to."""
+    """A process that trains on the batches it is asked to.
 
-    def __init__(self, side: Side, batches_file: str, config_file: str, pythons: Dict[str, str]) -> None:
+    options: of its script. limit_secs: it is ended after so long; None: never.
+    """
+
+    def __init__(
+        self,
+        side: Side,
+        batches_file: str,
+        config_file: str,
+        pythons: Dict[str, str],
+        options: Sequence[str] = (),
+        limit_secs: Optional[float] = None,
+    ) -> None:
         script = "speed_worker_torch.py" if side.system == "torch" else "speed_worker.py"
         python = pythons[side.system]
-        command = [python, os.path.join(HERE, script), batches_file, config_file, side.padding, side.precision]
+        command = [
+            python,
+            os.path.join(HERE, script),
+            batches_file,
+            config_file,
+            side.padding,
+            side.precision,
+            *options,
+        ]
         self.side = side
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process)
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, universal_newlines=True
         )
+        self.timer = threading.Timer(limit_secs or 0.0, self.process.kill)
+        if limit_secs is not None:
+            self.timer.start()
         self._read_line()
 
     def _read_line(self) -> str:
@@ -118,6 +142,7 @@ class Worker:
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
+            self.close()
             raise SystemExit("{} ended:\n{}".format(self.side, self.errors.read()[-2000:]))
         return line
 
@@ -130,6 +155,7 @@ class Worker:
 
     def close(self) -> None:
         self.process.communicate()
+        self.timer.cancel()
 
 
 class Upstream:
@@ -153,11 +179,13 @@ def write_batches(task: str, data: str, vocabulary: str, path: str) -> None:
     speed_batches.save(path, features)
 
 
-def write_inputs(data: str, vocabulary: str, folder: str) -> Tuple[Dict[str, str], str]:
+def write_inputs(
+    data: str, vocabulary: str, folder: str, config: Dict[str, int] = MINILM
+) -> Tuple[Dict[str, str], str]:
     """(task → file of batches, configuration file), made in `folder`."""
     config_file = os.path.join(folder, "bert_config.json")
     with open(config_file, "w") as file:
-        json.dump(MINILM, file)
+        json.dump(config, file)
     batches_files = {task: os.path.join(folder, task + ".npz") for task in ROWS}
     for task, path in batches_files.items():
         write_batches(task, data, vocabulary, path)

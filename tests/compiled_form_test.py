@@ -6,7 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from session_engine_test import built, plan_of, records, run, task, task_of  # noqa: F401  # fixtures
+from conftest import ROOT
+from session_engine_test import (  # noqa: F401  # fixtures
+    built,
+    plan_of,
+    records,
+    run,
+    task,
+    task_of,
+)
 
 import modeling
 from steady_bert import row_sums, rule_optimizer
@@ -167,17 +175,17 @@ def test_a_compiled_run_repeats_and_resumes_bitwise(task, records, tmp_path):  #
 
 @needs_xla
 @pytest.mark.slow
-def test_an_update_of_twelve_layers_runs_at_most_1200_nodes(records, tiny, task):  # noqa: F811
+def test_an_update_of_twelve_layers_runs_at_most_1200_nodes(records, tiny, task, monkeypatch):  # noqa: F811
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "benchmarks"))
+    import step_profile
+
     config = modeling.BertConfig.from_json_file(tiny.bert_config_file)
     config.num_hidden_layers = 12
     many = task_of(tiny.bert_config_file, bert_config=config)
     plan = plan_of(records, num_train_steps=3)
     engine = built(many, plan, compute_form="compiled")
     serialized = records["train"].read(np.arange(16))
-    metadata = tf.RunMetadata()
-    options = tf.RunOptions(trace_level=tf.RunOptions.SOFTWARE_TRACE)
-    engine.session.run(engine.training, {engine.records: serialized}, options, metadata)
-    nodes = sum(len(device.node_stats) for device in metadata.step_stats.dev_stats)
+    nodes = step_profile.counts(step_profile.traced(engine, serialized)).nodes
     session_engine.close(engine)
     assert nodes <= 1200
 
