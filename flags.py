@@ -13,7 +13,8 @@ from absl import flags as absl_flags
 from steady_bert.base import tensorflow_setup
 from steady_bert.base.errors import RunError, UserError
 from steady_bert.command_line import help_screens
-from steady_bert.command_line.flag_table import GROUPS, REGISTERED_BY_IMPORT, flags_of
+from steady_bert.command_line.flag_table import GROUPS as GROUPS
+from steady_bert.command_line.flag_table import REGISTERED_BY_IMPORT, SCRIPTS, flags_of
 from steady_bert.command_line.training_flags import Flag
 
 FLAGS = absl_flags.FLAGS
@@ -31,7 +32,7 @@ def _meaning(flag: Flag) -> str:
 
 
 def register(script: str) -> None:
-    """Defines all flags of a script, a key of GROUPS. Flags that an entry script has defined already stay."""
+    """Defines all flags of a script, a key of SCRIPTS. Flags that an entry script has defined already stay."""
     _register(script, flags_of(script))
 
 
@@ -66,11 +67,14 @@ _SERIALIZER: Any = absl_flags.ArgumentSerializer()
 
 def _is_ours(name: str) -> bool:
     """Whether an entry script has registered the flag, and not a script that imports it and has a flag of this name."""
-    return name in FLAGS and FLAGS.find_module_defining_flag(name) in GROUPS
+    return name in FLAGS and FLAGS.find_module_defining_flag(name) in SCRIPTS
 
 
 class Values:
-    """The flags of a script as attributes: what was given, else the default, also where nobody registered the flag."""
+    """The flags of a script as attributes: what was given, else the default.
+
+    The default is the script's own, also where nobody registered the flag, or another script did with its default.
+    """
 
     def __init__(self, script: str) -> None:
         self.flags = {flag.name: flag for flag in flags_of(script)}
@@ -78,18 +82,24 @@ class Values:
     def __getattr__(self, name: str) -> Any:
         if name == "flags" or name not in self.flags:
             raise AttributeError(name)
-        return FLAGS[name].value if _is_ours(name) else _default(self.flags[name])
+        return FLAGS[name].value if self.given(name) else _default(self.flags[name])
 
     def given(self, name: str) -> bool:
         """Whether the user said something, or a script did that imports ours: FLAGS.name = …, FLAGS.set_default."""
         if not _is_ours(name):
             return False
         flag = FLAGS[name]
-        return bool(flag.present) or not flag.using_default_value or flag.default != _default(self.flags[name])
+        return bool(flag.present) or not flag.using_default_value or flag.default != _registered_default(name)
 
     def given_flags(self) -> List[str]:
         """The flags that were given, each as the line `--name=value` of a flagfile."""
         return [FLAGS[name].serialize() for name in self.flags if self.given(name)]
+
+
+def _registered_default(name: str) -> Any:
+    """The default with which an entry script has defined a flag."""
+    script: Any = FLAGS.find_module_defining_flag(name)
+    return next(_default(flag) for flag in flags_of(script) if flag.name == name)
 
 
 def _default(flag: Flag) -> Any:
@@ -130,12 +140,12 @@ def _parse(script: str, argv: Sequence[str]) -> None:
     if rest[1:]:
         raise UserError("{!r} is not a flag. Write --name=value.".format(rest[1]))
     # A process that has imported several scripts knows the flags of all.
-    for name in (flag.name for other in GROUPS for flag in flags_of(other)):
+    for name in (flag.name for other in SCRIPTS for flag in flags_of(other)):
         if name not in own and _is_ours(name) and FLAGS[name].present:
             _refuse_flag_of_another(script, name)
 
 
 def _refuse_flag_of_another(script: str, name: str) -> None:
-    for other in GROUPS:
+    for other in SCRIPTS:
         if other != script and name in {flag.name for flag in flags_of(other)}:
             raise UserError("--{}: is a flag of {}.py, not of {}.py. Leave it out.".format(name, other, script))

@@ -9,6 +9,8 @@ sys.path.insert(0, ROOT)
 
 import flags
 from steady_bert.base import files
+from steady_bert.command_line.tool_flags import TOOLS
+from steady_bert.command_line.training_flags import Flag
 
 
 def flags_table() -> str:
@@ -21,13 +23,20 @@ def flags_table() -> str:
             groups[title] = group
     for title, group in groups.items():
         suffix = "" if len(scripts[title]) > 1 else " (" + scripts[title][0] + ")"
-        lines += ["", "## " + title + suffix, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
-        for flag in group:
-            values = ", ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind
-            default = "" if flag.default in (None, "") else str(flag.default)
-            default = default.lower() if isinstance(flag.default, bool) else default
-            lines.append("| {} | {} | {} | {} |".format(flag.name, values, default, flag.meaning.replace("|", "\\|")))
+        lines += section(title + suffix, group)
+    for script, tool_groups in TOOLS.items():
+        lines += section(script + ".py", [flag for group in tool_groups.values() for flag in group])
     return "\n".join(lines) + "\n"
+
+
+def section(title: str, group: List[Flag]) -> List[str]:
+    lines = ["", "## " + title, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
+    for flag in group:
+        values = ", ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind
+        default = "" if flag.default in (None, "") else str(flag.default)
+        default = default.lower() if isinstance(flag.default, bool) else default
+        lines.append("| {} | {} | {} | {} |".format(flag.name, values, default, flag.meaning.replace("|", "\\|")))
+    return lines
 
 
 def main() -> None:

@@ -16,9 +16,11 @@ LAYERS = [
     {
         "base.files",
         "base.forms",
+        "base.progress_lines",
         "base.randomness",
         "base.tensorflow_setup",
         "base.token_layout",
+        "base.worker_processes",
         "interchange.names",
         "interchange.torch_to_safetensors",
         "loss_scale",
@@ -52,9 +54,14 @@ LAYERS = [
         "training.matrix_rate",
         "training.plan",
     },
-    {"tasks.reading.csv_rows", "tasks.reading.json_rows"},
-    {"tasks.reading.text_files"},
-    {"tasks.tagging.column_check", "tasks.tagging.offsets", "tasks.tagging.tag_sequences"},
+    {"tasks.pretraining.corpus", "tasks.pretraining.instances", "tasks.reading.csv_rows", "tasks.reading.json_rows"},
+    {"tasks.pretraining.config", "tasks.pretraining.records", "tasks.reading.text_files"},
+    {
+        "tasks.pretraining.upstream",
+        "tasks.tagging.column_check",
+        "tasks.tagging.offsets",
+        "tasks.tagging.tag_sequences",
+    },
     {"tasks.tagging.spans", "tasks.tagging.word_lists"},
     {
         "optimizer_config",
@@ -84,6 +91,7 @@ LAYERS = [
         "training.feature_cache",
         "training.job",
         "interchange.configurations",
+        "tasks.pretraining.making",
     },
     {
         "tasks.classification.registry",
@@ -117,11 +125,12 @@ LAYERS = [
     {"training.run"},
     {"tasks.classification.outputs", "tasks.tagging.outputs"},
     {"tasks.classification.job", "tasks.tagging.job"},
+    {"command_line.tool_flags"},
     {"command_line.flag_table"},
     {"command_line.help_screens", "command_line.list_flags"},
     {"command_line.model_flag"},
     {"command_line.relations"},
-    {"command_line.configuration", "flags"},
+    {"command_line.configuration", "command_line.tool_configuration", "flags"},
     {"serving.saved_run"},
     {"serving.answers", "serving.graph"},
     {"serving.encoder"},
@@ -135,7 +144,7 @@ LAYERS = [
     {"serving.gate"},
     {"serving.application"},
     {"serving.server"},
-    {"run_classifier", "run_ner", "serve"},
+    {"create_pretraining_data", "run_classifier", "run_ner", "serve"},
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 PURE = {
@@ -143,12 +152,16 @@ PURE = {
     "base.errors",
     "base.files",
     "base.processor",
+    "base.progress_lines",
+    "base.worker_processes",
     "command_line.configuration",
     "command_line.flag_table",
     "command_line.help_screens",
     "command_line.list_flags",
     "command_line.model_flag",
     "command_line.relations",
+    "command_line.tool_configuration",
+    "command_line.tool_flags",
     "command_line.training_flags",
     "export.output_folder",
     "flags",
@@ -176,6 +189,12 @@ PURE = {
     "tasks.classification.config",
     "tasks.classification.label_cells",
     "tasks.model_files",
+    "tasks.pretraining.config",
+    "tasks.pretraining.corpus",
+    "tasks.pretraining.instances",
+    "tasks.pretraining.making",
+    "tasks.pretraining.records",
+    "tasks.pretraining.upstream",
     "tasks.tagging.config",
     "tasks.tagging.columns",
     "tasks.tagging.formats",
@@ -201,7 +220,7 @@ PURE = {
     "training.reports",
     "training.resume",
 }
-ENTRY_SCRIPTS = {"run_classifier", "run_ner", "serve"}
+ENTRY_SCRIPTS = {"create_pretraining_data", "run_classifier", "run_ner", "serve"}
 PACKAGE = "steady_bert"
 
 

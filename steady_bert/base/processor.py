@@ -1,5 +1,6 @@
-"""Which instructions this machine's processor has, as far as they decide what is fast. Pure: no TensorFlow."""
+"""Which instructions this machine's processor has, as far as they decide what is fast; how many there are. Pure."""
 
+import os
 from typing import FrozenSet, Optional
 
 # Names in Linux's /proc/cpuinfo, x86 first, then ARM.
@@ -28,3 +29,9 @@ def describe(sets: Optional[FrozenSet[str]]) -> str:
 def emulates_bfloat16(sets: Optional[FrozenSet[str]]) -> bool:
     """Whether the processor is known to have no bfloat16 instructions."""
     return sets is not None and not sets & _WITH_BFLOAT16
+
+
+def usable_processors() -> int:
+    """The number of processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -9,6 +9,7 @@ from ..tasks.classification.registry import PROCESSORS
 from ..tasks.tagging.formats import FORMATS
 from ..tasks.tagging.heads import CELLS, HEADS
 from ..tasks.tagging.sentences import OFFSET_UNITS, OVERLAPS, SCHEMES, UNITS
+from .tool_flags import TOOLS, TOOLS_BY_IMPORT
 from .training_flags import TRAINING, Flag
 
 _CLASS_WEIGHTS = Flag(
@@ -315,6 +316,8 @@ GROUPS: Dict[str, Dict[str, List[Flag]]] = {
     },
     "serve": {"Server": _SERVER, "Batches and limits": _LIMITS},
 }
+# With the scripts that train nothing.
+SCRIPTS = {**GROUPS, **TOOLS}
 # google-research/bert's flags; scripts that import an entry script expect them.
 UPSTREAM = frozenset(
     {"data_dir", "bert_config_file", "task_name", "vocab_file", "output_dir", "init_checkpoint", "do_lower_case"}
@@ -327,6 +330,7 @@ REGISTERED_BY_IMPORT = {
     "run_classifier": UPSTREAM,
     "run_ner": UPSTREAM | {"train_file", "dev_file", "test_file"},
     "serve": frozenset(),
+    **TOOLS_BY_IMPORT,
 }
 _COMMON_PHASES = ["do_train", "do_eval", "do_predict", "dry_run", "check_data"]
 _COMMON_SETTINGS = [
@@ -362,5 +366,5 @@ COMMON = {
 
 
 def flags_of(script: str) -> List[Flag]:
-    """All flags of an entry script, in the order of --helpfull."""
-    return [flag for group in GROUPS[script].values() for flag in group]
+    """All flags of a script, in the order of --helpfull."""
+    return [flag for group in SCRIPTS[script].values() for flag in group]

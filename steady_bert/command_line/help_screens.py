@@ -3,13 +3,15 @@
 import textwrap
 from typing import Any
 
-from .flag_table import COMMON, GROUPS
+from .flag_table import COMMON, SCRIPTS, flags_of
+from .tool_flags import EXAMPLES
 from .training_flags import Flag
 
 _WIDTH = 110
 _TRAIN = "Train, then predict:"
 # script → (a heading, commands).
 _EXAMPLES = {
+    **EXAMPLES,
     "run_classifier": (
         _TRAIN,
         "--do_train --do_eval --task_name=text --data_dir=DATA --init_checkpoint=BERT/bert_model.ckpt "
@@ -39,8 +41,8 @@ def short_help(script: str, description: str) -> str:
         command = "python {}.py {}".format(script, example)
         lines += textwrap.wrap(command, _WIDTH, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
     lines.append("")
-    flags = {flag.name: flag for group in GROUPS[script].values() for flag in group}
-    for name in COMMON[script]:
+    flags = {flag.name: flag for flag in flags_of(script)}
+    for name in COMMON.get(script, flags):
         lines.append("  --{:<24} {}".format(name, _first_sentence(flags[name])))
     lines += ["", "--helpfull shows all {} flags of {}.py, by group.".format(len(flags), script)]
     return "\n".join(lines)
@@ -49,7 +51,7 @@ def short_help(script: str, description: str) -> str:
 def full_help(script: str, description: str) -> str:
     """Every flag of the script once, by group."""
     lines = [description, "", "usage: python {}.py --flag=value …".format(script)]
-    for title, group in GROUPS[script].items():
+    for title, group in SCRIPTS[script].items():
         lines += ["", title]
         for flag in group:
             lines.append("  --{:<27} {}".format(flag.name, _values(flag)))

@@ -1,0 +1,68 @@
+"""The flags of the scripts beside the runs as frozen configuration. Pure: no TensorFlow."""
+
+import glob
+import math
+import os
+from typing import List, Sequence, Tuple
+
+from ..base import processor
+from ..base.errors import UserError
+from ..tasks.pretraining.config import PretrainingDataConfig
+from .list_flags import Values, require
+
+
+def pretraining_data_config(f: Values) -> PretrainingDataConfig:
+    """The configuration of create_pretraining_data. Raises UserError for files that are missing or in two places."""
+    require_given(f, ("input_file", "output_file", "vocab_file"))
+    for flag in (flag for flag in f.flags.values() if flag.kind == "float"):
+        require(math.isfinite(getattr(f, flag.name)), "--{}: not a finite number. Give one.".format(flag.name))
+    inputs = matching_files(f.input_file)
+    outputs = tuple(path.strip() for path in f.output_file.split(",") if path.strip())
+    require(outputs, "--output_file={}: names no file.".format(f.output_file))
+    _require_distinct(inputs, outputs)
+    return PretrainingDataConfig(
+        input_files=inputs,
+        output_files=outputs,
+        vocab_file=f.vocab_file,
+        do_lower_case=f.do_lower_case,
+        max_seq_length=f.max_seq_length,
+        max_predictions_per_seq=f.max_predictions_per_seq,
+        random_seed=f.random_seed,
+        dupe_factor=f.dupe_factor,
+        masked_lm_prob=f.masked_lm_prob,
+        short_seq_prob=f.short_seq_prob,
+        do_whole_word_mask=f.do_whole_word_mask,
+        num_processes=processor.usable_processors() if f.num_processes == 0 else f.num_processes,
+    )
+
+
+def require_given(f: Values, names: Sequence[str]) -> None:
+    """Raises UserError if a flag that the script needs is missing."""
+    missing = ["--" + name for name in names if not getattr(f, name)]
+    require(not missing, "{} is needed. --help shows an example.".format(" and ".join(missing)))
+
+
+def matching_files(patterns: str) -> Tuple[str, ...]:
+    """The files that each pattern of a comma-separated list matches, sorted within a pattern."""
+    paths: List[str] = []
+    for pattern in (pattern.strip() for pattern in patterns.split(",")):
+        if not pattern:
+            continue
+        require("://" not in pattern, "--input_file={}: is not on this machine. Copy it here first.".format(pattern))
+        matches = [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern)))
+        if not matches:
+            raise UserError("--input_file={}: there is no such file. Check the path.".format(pattern))
+        paths += matches
+    require(paths, "--input_file={}: names no file.".format(patterns))
+    return tuple(paths)
+
+
+def _require_distinct(inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    real = [os.path.realpath(path) for path in outputs]
+    for number, path in enumerate(outputs):
+        require(real[number] not in real[:number], "--output_file: {} is named twice. Name it once.".format(path))
+        require(not os.path.isdir(path), "--output_file={}: is a folder. Name a file.".format(path))
+        require(
+            real[number] not in map(os.path.realpath, inputs),
+            "--output_file={}: is an input file. Name another.".format(path),
+        )
