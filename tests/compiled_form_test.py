@@ -108,7 +108,9 @@ def test_workers_fill_their_rows_up_to_as_many_as_packing_can_need(length, parts
 
 @pytest.mark.parametrize("first_only", [True, False])
 def test_packed_rows_of_stock_ops_give_the_numbers_of_the_padded_square(first_only):
-    assert_close(values_of(PLAIN, False, first_only), values_of(Compute("plain", **PACKED), False, first_only), 1e-5)
+    padded = values_of(PLAIN, False, first_only)
+    for packed in (PACKED, dict(padding_free=True, packed_attention=True)):
+        assert_close(padded, values_of(Compute("plain", **packed), False, first_only), 1e-5)
 
 
 @pytest.mark.parametrize("lengths, rows", [(LENGTHS, 64), ([1], 1), ([8, 8], 16), ([5, 3, 2], 32)])
