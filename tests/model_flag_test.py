@@ -12,7 +12,9 @@ import safetensors.numpy
 from conftest import mistake, run_main, succeed
 
 import modeling
+from steady_bert.export import huggingface
 from steady_bert.interchange import names
+from steady_bert.serving import saved_run
 from steady_bert.training import checkpoint
 
 
@@ -144,12 +146,34 @@ def test_a_run_goes_on_by_its_own_folder(tiny, trained, tmp_path, capsys):
     assert "Resume: continue" in succeed(flags + ["--allow_plan_change"], capsys)
 
 
-def test_a_tagger_starts_from_a_published_folder(published, tmp_path, capsys):
+def exported(folder, to):
+    huggingface.write(saved_run.open_run(str(folder)), str(to))
+    return str(to)
+
+
+def test_a_run_comes_back_from_a_hugging_face_folder_with_its_predictions(tiny, trained, tmp_path, capsys):
+    test_file = os.path.join(tiny.data_dir, "test.tsv")
+    for name, model in (("own", trained[0]), ("exported", exported(trained[0], tmp_path / "hf"))):
+        arguments = ["--do_predict", "--model=" + model, "--predict_file=" + test_file, "--max_seq_length=16"]
+        succeed(arguments + ["--output_dir=" + str(tmp_path / name)], capsys)
+    assert predictions(str(tmp_path / "own")) == predictions(str(tmp_path / "exported"))
+
+
+def test_a_tagger_starts_from_a_published_folder_and_comes_back_from_one(published, tmp_path, capsys):
     (tmp_path / "train.txt").write_text("alpha\tB-A\nbeta\tO\n\ngood\tO\n\n")
     arguments = dict(train_file=str(tmp_path / "train.txt"), model=published, output_dir=str(tmp_path / "run"))
     values = dict(arguments, max_seq_length=16, num_train_steps=1, train_batch_size=2, do_train="true")
     printed = succeed(["--{}={}".format(*pair) for pair in values.items()], capsys, "run_ner")
     assert "23 loaded" in printed
+    own = str(tmp_path / "run")
+    tagged = []
+    for model in (own, exported(own, tmp_path / "hf")):  # the latter has no pooler, which a tagger does not read
+        output = str(tmp_path / "tagged-{}".format(len(tagged)))
+        values = dict(predict_file=str(tmp_path / "train.txt"), model=model, output_dir=output, max_seq_length=16)
+        succeed(["--do_predict"] + ["--{}={}".format(*pair) for pair in values.items()], capsys, "run_ner")
+        with open(os.path.join(output, "predictions.conll")) as file:
+            tagged.append(file.read())
+    assert tagged[0] == tagged[1]
 
 
 def test_data_is_checked_with_the_vocabulary_of_a_tokenizer_json(tiny, published, tmp_path, capsys):

@@ -112,7 +112,7 @@ def restore(session: tf.Session, run: SavedRun, variables: Optional[Sequence[Any
     with session.graph.as_default():
         by_name = {variable.op.name: variable for variable in variables or tf.trainable_variables()}
     shapes = {name: tuple(variable.shape.as_list()) for name, variable in by_name.items()}
-    report = weights.match_trained(shapes, run.prefix, run.task.head_variables)
+    report = weights.match_trained(shapes, run.prefix, run.task.head_variables, run.task.unread_variables)
     load(session, by_name, weights.served_tensors(run.prefix, report.loaded))
 
 

@@ -118,6 +118,8 @@ class Task(NamedTuple):
     best_metric: str  # the name, among those of `score`, that picks the best checkpoint; larger is better
     # Name prefixes of the variables that are not pre-trained; a checkpoint without them cannot predict.
     head_variables: Tuple[str, ...]
+    # Name prefixes of variables that the graph has and the task does not read; a trained checkpoint may lack them.
+    unread_variables: Tuple[str, ...] = ()
     per_token_predictions: Tuple[str, ...] = ()
     max_tokens: int = 0  # the longest record that featurize makes of an example; 0: any length
     long_text: str = "cut"  # what featurize does with a longer example: cut, head_tail, windows

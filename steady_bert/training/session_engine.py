@@ -292,7 +292,8 @@ def load_trained(engine: Engine, prefix: str) -> int:
 
     Raises UserError if it has no trained head.
     """
-    report = weights.match_trained(_shapes(engine), prefix, engine.task.head_variables)
+    task = engine.task
+    report = weights.match_trained(_shapes(engine), prefix, task.head_variables, task.unread_variables)
     names = weights.served_names(prefix, report.loaded)
     variables = {names[name]: engine.served[name] for name in report.loaded}
     if "global_step" in checkpoint.shapes_in(prefix):

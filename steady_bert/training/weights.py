@@ -113,8 +113,13 @@ def match_weights(
     return report
 
 
-def match_trained(model: Dict[str, Tuple[int, ...]], prefix: str, head_variables: Sequence[str]) -> LoadReport:
-    """match_weights for a trained model: raises UserError also if a variable of the model is missing."""
+def match_trained(
+    model: Dict[str, Tuple[int, ...]], prefix: str, head_variables: Sequence[str], unread: Sequence[str] = ()
+) -> LoadReport:
+    """match_weights for a trained model: raises UserError also if a variable that is read is missing.
+
+    unread: prefixes of the names of those that are not.
+    """
     report = match_weights(model, prefix, head_variables, reset_head=False)
     head = [name for name in report.missing if name.startswith(tuple(head_variables))]
     if head:
@@ -122,6 +127,7 @@ def match_trained(model: Dict[str, Tuple[int, ...]], prefix: str, head_variables
             "{}: has no trained head ({} missing), so its predictions would be noise. Train first, or name a "
             "fine-tuned checkpoint.".format(prefix, ", ".join(head))
         )
-    if report.missing:
-        raise UserError("{}: lacks {}.".format(prefix, ", ".join(report.missing)))
+    missing = [name for name in report.missing if not name.startswith(tuple(unread))]
+    if missing:
+        raise UserError("{}: lacks {}.".format(prefix, ", ".join(missing)))
     return report

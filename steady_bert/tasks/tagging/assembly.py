@@ -114,6 +114,7 @@ def tagging_task(inputs: TaggingInputs, reader: Reader) -> Task:
         labels=tuple(inputs.tags),
         best_metric="accuracy" if inputs.plain else "f1",
         head_variables=("output_weights", "output_bias", "bilstm/", "crf/"),
+        unread_variables=("bert/pooler/",),
         per_token_predictions=("tag_ids", "probabilities", "roles"),
         splits_examples=True,
         skip_bad_lines=inputs.skip_bad_lines,
