@@ -90,6 +90,7 @@ LAYERS = [
         "training.devices",
         "training.feature_cache",
         "training.job",
+        "training.manifest",
         "interchange.configurations",
         "tasks.pretraining.making",
     },
@@ -217,6 +218,7 @@ PURE = {
     "training.job",
     "training.permutation",
     "training.plan",
+    "training.manifest",
     "training.reports",
     "training.resume",
 }

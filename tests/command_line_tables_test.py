@@ -201,7 +201,8 @@ def test_init_checkpoint_of_a_continued_run_must_be_the_one_recorded(tiny, finis
 
 def test_a_folder_of_upstreams_goes_on_when_allowed(tiny, folder_of, capsys):
     folder = folder_of("unfinished")
-    os.unlink(os.path.join(folder, "plan.json"))
+    for name in ("plan.json", "manifest.json"):
+        os.unlink(os.path.join(folder, name))
     flags = dict(RUN, from_scratch=None, output_dir=folder)
     assert "but no plan.json (google-research/bert writes none)" in mistake(tiny.flags(**flags), capsys)
     printed = succeed(tiny.flags(allow_plan_change="true", **flags), capsys)

@@ -31,6 +31,7 @@ from steady_bert.training import (
     estimator_engine,
     feature_cache,
     input_pipeline,
+    manifest,
     plan,
     run,
     run_folder,
@@ -213,6 +214,13 @@ def decision(command):
     saved = run_folder.saved_plan(folder)
     prefix = run.initial_checkpoint(command.config.weights)
     return run.decide(command.config, plan_of(command), saved, folder, prefix)
+
+
+def may_differ(command):
+    """The files of the model's folder that may differ from its manifest."""
+    with mock.patch.object(manifest, "verify", return_value=[]) as verify:
+        run_folder.verify(command.config.weights.model_dir, command.config.weights)
+    return verify.mock_calls[0][1][1]
 
 
 def where_written(command):
@@ -399,6 +407,7 @@ ROWS: Dict[str, Row] = {
     "checkpoint": Row("last", model, dict(USING, do_eval="true")),
     "resume_mode": Row("weights", decision, dict(from_scratch=None, init_checkpoint="{model}", output_dir="{cache}")),
     "allow_plan_change": Row("true", decision, dict(output_dir="{model}", learning_rate=0.5)),
+    "allow_changed_files": Row("vocab.txt", may_differ, dict(USING, do_eval="true")),
     "reset_head": Row("true", head, dict(from_scratch=None, init_checkpoint="{model}/model.ckpt-3")),
     "seed": Row(1, order),
     "shuffle": Row("false", order),

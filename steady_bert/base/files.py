@@ -70,11 +70,29 @@ def require_writable(folder: str, flag: str) -> None:
         ) from None
 
 
+def json_bytes(value: Any) -> bytes:
+    """`value` as indented JSON, in the bytes that write_json writes."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+
+
 def write_json(path: str, value: Any) -> None:
     """Writes `value` as indented JSON, atomically."""
-    with atomic_write(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    write_bytes(path, json_bytes(value))
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a whole file, atomically."""
+    with atomic_write(path, "wb") as file:
+        file.write(content)
+
+
+def read_bytes(path: str) -> bytes:
+    """A whole file. Raises UserError where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UserError("{}: cannot be read ({}). Check the path.".format(path, error.strerror)) from None
 
 
 def sha256_of_file(path: str) -> str:

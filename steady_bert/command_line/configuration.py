@@ -151,7 +151,7 @@ def _run_config(f: Values, saved: Dict[str, Any]) -> RunConfig:
         plan=_plan_config(f),
         cache_dir=None if relations.is_bucket(f.cache_dir) else f.cache_dir,
         optimizer=optimizer,
-        weights=_filled(f, WeightsConfig),
+        weights=_filled(f, WeightsConfig, allow_changed_files=relations.changed_files(f)),
         engine=_engine_config(f, saved),
     )
 

@@ -7,15 +7,15 @@ import dataclasses
 import difflib
 import math
 import os
-from typing import Dict, Optional, Sequence
+from typing import Dict, Optional, Sequence, Tuple
 
 from ..tasks.classification.config import ClassifierDataConfig
 from ..tasks.classification.processor import is_number
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.reading import encodings
-from ..training import cluster
+from ..training import cluster, manifest
 from . import model_flag
-from .list_flags import Values, require
+from .list_flags import Values, items, require
 
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
 
@@ -182,6 +182,14 @@ def check_training(f: Values, needed: Sequence[str]) -> None:
         f.resume_mode != "weights" or f.init_checkpoint,
         "--resume_mode=weights needs --init_checkpoint: the run, or checkpoint, whose weights it starts from.",
     )
+
+
+def changed_files(f: Values) -> Tuple[str, ...]:
+    """The names in --allow_changed_files."""
+    known = (*manifest.VERIFIED, manifest.FILE)
+    for name in items(f, "allow_changed_files"):
+        require(name in known, "--allow_changed_files={}: is not one of {}.".format(name, ", ".join(known)))
+    return items(f, "allow_changed_files")
 
 
 def check_using(f: Values) -> None:

@@ -225,6 +225,12 @@ _WEIGHTS = [
         "tuned init_checkpoint and starts at step 0 with a plan of its own.",
     ),
     Flag("allow_plan_change", "boolean", False, "Continue although the plan differs from that of the run."),
+    Flag(
+        "allow_changed_files",
+        "list",
+        "",
+        "Files of a run's folder that may differ from its manifest.json: their names, separated by commas.",
+    ),
     Flag("reset_head", "boolean", False, "Start a new head if the one in init_checkpoint is for other labels."),
 ]
 _ENGINE = [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 from ..base.errors import UserError
@@ -15,7 +16,7 @@ from ..tasks.tagging import assembly as tagging
 from ..tasks.tagging import job as tagging_job
 from ..tasks.tagging.assembly import TaggingInputs
 from ..tasks.task import Task
-from ..training import checkpoint
+from ..training import checkpoint, manifest
 from ..training.engine_config import EngineConfig
 
 
@@ -50,6 +51,8 @@ def open_run(folder: str, which: Optional[str] = None, **given: Any) -> SavedRun
     take.
     """
     script = script_of(folder)
+    for line in manifest.verify(folder, given.get("allow_changed_files", ()), by_flag=False):
+        warnings.warn(line, stacklevel=2)
     # No file is read to predict, but the command must name one.
     command = _Command(script, dict(given, model_dir=folder, do_predict=True, predict_file=_labels_file(folder)))
     prefix = checkpoint.resolve(folder, which)

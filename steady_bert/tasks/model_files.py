@@ -61,6 +61,8 @@ _RELATIVES = {
     "squeezebert": "SqueezeBERT",
     "xlm-roberta": "XLM-RoBERTa",
 }
+# Keys that decide what a model computes and no variable's shape → their values in BertConfig where a file lacks them.
+_IN_NO_SHAPE = {"hidden_act": "gelu", "num_attention_heads": 12}
 # Key → (the one value that this model has, what another means), for keys of Hugging Face's files and of ALBERT's.
 _NOT_BERT = "this program trains BERT alone. Use the files of a BERT."
 _ONLY_VALUES = {
@@ -191,6 +193,30 @@ def given_files(config: ModelConfig) -> Dict[str, str]:
     """Name in a model's folder → path of the file, for the files that the configuration names."""
     given = {name: getattr(config, flag) for flag, name in MODEL_FILES.items()}
     return {name: path for name, path in given.items() if path is not None}
+
+
+def differences_no_shape_shows(folder: str, given: Dict[str, str]) -> Dict[str, str]:
+    """Name of a model's file → how what is given instead of it would make another model of the folder's weights.
+
+    given: as given_files returns it. Other differences show when weights are loaded, or may be wanted, as dropout is.
+    """
+    differences = {}
+    own = {name: os.path.join(folder, name) for name in MODEL_FILES.values()}
+    own = {name: path for name, path in own.items() if os.path.exists(path)}
+    config = MODEL_FILES["bert_config_file"]
+    vocabularies = [name for name in own if name != config]
+    if vocabularies:
+        hashes = {files.sha256_of_file(own[name]) for name in vocabularies}
+        for name in set(given) - {config}:
+            if files.sha256_of_file(given[name]) not in hashes:
+                differences[name] = "{} has other pieces".format(given[name])
+    if config in own and config in given:
+        before, after = _json_object(own[config]), _json_object(given[config])
+        for key, default in _IN_NO_SHAPE.items():
+            if before.get(key, default) != after.get(key, default):
+                text = "{}={!r} there, {!r} in {}"
+                differences[config] = text.format(key, before.get(key, default), after.get(key, default), given[config])
+    return differences
 
 
 def saved_labels(folder: Optional[str], kind: str) -> Optional[Tuple[List[str], str]]:

@@ -20,6 +20,7 @@ class WeightsConfig:
     checkpoint: Optional[str]
     resume_mode: str
     allow_plan_change: bool
+    allow_changed_files: Tuple[str, ...]
     reset_head: bool
 
 

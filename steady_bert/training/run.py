@@ -95,6 +95,7 @@ def check_data(config: RunConfig, job: Job) -> None:
 def dry_run(config: RunConfig, job: Job, folder: str) -> None:
     """Prints the plan, and draws the learning rate of every step: on the terminal, and as learning_rate.png."""
     examples, sources = feature_cache.count(job.task, "train", config.max_train_examples, config.plan.seed)
+    run_folder.verify(folder, config.weights)
     initial, saved = initial_checkpoint(config.weights), run_folder.saved_plan(folder)
     plan = make_plan(config, with_note_on_windows(job, examples, sources), examples, initial, saved)
     print(plans.describe(plan))
@@ -109,6 +110,7 @@ def dry_run(config: RunConfig, job: Job, folder: str) -> None:
 def use_trained_model(config: RunConfig, job_for: Callable[[Optional[str]], Job], model_dir: str) -> None:
     """Evaluates and predicts with a trained model. All that it needs is in its folder."""
     prefix, source = model_to_use(config.weights, model_dir)
+    run_folder.verify(source, config.weights)
     job = job_for(source)
     folder = config.weights.output_dir or os.curdir
     files.require_writable(folder, "--output_dir")
@@ -175,6 +177,7 @@ class Run(NamedTuple):
 
 def prepare(config: RunConfig, job: Job, folder: str, link: cluster.Member, cache: str) -> Run:
     """Settles everything that can refuse the command before a graph is built, on all workers alike."""
+    run_folder.verify(folder, config.weights)
     records, lines = open_records(config, job, cache)
     job = with_note_on_windows(job, len(records["train"]), records["train"].sources)
     initial, saved = initial_checkpoint(config.weights), run_folder.saved_plan(folder)
@@ -182,6 +185,8 @@ def prepare(config: RunConfig, job: Job, folder: str, link: cluster.Member, cach
     if link.is_chief:
         checkpoint.remove_leftovers(folder)
     continued, decision = decide(config, plan, saved, folder, initial)
+    if decision.action == "start" and initial is not None:
+        run_folder.verify_source(initial, job, config.weights)
     if not isinstance(link, cluster.Alone):
         link.agree(workers.in_common(config, job, plan, continued, decision))
     plan = with_lineage(config, plan, decision, saved, initial)

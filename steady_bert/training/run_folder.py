@@ -4,19 +4,20 @@ import contextlib
 import json
 import os
 import time
-from typing import Iterable, Iterator, Optional
+from typing import Any, Iterable, Iterator, Mapping, Optional
 
 import filelock
 
 from ..base import files, tensorflow_setup
 from ..base.errors import UserError
-from . import checkpoint
+from ..tasks import model_files
+from . import checkpoint, manifest
 from . import plan as plans
-from .job import Job
+from .job import Job, WeightsConfig
+from .manifest import CONFIG_FILE, PLAN_FILE
 from .plan import Plan
+from .reports import say
 from .resume import Decision
-
-PLAN_FILE = "plan.json"
 
 
 def required(path: Optional[str], flag: str) -> str:
@@ -82,16 +83,80 @@ def saved_plan(folder: str) -> Optional[Plan]:
         raise UserError("{}: not JSON ({}). Restore it, or use another --output_dir.".format(path, error)) from None
 
 
+def holds_run(folder: str) -> bool:
+    """Whether a run was written to the folder, by this program or by the original."""
+    names = (PLAN_FILE, manifest.FILE)
+    return any(os.path.exists(os.path.join(folder, name)) for name in names) or bool(checkpoint.steps_in(folder))
+
+
+def verify(folder: str, weights: WeightsConfig) -> None:
+    """Raises UserError if files of the run in the folder are not as it wrote them; nothing where there is no run."""
+    if holds_run(folder):
+        for line in manifest.verify(folder, weights.allow_changed_files):
+            say(line)
+
+
+def verify_source(prefix: str, job: Job, weights: WeightsConfig) -> None:
+    """Raises UserError if initial weights are of a run whose files have changed, or that has another model than `job`.
+
+    The difference may be one that no shape shows: other pieces, another case of the text, another activation.
+    """
+    folder = run_folder_of(prefix)
+    if not holds_run(folder):
+        return
+    verify(folder, weights)
+    differences = model_files.differences_no_shape_shows(folder, job.files)
+    case = _do_lower_case(folder)
+    given_case = job.documents[CONFIG_FILE]["model"]["do_lower_case"]
+    if case is not None and case != given_case:
+        text = "do_lower_case={} there, {} in this command"
+        differences[CONFIG_FILE] = text.format(json.dumps(case), json.dumps(given_case))
+    for name, difference in differences.items():
+        text = "{}: its weights were trained with another model: {}".format(os.path.join(folder, name), difference)
+        if name not in weights.allow_changed_files:
+            raise UserError(
+                "{}. Give the run's own files, or go on with --allow_changed_files={}.".format(
+                    text, ",".join(differences)
+                )
+            )
+        say(text + " (--allow_changed_files)")
+
+
+def _do_lower_case(folder: str) -> Optional[bool]:
+    """What the run in a folder says of its text's case; None if it does not."""
+    try:
+        with open(os.path.join(folder, CONFIG_FILE), encoding="utf-8") as file:
+            case = json.load(file)["model"]["do_lower_case"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return case if isinstance(case, bool) else None
+
+
 def write_run_files(folder: str, plan: Plan, job: Job, data_report: Iterable[str]) -> None:
     """Writes all that prediction, a resume and people need beside the checkpoints."""
-    for name, source in job.files.items():
-        files.copy(source, os.path.join(folder, name))
-    for name, document in job.documents.items():
-        files.write_json(os.path.join(folder, name), document)
     for name, lines in (("flags.txt", job.flags), ("data_report.txt", data_report)):
-        with files.atomic_write(os.path.join(folder, name)) as file:
-            file.write("\n".join(lines) + "\n")
-    files.write_json(os.path.join(folder, PLAN_FILE), plans.to_json(plan))
+        files.write_bytes(os.path.join(folder, name), ("\n".join(lines) + "\n").encode("utf-8"))
+    contents = {name: files.read_bytes(source) for name, source in job.files.items()}
+    _write_verified(folder, contents, dict(job.documents, **{PLAN_FILE: plans.to_json(plan)}))
+
+
+def write_settled(folder: str, documents: Mapping[str, Any]) -> None:
+    """Writes what an evaluation has settled; where the folder is that of the run, its manifest follows."""
+    if holds_run(folder):
+        _write_verified(folder, {}, documents)
+    else:
+        for name, document in documents.items():
+            files.write_json(os.path.join(folder, name), document)
+
+
+def _write_verified(folder: str, contents: Mapping[str, bytes], documents: Mapping[str, Any]) -> None:
+    """Writes files that the manifest lists. Those that hold the same already stay as they are."""
+    contents = dict(contents, **{name: files.json_bytes(document) for name, document in documents.items()})
+    with manifest.updated(folder, contents):
+        for name, content in contents.items():
+            path = os.path.join(folder, name)
+            if not (os.path.isfile(path) and files.read_bytes(path) == content):
+                files.write_bytes(path, content)
 
 
 def record_decision(folder: str, decision: Decision, resume_mode: str) -> None:

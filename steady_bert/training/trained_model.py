@@ -5,9 +5,8 @@ import functools
 import os
 from typing import Any, Callable, Dict, Iterator, NamedTuple
 
-from ..base import files
 from ..tasks.task import Predictions
-from . import estimator_engine, reports, session_engine
+from . import estimator_engine, reports, run_folder, session_engine
 from .evaluation import Evaluation
 from .feature_cache import RecordFile
 from .job import Job, RunConfig
@@ -81,6 +80,7 @@ def evaluate(model: Model, job: Job, records: Dict[str, RecordFile], folder: str
         if shown:
             say(shown)
     reports.write_eval_results(folder, metrics, model.step, details)
-    for name, document in job.settled().items():
-        files.write_json(os.path.join(folder, name), document)
+    settled = job.settled()
+    if settled:
+        run_folder.write_settled(folder, settled)
     say("Wrote {}".format(os.path.join(folder, "eval_results.json")))

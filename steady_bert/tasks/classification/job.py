@@ -11,6 +11,7 @@ from ...base.errors import UserError
 from ...interchange import in_use
 from ...training import run
 from ...training.job import Job
+from ...training.manifest import CONFIG_FILE, THRESHOLD_FILE
 from .. import model_files
 from ..class_weights import given_weights
 from ..reading import text_files
@@ -23,8 +24,6 @@ from .long_texts import LongTexts
 from .processor import DataProcessor
 from .registry import PROCESSORS
 from .scores import Threshold
-
-THRESHOLD_FILE = "threshold.json"  # of a model with several labels for an example, if it was tuned
 
 
 def start(config: ClassifierConfig, given_flags: List[str], notes: Dict[str, str]) -> None:
@@ -72,7 +71,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
         files=model_files.given_files(config.model),
         documents={
             model_files.LABELS_FILE: {"label_type": processor.label_type, "labels": list(task.labels)},
-            "config.json": dataclasses.asdict(config),
+            CONFIG_FILE: dataclasses.asdict(config),
         },
         flags=given_flags,
         predictions_file="predictions.tsv",

@@ -8,6 +8,7 @@ from ...base.errors import UserError
 from ...interchange import in_use
 from ...training import run
 from ...training.job import Job
+from ...training.manifest import CONFIG_FILE
 from .. import model_files
 from ..reading import text_files
 from ..task import BadLines, Predictions
@@ -64,7 +65,7 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
         files=model_files.given_files(config.model),
         documents={
             model_files.LABELS_FILE: {"tag_scheme": "plain" if inputs.plain else "bio", "labels": list(inputs.tags)},
-            "config.json": dataclasses.asdict(config),
+            CONFIG_FILE: dataclasses.asdict(config),
         },
         flags=given_flags,
         predictions_file=PREDICTIONS_FILE,

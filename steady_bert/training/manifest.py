@@ -1,0 +1,134 @@
+"""The manifest of a run's folder: size and sha256 of the files that decide what its model answers. Pure: no TensorFlow.
+
+A vocabulary with two lines swapped, or a configuration with another activation, gives other predictions without any
+error. So evaluation, prediction, a resume and a stage that starts from the run verify these files before they use them.
+Checkpoints have TensorFlow's checksums.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+
+from ..base import files
+from ..base.errors import UserError
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES
+
+FILE = "manifest.json"
+CONFIG_FILE, PLAN_FILE, THRESHOLD_FILE = "config.json", "plan.json", "threshold.json"
+VERIFIED = (*MODEL_FILES.values(), LABELS_FILE, CONFIG_FILE, THRESHOLD_FILE, PLAN_FILE)
+_READS = 3
+
+
+class _Print(NamedTuple):
+    """What identifies the content of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class _Manifest(NamedTuple):
+    files: Dict[str, _Print]
+    # The content that files are about to get: a process that is killed meanwhile has given it to some of them.
+    being_written: Dict[str, _Print]
+
+
+def verify(folder: str, allowed: Sequence[str], by_flag: bool = True) -> List[str]:
+    """Compares the files of a run's folder with its manifest; returns what the user should be told.
+
+    allowed: names of files that may differ. by_flag: whether the command has a flag for them. Raises UserError for any
+    other file that differs, is gone, or was added.
+    """
+    differences: Dict[str, str] = {}
+    for _ in range(_READS):  # a run that goes on may be writing them just now
+        manifest = _read(folder, allowed)
+        if manifest is None:
+            text = "{}: its files are used unverified: no {} says what they were."
+            return [text.format(folder, FILE)]
+        differences = _differences(folder, manifest)
+        if not differences or manifest == _read(folder, allowed):
+            break
+    changed = ["{}: {}".format(name, what) for name, what in differences.items() if name not in allowed]
+    if changed:
+        flag = ", or go on all the same with --allow_changed_files={}".format(",".join(differences)) * by_flag
+        raise UserError(
+            "{}: not as the run wrote it ({}):\n  {}\nRestore {} from a copy{}.".format(
+                folder, FILE, "\n  ".join(changed), "it" if len(changed) == 1 else "them", flag
+            )
+        )
+    lines = "{}: {}; it is used all the same (--allow_changed_files)."
+    return [lines.format(os.path.join(folder, name), what) for name, what in differences.items()]
+
+
+@contextlib.contextmanager
+def updated(folder: str, contents: Mapping[str, bytes]) -> Iterator[None]:
+    """Within it, the caller gives files of the folder these contents; a kill at any moment leaves a valid manifest."""
+    present = _prints_in(folder)
+    _write(folder, _Manifest(present, {name: _print_of(content) for name, content in contents.items()}))
+    yield
+    _write(folder, _Manifest(_prints_in(folder), {}))
+
+
+def _print_of(content: bytes) -> _Print:
+    return _Print(len(content), hashlib.sha256(content).hexdigest())
+
+
+def _prints_in(folder: str) -> Dict[str, _Print]:
+    paths = {name: os.path.join(folder, name) for name in VERIFIED}
+    return {
+        name: _Print(os.path.getsize(path), files.sha256_of_file(path))
+        for name, path in paths.items()
+        if os.path.isfile(path)
+    }
+
+
+def _differences(folder: str, manifest: _Manifest) -> Dict[str, str]:
+    """Name → how the file differs from the manifest."""
+    present = _prints_in(folder)
+    differences = {}
+    for name in VERIFIED:
+        expected, pending, actual = (each.get(name) for each in (manifest.files, manifest.being_written, present))
+        if actual == expected or actual is not None and actual == pending:
+            continue
+        if actual is None:
+            differences[name] = "is gone"
+        elif expected is None:
+            differences[name] = "was added"
+        else:
+            sizes = "{:,} bytes, not {:,}".format(actual.bytes, expected.bytes)
+            differences[name] = "was changed" + " ({})".format(sizes) * (actual.bytes != expected.bytes)
+    return differences
+
+
+def _read(folder: str, allowed: Sequence[str]) -> Optional[_Manifest]:
+    """The manifest; None if there is none, or a damaged one is allowed."""
+    path = os.path.join(folder, FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+        return _Manifest(*(_prints(content[section]) for section in _Manifest._fields))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        if FILE in allowed:
+            return None
+        raise UserError(
+            "{}: cannot be read as a manifest. Restore it from a copy, or go on with --allow_changed_files={}: the "
+            "files of the folder are then used unverified.".format(path, FILE)
+        ) from None
+
+
+def _prints(section: Any) -> Dict[str, _Print]:
+    prints = {name: _Print(**entry) for name, entry in section.items()}
+    if not all(name in VERIFIED for name in prints):
+        raise ValueError("an unknown file")
+    return prints
+
+
+def _write(folder: str, manifest: _Manifest) -> None:
+    sections = {
+        section: {name: entry._asdict() for name, entry in prints.items()}
+        for section, prints in manifest._asdict().items()
+    }
+    files.write_json(os.path.join(folder, FILE), sections)
