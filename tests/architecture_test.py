@@ -126,6 +126,7 @@ LAYERS = [
     {"training.run"},
     {"tasks.classification.outputs", "tasks.tagging.outputs"},
     {"tasks.classification.job", "tasks.tagging.job"},
+    {"extraction.config"},
     {"command_line.tool_flags"},
     {"command_line.flag_table"},
     {"command_line.help_screens", "command_line.list_flags"},
@@ -136,6 +137,9 @@ LAYERS = [
     {"serving.answers", "serving.graph"},
     {"serving.encoder"},
     {"serving.predictor"},
+    {"extraction.lines"},
+    {"extraction.outputs", "extraction.upstream"},
+    {"extraction.job"},
     {"export.output_folder"},
     {"export.elsewhere.huggingface", "export.elsewhere.saved_model", "export.elsewhere.tf1", "export.reference"},
     {"export.model_card", "export.proof", "export.saved_model", "export.tf1"},
@@ -145,7 +149,7 @@ LAYERS = [
     {"serving.gate"},
     {"serving.application"},
     {"serving.server"},
-    {"create_pretraining_data", "run_classifier", "run_ner", "serve"},
+    {"create_pretraining_data", "extract_features", "run_classifier", "run_ner", "serve"},
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 PURE = {
@@ -165,6 +169,9 @@ PURE = {
     "command_line.tool_flags",
     "command_line.training_flags",
     "export.output_folder",
+    "extraction.config",
+    "extraction.lines",
+    "extraction.outputs",
     "flags",
     "interchange.configurations",
     "interchange.folders",
@@ -222,7 +229,7 @@ PURE = {
     "training.reports",
     "training.resume",
 }
-ENTRY_SCRIPTS = {"create_pretraining_data", "run_classifier", "run_ner", "serve"}
+ENTRY_SCRIPTS = {"create_pretraining_data", "extract_features", "run_classifier", "run_ner", "serve"}
 PACKAGE = "steady_bert"
 
 

@@ -7,6 +7,7 @@ from typing import List, Sequence, Tuple
 
 from ..base import processor
 from ..base.errors import UserError
+from ..extraction.config import ExtractionConfig
 from ..tasks.pretraining.config import PretrainingDataConfig
 from .list_flags import Values, require
 
@@ -66,3 +67,42 @@ def _require_distinct(inputs: Sequence[str], outputs: Sequence[str]) -> None:
             real[number] not in map(os.path.realpath, inputs),
             "--output_file={}: is an input file. Name another.".format(path),
         )
+
+
+_MODEL_FLAGS = ("vocab_file", "bert_config_file", "init_checkpoint")
+
+
+def extraction_config(f: Values) -> ExtractionConfig:
+    """The configuration of extract_features. Raises UserError for a model that is missing or named twice."""
+    require_given(f, ("input_file", "output_file"))
+    require(
+        os.path.isfile(f.input_file), "--input_file={}: there is no such file. Check the path.".format(f.input_file)
+    )
+    _require_distinct([f.input_file], [f.output_file])
+    require(not f.use_tpu, "--use_tpu: features are computed on this machine's CPU or GPU. Leave it out.")
+    if f.model is None:
+        require_given(f, _MODEL_FLAGS)
+    for name in (*_MODEL_FLAGS, "do_lower_case"):
+        require(f.model is None or not f.given(name), "--model and --{} were both given. Give one.".format(name))
+    return ExtractionConfig(
+        input_file=f.input_file,
+        output_file=f.output_file,
+        model=f.model,
+        vocab_file=f.vocab_file,
+        bert_config_file=f.bert_config_file,
+        init_checkpoint=f.init_checkpoint,
+        do_lower_case=f.do_lower_case,
+        max_seq_length=f.max_seq_length if f.given("max_seq_length") else None,
+        layers=_layers(f.layers),
+        batch_size=f.batch_size,
+        pooling=f.pooling,
+    )
+
+
+def _layers(given: str) -> Tuple[int, ...]:
+    try:
+        layers = tuple(int(item) for item in given.split(","))
+    except ValueError:
+        raise UserError("--layers={}: not a list of numbers. Write for example -1,-2.".format(given)) from None
+    require(len(set(layers)) == len(layers), "--layers={}: names a layer twice. Name it once.".format(given))
+    return layers

@@ -2,6 +2,7 @@
 
 from typing import Dict, List
 
+from ..extraction.config import POOLINGS
 from ..tasks.pretraining.instances import SHORTEST
 from .training_flags import Flag
 
@@ -57,10 +58,70 @@ _PRETRAINING_DATA = {
         ),
     ],
 }
-TOOLS: Dict[str, Dict[str, List[Flag]]] = {"create_pretraining_data": _PRETRAINING_DATA}
+_FEATURES = {
+    "Files": [
+        Flag(
+            "input_file",
+            "string",
+            None,
+            "Text file, gzipped or not: a text a line, or a pair with ||| between the two and spaces around it.",
+        ),
+        Flag(
+            "output_file",
+            "string",
+            None,
+            "File to write: lines of JSON as google-research/bert's, or arrays if it ends in .npz. A command that was "
+            "stopped goes on when it is given again.",
+        ),
+        Flag(
+            "model",
+            "string",
+            None,
+            "Folder of a run, a published checkpoint or a Hugging Face model, instead of the three files and the case.",
+        ),
+        Flag("vocab_file", "string", None, "WordPiece vocabulary, published with the checkpoint."),
+        Flag("bert_config_file", "string", None, "JSON file with the model's sizes, published with the checkpoint."),
+        Flag("init_checkpoint", "string", None, "Checkpoint of any BERT."),
+        Flag("do_lower_case", "boolean", True, "Lower-case the text: true for uncased models, false for cased ones."),
+    ],
+    "Features": [
+        Flag(
+            "layers",
+            "string",
+            "-1,-2,-3,-4",
+            "Layers to write: 0 for the first encoder layer, -1 for the last.",
+        ),
+        Flag(
+            "pooling",
+            POOLINGS,
+            "none",
+            "none: a vector for each token; mean or max over a text's tokens, or cls, the vector of [CLS]: one a text.",
+        ),
+        Flag(
+            "max_seq_length",
+            "integer",
+            128,
+            "Longest input in tokens, including [CLS] and [SEP]; longer texts are cut. With --model of a run, the "
+            "run's own if not given.",
+            3,
+        ),
+        Flag("batch_size", "integer", 32, "Texts in a batch; those of similar length share one.", 1),
+    ],
+    "TPU, as in google-research/bert": [
+        Flag("use_tpu", "boolean", False, "Refused: features are computed on this machine's CPU or GPU."),
+        Flag("master", "string", None, "Not read."),
+        Flag("num_tpu_cores", "integer", 8, "Not read."),
+        Flag("use_one_hot_embeddings", "boolean", False, "Not read: the features are the same."),
+    ],
+}
+TOOLS: Dict[str, Dict[str, List[Flag]]] = {
+    "create_pretraining_data": _PRETRAINING_DATA,
+    "extract_features": _FEATURES,
+}
+_OURS = {"num_processes", "model", "pooling"}
 # What google-research/bert's script defines, and so a script that imports it expects.
 TOOLS_BY_IMPORT = {
-    script: frozenset(flag.name for group in groups.values() for flag in group) - {"num_processes"}
+    script: frozenset(flag.name for group in groups.values() for flag in group) - _OURS
     for script, groups in TOOLS.items()
 }
 # script → (a heading, commands).
@@ -68,5 +129,9 @@ EXAMPLES = {
     "create_pretraining_data": (
         "Make records from text:",
         "--input_file=TEXT --output_file=RECORDS --vocab_file=BERT/vocab.txt --do_whole_word_mask --num_processes=0",
+    ),
+    "extract_features": (
+        "Write the features of each line:",
+        "--input_file=TEXT --output_file=FEATURES.npz --model=BERT --layers=-1 --pooling=mean",
     ),
 }

@@ -69,12 +69,20 @@ def of_folder(folder: str, cache_dir: Optional[str]) -> Iterator[Encoder]:
         given: Dict[str, Any] = {flag: file if os.path.exists(file) else None for flag, file in paths.items()}
         if given["vocab_file"]:
             given["spm_model_file"] = None
-        config = ModelConfig(**given, do_lower_case=model.do_lower_case is not False, max_seq_length=3)
-        tokenizer, _ = model_files.load_tokenizer(config, None)
-        bert_config = model_files.load_bert_config(config, len(tokenizer.vocab), segments=1)
-        length = bert_config.max_position_embeddings
-        compute = towers.compute_of(EngineConfig(max_seq_length=length))
-        yield Encoder(tokenizer, bert_config, length, LongTexts(), checkpoint.resolve(path), compute)
+        config = ModelConfig(**given, do_lower_case=model.do_lower_case is not False, max_seq_length=0)
+        yield of_files(config, checkpoint.resolve(path))
+
+
+def of_files(config: ModelConfig, prefix: str) -> Encoder:
+    """The encoder of a pre-trained model's files. max_seq_length 0: the longest input that it has positions for.
+
+    prefix: of the checkpoint. Raises UserError for files that do not belong together.
+    """
+    tokenizer, _ = model_files.load_tokenizer(config, None)
+    bert_config = model_files.load_bert_config(config, len(tokenizer.vocab), segments=1)
+    length = config.max_seq_length or bert_config.max_position_embeddings
+    compute = towers.compute_of(EngineConfig(max_seq_length=length))
+    return Encoder(tokenizer, bert_config, length, LongTexts(), prefix, compute)
 
 
 def features_of(encoder: Encoder, texts: Sequence[Text]) -> Tuple[List[Feature], List[int]]:

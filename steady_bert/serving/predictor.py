@@ -147,7 +147,7 @@ class Predictor:
         rows: Dict[str, List[Any]] = {name: [None] * len(features) for name in step.outputs}
         for numbers in _batches(features, self.batch_tokens):
             batch = [features[number] for number in numbers]
-            computed = step(_padded(batch, step.inputs, self.encoder.max_seq_length))
+            computed = step(padded(batch, step.inputs, self.encoder.max_seq_length))
             for name, values in computed.items():
                 for number, row in zip(numbers, values):
                     rows[name][number] = row
@@ -203,7 +203,7 @@ def _batches(features: Sequence[Feature], batch_tokens: int) -> Iterator[List[in
         order = order[rows:]
 
 
-def _padded(features: Sequence[Feature], names: Sequence[str], most_tokens: int) -> Dict[str, np.ndarray]:
+def padded(features: Sequence[Feature], names: Sequence[str], most_tokens: int) -> Dict[str, np.ndarray]:
     """The columns of a batch: [B, S] int32 with zeros after the tokens of each row, or [B]."""
     lengths = [len(feature["input_ids"]) for feature in features]
     longest = max(lengths)

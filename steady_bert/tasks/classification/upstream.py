@@ -48,7 +48,7 @@ def create_model(
         return tf.reduce_mean(per_example_loss), per_example_loss, logits, probabilities
 
 
-def _estimator() -> Any:
+def require_estimator() -> Any:
     """tf.estimator. Raises UserError where the installed TensorFlow has none."""
     try:
         return tf.estimator.tpu and tf.estimator
@@ -74,7 +74,7 @@ def model_fn_builder(
 
     Raises UserError where the installed TensorFlow has no Estimator.
     """
-    estimator = _estimator()
+    estimator = require_estimator()
 
     def model_fn(features: Dict[str, tf.Tensor], labels: Any, mode: str, params: Any, config: Any = None) -> Any:
         label_ids = features["label_ids"]
@@ -94,7 +94,7 @@ def model_fn_builder(
         )
         # Once there is a checkpoint in its folder, Estimator reads that, in every phase.
         begun = config is not None and tf.train.latest_checkpoint(config.model_dir) is not None
-        scaffold_fn = None if begun else _load_initial_weights(init_checkpoint, use_tpu)
+        scaffold_fn = None if begun else load_initial_weights(init_checkpoint, use_tpu)
         if mode == estimator.ModeKeys.TRAIN:
             train_op = optimization.create_optimizer(loss, learning_rate, num_train_steps, num_warmup_steps, use_tpu)
             return estimator.tpu.TPUEstimatorSpec(mode=mode, loss=loss, train_op=train_op, scaffold_fn=scaffold_fn)
@@ -117,7 +117,7 @@ def model_fn_builder(
     return model_fn
 
 
-def _load_initial_weights(init_checkpoint: Optional[str], use_tpu: bool) -> Optional[Callable]:
+def load_initial_weights(init_checkpoint: Optional[str], use_tpu: bool) -> Optional[Callable]:
     """Makes the shared variables start from the checkpoint; on a TPU, by the scaffold_fn that is returned."""
     if not init_checkpoint:
         return None

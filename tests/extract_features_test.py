@@ -1,0 +1,201 @@
+"""extract_features: the original's lines and numbers, arrays, vectors of texts, and going on after a stop."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from conftest import ROOT, command, mistake, run_main, succeed
+
+import extract_features
+import flags
+import tokenization
+from steady_bert.command_line import flag_table
+from steady_bert.extraction import job, outputs
+from steady_bert.serving import Predictor
+
+SCRIPT = "extract_features"
+GOLDEN_FOLDER = os.path.join(ROOT, "tests", "golden")
+with open(os.path.join(GOLDEN_FOLDER, "extract_features.json"), encoding="utf-8") as _file:
+    GOLDEN = json.load(_file)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The folder of the golden model, with the golden text beside it."""
+    folder = tmp_path_factory.mktemp("features") / "model"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(GOLDEN["vocab"]) + "\n", encoding="utf-8")
+    (folder / "bert_config.json").write_text(json.dumps(GOLDEN["config"]))
+    (folder / ".." / "text.txt").write_text("\n".join(GOLDEN["input_lines"]) + "\n", encoding="utf-8")
+    with tf.Graph().as_default(), tf.Session() as session, np.load(
+        os.path.join(GOLDEN_FOLDER, "extract_features.npz"), allow_pickle=False
+    ) as weights:
+        for name in weights.files:
+            tf.get_variable(name, initializer=weights[name])
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver().save(session, str(folder / "bert_model.ckpt"))
+    return folder
+
+
+def arguments(folder, output, by_folder=False, **more):
+    given = dict(input_file=folder.parent / "text.txt", output_file=output, max_seq_length=24, batch_size=3)
+    if by_folder:
+        given["model"] = folder
+    else:
+        given.update(
+            vocab_file=folder / "vocab.txt",
+            bert_config_file=folder / "bert_config.json",
+            init_checkpoint=folder / "bert_model.ckpt",
+        )
+    given.update(more)
+    return ["--{}={}".format(name, value) for name, value in given.items() if value is not None]
+
+
+def values_of(line):
+    """[tokens, K, H]"""
+    return np.array([[layer["values"] for layer in token["layers"]] for token in line["features"]])
+
+
+def test_golden_lines_and_numbers_are_the_originals(model, tmp_path, capsys):
+    assert "Features of 7 lines" in succeed(arguments(model, tmp_path / "out"), capsys, SCRIPT)
+    text = (tmp_path / "out").read_text()
+    assert text.startswith(GOLDEN["first_line_prefix"].split('[{"index"')[0])
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert len(lines) == len(GOLDEN["output"]) == 7
+    for line, expected in zip(lines, GOLDEN["output"]):
+        assert list(line) == list(expected) and line["linex_index"] == expected["linex_index"]
+        assert [feature["token"] for feature in line["features"]] == [f["token"] for f in expected["features"]]
+        assert [layer["index"] for layer in line["features"][0]["layers"]] == [-1, -2, -3, -4]
+        np.testing.assert_allclose(values_of(line), values_of(expected), rtol=0, atol=1e-5)
+    assert os.listdir(str(tmp_path)) == ["out"]  # the part of it is gone
+
+
+def test_the_text_of_a_number_is_that_of_round():
+    values = np.array([2**-7, -(2**-7), 3 * 2**-7, 1e-7, -1e-7, 2.5e-5, 123.4567891, 0.1], np.float32)
+    numbers = (np.rint(values.astype(np.float64) * 1e6) / 1e6).tolist()
+    assert list(map(repr, numbers)) == [repr(round(float(value), 6)) for value in values]
+
+
+def test_arrays_and_vectors_are_the_same_numbers_for_any_batch(model, tmp_path, capsys):
+    expected = [values_of(line) for line in GOLDEN["output"]]
+    succeed(arguments(model, tmp_path / "tokens.npz", by_folder=True), capsys, SCRIPT)
+    with np.load(str(tmp_path / "tokens.npz"), allow_pickle=False) as arrays:
+        assert arrays["layers"].tolist() == [-1, -2, -3, -4]
+        assert arrays["values"].dtype == np.float32 and arrays["values"].shape == (87, 4, 32)
+        parts = np.split(arrays["values"], arrays["ends"][:-1])
+        ids = np.split(arrays["token_ids"], arrays["ends"][:-1])
+    for part, wanted in zip(parts, expected):
+        np.testing.assert_allclose(part, wanted, rtol=0, atol=1e-5)
+    assert [GOLDEN["vocab"][number] for number in ids[3]] == [f["token"] for f in GOLDEN["output"][3]["features"]]
+    pooled = dict(by_folder=True, pooling="mean", layers="3,0", batch_size=7)
+    succeed(arguments(model, tmp_path / "vectors.npz", **pooled), capsys, SCRIPT)
+    with np.load(str(tmp_path / "vectors.npz"), allow_pickle=False) as arrays:
+        wanted = [line[:, [0, 3]].mean(axis=0) for line in expected]  # layers -1 and -4
+        np.testing.assert_allclose(arrays["vectors"], wanted, rtol=0, atol=1e-5)
+        predictor = Predictor(str(model))
+        np.testing.assert_allclose(arrays["vectors"][0, 0], predictor.embed([GOLDEN["input_lines"][0]])[0], atol=1e-5)
+        predictor.close()
+    succeed(arguments(model, tmp_path / "vectors", **pooled), capsys, SCRIPT)
+    line = json.loads((tmp_path / "vectors").read_text().splitlines()[6])
+    assert line["linex_index"] == 6 and [layer["index"] for layer in line["layers"]] == [3, 0]
+    np.testing.assert_allclose([layer["values"] for layer in line["layers"]], wanted[6], rtol=0, atol=2e-5)
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["lines", "arrays.npz"])
+def test_a_stopped_command_goes_on_to_the_same_bytes(model, tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(job, "_CHUNK_TOKENS", 20)  # a chunk is one line, or a few
+    monkeypatch.setattr(outputs, "_SAVE_SECS", 0.0)
+    succeed(arguments(model, tmp_path / ("whole-" + name)), capsys, SCRIPT)
+    add = outputs.Output.add
+
+    def stopping(output, rows):
+        add(output, rows)
+        if output.lines >= 3:
+            output._files[next(iter(output._files))].write(b"half of a line")  # written, but not saved
+            raise StoppedError
+
+    with monkeypatch.context() as patched, pytest.raises(StoppedError):
+        patched.setattr(outputs.Output, "add", stopping)
+        run_main(arguments(model, tmp_path / name), SCRIPT)
+    assert not (tmp_path / name).exists()
+    assert "Going on after 3 lines" in succeed(arguments(model, tmp_path / name), capsys, SCRIPT)
+    assert (tmp_path / name).read_bytes() == (tmp_path / ("whole-" + name)).read_bytes()
+
+
+def test_the_part_of_another_command_is_not_gone_on_with(model, tmp_path, monkeypatch, capsys):
+    def stopping(output, rows):
+        output.lines = 5
+        output.save()
+        raise StoppedError
+
+    with monkeypatch.context() as patched, pytest.raises(StoppedError):
+        patched.setattr(outputs.Output, "add", stopping)
+        run_main(arguments(model, tmp_path / "out", layers="-1"), SCRIPT)
+    assert "Going on" not in succeed(arguments(model, tmp_path / "out", layers="-2"), capsys, SCRIPT)
+    assert len((tmp_path / "out").read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        (dict(layers="-1,4"), "--layers: 4 is not a layer. There are 0 to 3, or -1 (the last) to -4."),
+        (dict(layers="x"), "--layers=x: not a list of numbers"),
+        (dict(layers="1,1"), "names a layer twice"),
+        (dict(max_seq_length=49), "--max_seq_length=49"),
+        (dict(max_seq_length=49, by_folder=True), "--max_seq_length=49: the model has 48 positions"),
+        (dict(vocab_file=None), "--vocab_file is needed"),
+        (dict(model="folder"), "--model and --vocab_file were both given"),
+        (dict(input_file="nowhere"), "--input_file=nowhere: there is no such file"),
+        (dict(input_file="{latin}"), "latin.txt:2: is not UTF-8"),
+        (dict(output_file="{latin}", input_file="{latin}"), "is an input file"),
+        (dict(use_tpu="true"), "--use_tpu: features are computed on this machine"),
+        (dict(seed=1), "--seed: is a flag of run_classifier.py"),
+    ],
+)
+def test_mistakes_are_said(model, tmp_path, capsys, more, said):
+    latin = tmp_path / "latin.txt"
+    latin.write_bytes(b"fine\ncaf\xe9\n")
+    more = {name: value.format(latin=latin) if isinstance(value, str) else value for name, value in more.items()}
+    flags.register("run_classifier")
+    assert said in mistake(arguments(model, tmp_path / "out", **more), capsys, SCRIPT)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_scripts_import_has_the_originals_shapes(model):
+    examples = extract_features.read_examples(str(model.parent / "text.txt"))
+    assert [(e.unique_id, e.text_a, e.text_b) for e in examples[3:]] == [
+        (3, "好吃 means tasty.", None),
+        (4, "", None),
+        (5, "left ||| middle", "right"),
+        (6, "no|||split |||", None),
+    ]
+    tokenizer = tokenization.FullTokenizer(str(model / "vocab.txt"))
+    features = extract_features.convert_examples_to_features(examples, 24, tokenizer)
+    assert [f.tokens for f in features] == [[f["token"] for f in line["features"]] for line in GOLDEN["output"]]
+    assert all(len(f.input_ids) == len(f.input_mask) == len(f.input_type_ids) == 24 for f in features)
+    assert features[5].input_mask == [1] * 9 + [0] * 15 and sum(features[5].input_type_ids) == 2
+    with tf.Graph().as_default(), tf.Session() as session:
+        batch = tf.data.make_one_shot_iterator(
+            extract_features.input_fn_builder(features, 24)(dict(batch_size=4))
+        ).get_next()
+        assert session.run(batch)["unique_ids"].tolist() == [0, 1, 2, 3]
+    assert len(flag_table.REGISTERED_BY_IMPORT[SCRIPT]) == 13
+
+
+def test_help_needs_no_tensorflow():
+    process = subprocess.run(
+        [sys.executable, "-X", "importtime", *command(["--help"], SCRIPT)[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert process.returncode == 0 and "tensorflow.python" not in process.stderr
+    assert len(process.stdout.splitlines()) <= 40 and "--pooling" in process.stdout
