@@ -117,8 +117,8 @@ def _published(folder: str, flag: str) -> ModelFolder:
 
 
 def _task(content: Dict[str, Any]) -> Dict[str, str]:
-    outputs = len(content.get("id2label") or ()) or content.get("num_labels", 2)
-    head = configurations.head_of(content, outputs)
+    names = content.get("id2label")
+    head = configurations.head_of(content, len(names) if isinstance(names, dict) else 2)
     if head is None or head.tags_tokens:
         return {}
     return {"task_name": "text", "label_type": head.label_type}
