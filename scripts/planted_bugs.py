@@ -218,6 +218,12 @@ BUGS = {
         "return records",
         "tests/feature_cache_test.py -k damaged",
     ),
+    "weights that are not finite are saved": Bug(
+        "steady_bert/training/updates.py",
+        "bad = [name for name, is_finite in session.run(finite).items() if not is_finite]",
+        "bad = []",
+        "tests/session_engine_test.py -k infinite",
+    ),
     "a manifest of files being written allows no kill": Bug(
         "steady_bert/training/manifest.py",
         "if actual == expected or actual is not None and actual == pending:",

@@ -105,6 +105,7 @@ BAD_FILES = [
         r"--class_weights=balanced: every training example is x",
     ),
     ({TRAIN: H + "a\t1.5\nb\thigh\n"}, {"label_type": "regression"}, r"train.tsv:3: score 'high' is not a number"),
+    ({TRAIN: H + "a\t-3e38\nb\t-3.5e38\n"}, {"label_type": "regression"}, r"train.tsv:3: score '-3.5e38' is more than"),
     ({TRAIN: H + "a\t1.5\nb\tinf\n"}, {"label_type": "regression"}, r"train.tsv:3: score 'inf' is not a number"),
     ({TRAIN: H + ROWS}, {"text_columns": "body"}, r"the header is 'text', 'label'; --text_columns names 'body'"),
     ({TRAIN: H + ROWS}, {"label_column": "class"}, r"train.tsv:1: has no column of labels"),

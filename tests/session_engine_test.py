@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from steady_bert.base.errors import UserError
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.training import checkpoint, feature_cache, input_pipeline, progress, session_engine, updates, weights
+from steady_bert.training.evaluation import SplitOutputs
 from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig
 
@@ -378,6 +380,66 @@ def test_the_first_bad_loss_is_found_later_but_before_anything_is_saved(task, re
     session_engine.close(engine)
     order = input_pipeline.training_order(plan, records["train"], 0)
     assert wrong == list(order.numbers(3 * 16, 16))
+
+
+def test_weights_that_an_update_made_infinite_are_never_saved_nor_the_best(task, records, tmp_path):
+    """The loss and the gradient of that update are finite: its rate is too high."""
+    plan = plan_of(records, learning_rate=3e38, lr_schedule="constant", num_warmup_steps=0, save_checkpoints_steps=1)
+    engine = built(task, plan)
+    with pytest.raises(
+        UserError, match=r"The weights at step 1 are not finite \(in \d+ of \d+ variables, the first is "
+    ):
+        session_engine.train(engine, plan, records["train"], records["dev"], str(tmp_path))
+    session_engine.close(engine)
+    assert not checkpoint.steps_in(str(tmp_path)) and not checkpoint.steps_in(str(tmp_path / "best"))
+
+
+def test_an_evaluation_that_is_not_finite_is_an_error_and_such_predictions_too():
+    task = types.SimpleNamespace(per_token_predictions=(), score=lambda split, predictions: {"accuracy": score})
+    values = {"loss": 1.0, "score": 0.5, "probability": 0.5}
+    for name, wrong in [(name, wrong) for name in values for wrong in (np.nan, np.inf)] + [("loss", 1.0)]:
+        given = dict(values, **{name: wrong})
+        score = given["score"]
+        outputs = SplitOutputs(task, np.zeros(2))
+        predictions = {"probabilities": np.array([[0.5], [given["probability"]]], np.float32)}
+        if not np.isfinite(given["probability"]):
+            with pytest.raises(UserError, match="The model's probabilities are not finite: .* a lower --learning_rate"):
+                outputs.add(np.arange(2), [1.0, given["loss"]], [1.0, 1.0], predictions)
+            continue
+        outputs.add(np.arange(2), [1.0, given["loss"]], [1.0, 1.0], predictions)
+        if np.isfinite(wrong):
+            assert outputs.evaluation("dev").metrics == {"accuracy": 0.5, "loss": 1.0}
+        else:
+            with pytest.raises(UserError, match=r"Evaluation of dev gives no number for \w+ \((nan|inf)\): "):
+                outputs.evaluation("dev")
+
+
+def test_numbers_that_are_not_finite_are_read_from_no_checkpoint(tmp_path):
+    prefix = str(tmp_path / "model.ckpt-1")
+    state = checkpoint.state_tensors(checkpoint.TrainingState())  # the best score is -inf at first
+    checkpoint.write(prefix, dict(state, good=np.ones(2, np.float32), bad=np.array([1, np.nan], np.float32)))
+    reader = checkpoint.Reader(prefix)
+    assert reader.tensor("good").tolist() == [1, 1]
+    assert reader.tensor("training_state/best_score") == -np.inf
+    with pytest.raises(UserError, match="model.ckpt-1: bad has numbers that are not finite"):
+        reader.tensor("bad")
+    checkpoint.write(str(tmp_path / "model.ckpt-0"), dict(state, good=np.ones(2, np.float32)))
+    folder = str(tmp_path)
+    assert checkpoint.discard_if_not_finite(folder, 0) is None and checkpoint.steps_in(folder) == [1, 0]
+    assert "bad has numbers" in checkpoint.discard_if_not_finite(folder, 1)  # Estimator saves before anybody looks
+    assert tf.train.latest_checkpoint(folder) == str(tmp_path / "model.ckpt-0")
+
+
+def test_the_checkpoint_before_the_newest_is_kept_and_named_if_nothing_goes_on_from_the_newest(records):
+    assert [checkpoint.kept_in_training(keep) for keep in (0, 1, 2, 5)] == [0, 2, 2, 5]
+    bad = {"loss": np.nan, "grad_norm": 1.0}
+    advice = r"move model.ckpt-8.\* away, and the command goes on from step 4"
+    with pytest.raises(UserError, match=advice):
+        progress.require_finite(bad, 8, records["train"], None, [8, 4])
+    for step, saved in ((9, [8, 4]), (8, [8]), (0, [])):
+        with pytest.raises(UserError) as error:
+            progress.require_finite(bad, step, records["train"], None, saved)
+        assert "away" not in str(error.value)
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,12 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 import zlib
-from typing import IO, Any, Iterator
+from typing import IO, Any, Iterator, Optional
 
 from .errors import UserError
 
@@ -72,7 +73,23 @@ def require_writable(folder: str, flag: str) -> None:
 
 def json_bytes(value: Any) -> bytes:
     """`value` as indented JSON, in the bytes that write_json writes."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
+    return (json_text(value, indent=2) + "\n").encode("utf-8")
+
+
+def json_text(value: Any, indent: Optional[int] = None) -> str:
+    """`value` as JSON. Numbers that are not finite, for which JSON has no word, are null."""
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_with_null(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _with_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_null(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_null(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(path: str, value: Any) -> None:

@@ -55,14 +55,6 @@ def briefly_staged(config: EngineConfig, prefix: str) -> Iterator[str]:
                 tf.io.gfile.rmtree(os.path.dirname(staged))
 
 
-def kept_at_least(keep: int) -> int:
-    """How many checkpoints Estimator keeps while it trains; 0: all.
-
-    At least two: Estimator saves before anybody can see that an update was bad, so the newest may have to be discarded.
-    """
-    return max(keep, 2) if keep else 0
-
-
 class CopyingBack(tf.train.CheckpointSaverListener):
     """Copies every checkpoint that Estimator writes in the bucket into the run's own folder."""
 
@@ -79,4 +71,4 @@ class CopyingBack(tf.train.CheckpointSaverListener):
                 tf.io.gfile.copy(source + ending, temporary + ending, overwrite=True)
 
         checkpoint.bring_in(self._folder, global_step_value, copy)
-        checkpoint.keep_newest(self._folder, kept_at_least(self._keep), global_step_value)
+        checkpoint.keep_newest(self._folder, checkpoint.kept_in_training(self._keep), global_step_value)

@@ -114,7 +114,7 @@ def shapes_in(prefix: str) -> Dict[str, Tuple[int, ...]]:
 
 
 class Reader:
-    """Reads tensors of a checkpoint by name. Raises UserError if it is damaged."""
+    """Reads tensors of a checkpoint by name. Raises UserError if it is damaged, or a number in it is not finite."""
 
     def __init__(self, prefix: str) -> None:
         shapes_in(prefix)
@@ -123,12 +123,18 @@ class Reader:
 
     def tensor(self, name: str) -> Any:
         try:
-            return self._reader.get_tensor(name)
+            value = self._reader.get_tensor(name)
         except _UNREADABLE as error:
             raise UserError(
                 "{}: is damaged at {} ({}). Restore it from a copy, or choose another: --checkpoint=last or best in "
                 "a run's folder.".format(self.prefix, name, str(error).split("\n", 1)[0])
             ) from None
+        if value.dtype.kind == "f" and not name.startswith(STATE_PREFIX) and not np.all(np.isfinite(value)):
+            raise UserError(
+                "{}: {} has numbers that are not finite: the training that wrote it went wrong. Use an older "
+                "checkpoint.".format(self.prefix, name)
+            )
+        return value
 
 
 def save(saver: tf.train.Saver, session: tf.Session, folder: str, step: int, keep: int) -> str:
@@ -141,6 +147,14 @@ def save(saver: tf.train.Saver, session: tf.Session, folder: str, step: int, kee
     bring_in(folder, step, lambda path: saver.save(session, path, write_meta_graph=False, write_state=False))
     keep_newest(folder, keep, step)
     return prefix
+
+
+def kept_in_training(keep: int) -> int:
+    """How many checkpoints a run keeps if --keep_checkpoint_max is `keep`; 0: all. At least two.
+
+    The newest may be of weights from which no finite update leads on. The next older one led to the newest.
+    """
+    return max(keep, 2) if keep else 0
 
 
 def keep_newest(folder: str, keep: int, step: int) -> None:
@@ -220,6 +234,20 @@ def discard_after(folder: str, step: int) -> None:
             _remove(prefix_of(folder, later))
     for newest in steps_in(folder)[:1]:
         point_at(prefix_of(folder, newest))
+
+
+def discard_if_not_finite(folder: str, step: int) -> Optional[str]:
+    """Removes the checkpoint of `step` if a number in it is not finite, and says which; None if all are."""
+    if step not in steps_in(folder):
+        return None
+    try:
+        reader = Reader(prefix_of(folder, step))
+        for name in shapes_in(reader.prefix):
+            reader.tensor(name)
+    except UserError as error:
+        discard_after(folder, step - 1)
+        return str(error)
+    return None
 
 
 def remove_leftovers(folder: str) -> None:

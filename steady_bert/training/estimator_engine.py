@@ -105,7 +105,7 @@ def _make_estimator(engine: EstimatorEngine, folder: str, fetches: Dict[str, Any
         session_config=devices.session_config(config),
         save_checkpoints_steps=plan.save_checkpoints_steps if plan else None,
         save_checkpoints_secs=None,
-        keep_checkpoint_max=bucket.kept_at_least(config.keep_checkpoint_max) or None,
+        keep_checkpoint_max=checkpoint.kept_in_training(config.keep_checkpoint_max) or None,
         save_summary_steps=None,
         log_step_count_steps=None,
     )
@@ -358,11 +358,15 @@ def _train_until(run: _Run, until: int, step: int, state: TrainingState) -> int:
             )
     except (UserError, tf.train.NanLossDuringTrainingError) as error:
         checkpoint.discard_after(folder, follow.step)  # Estimator may have saved before the check
+        checkpoint.discard_if_not_finite(folder, follow.step)
         if isinstance(error, UserError):
             raise
         check({"loss": float("nan"), "grad_norm": 0.0}, follow.step)
     reached = checkpoint.step_of(tf.train.latest_checkpoint(folder))
-    checkpoint.keep_newest(folder, keep, reached)
+    wrong = checkpoint.discard_if_not_finite(folder, reached)
+    if wrong is not None:
+        raise UserError("{} It was removed: lower --learning_rate, or lengthen the warm-up.".format(wrong))
+    checkpoint.keep_newest(folder, checkpoint.kept_in_training(keep), reached)
     return reached
 
 

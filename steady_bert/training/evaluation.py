@@ -6,8 +6,11 @@ from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
 
+from ..base.errors import UserError
 from ..tasks.task import Predictions, Task
 from .feature_cache import RecordFile
+
+_WENT_WRONG = "its weights are too large. Use an older checkpoint, or train again with a lower --learning_rate."
 
 
 class Evaluation(NamedTuple):
@@ -30,11 +33,17 @@ class SplitOutputs:
         self._numbers: List[np.ndarray] = []  # the examples that were added
 
     def add(self, numbers: np.ndarray, loss: Any, weight: Any, predictions: Dict[str, Any]) -> None:
-        """Adds outputs of the numbered examples: loss [B], weight [B], predictions [B, …], as tasks.task.Outputs."""
+        """Adds outputs of the numbered examples: loss [B], weight [B], predictions [B, …], as tasks.task.Outputs.
+
+        Raises UserError for predictions that are not finite.
+        """
         self._numbers.append(numbers)
         self._loss[numbers], self._weight[numbers] = loss, weight
         for name, values in predictions.items():
             per_token = name in self._task.per_token_predictions
+            values = np.asarray(values)
+            if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
+                raise UserError("The model's {} are not finite: {}".format(name, _WENT_WRONG))
             rows = self._predictions.setdefault(name, [np.empty(0)] * len(self._records))
             for number, row in zip(numbers, values):
                 rows[number] = row[: self._records.index["tokens"][number]] if per_token else row
@@ -73,6 +82,10 @@ class SplitOutputs:
         return self._predictions
 
     def evaluation(self, split: str) -> Evaluation:
-        """Every example counts once."""
+        """Every example counts once. Raises UserError if the loss or a score is not finite."""
         loss = float(np.sum(self._loss) / max(np.sum(self._weight), 1e-12))
-        return Evaluation(dict(self._task.score(split, self._predictions), loss=loss), self._predictions)
+        metrics = dict(self._task.score(split, self._predictions), loss=loss)
+        bad = ["{} ({})".format(name, value) for name, value in metrics.items() if not np.isfinite(value)]
+        if bad:
+            raise UserError("Evaluation of {} gives no number for {}: {}".format(split, ", ".join(bad), _WENT_WRONG))
+        return Evaluation(metrics, self._predictions)

@@ -100,9 +100,16 @@ _IN_FLOAT16 = (
 )
 
 
-def require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbers: Optional[np.ndarray]) -> None:
+def require_finite(
+    result: Dict[str, Any],
+    step: int,
+    records: RecordFile,
+    numbers: Optional[np.ndarray],
+    saved: Sequence[int] = (),
+) -> None:
     """Raises UserError if the loss or the gradient of the update from `step` is not finite.
 
+    saved: the steps of the checkpoint that the run went on from and of the one before, if there are such.
     numbers: the examples of the update, if they are known. In float16, the gradient of an update that overflowed is
     not finite here if the loss scale was at its floor.
     """
@@ -112,15 +119,20 @@ def require_finite(result: Dict[str, Any], step: int, records: RecordFile, numbe
         if numbers is not None:
             lines = ", ".join(map(str, records.lines(numbers)))
             examples = " Its examples are at these lines of the training file: {}.".format(lines)
+        back = ""
+        if step in saved[:1] and len(saved) > 1:
+            back = " If that does not help, the checkpoint itself is too far off: move model.ckpt-{}.* away, and the "
+            back = (back + "command goes on from step {}.").format(*saved)
         raise UserError(
             "The {} of the update from step {} is not finite ({}).{} Nothing was saved after step {}: {}lower "
-            "--learning_rate, lengthen the warm-up, or look at these examples.".format(
+            "--learning_rate, lengthen the warm-up, or look at these examples.{}".format(
                 " and ".join(bad),
                 step,
                 result[bad[0]],
                 examples,
                 step,
                 _IN_FLOAT16 + ". Or " if "loss_scale" in result else "",
+                back,
             )
         )
 

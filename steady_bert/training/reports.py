@@ -130,7 +130,7 @@ class TrainingReport:
 
     def _write(self, step: int, group: str, values: Dict[str, float]) -> None:
         line = dict({"step": step, "split": group}, **values)
-        self._lines.write(json.dumps(line) + "\n")
+        self._lines.write(files.json_text(line) + "\n")
         self._lines.flush()
         summary = tf.Summary(
             value=[tf.Summary.Value(tag="{}/{}".format(group, n), simple_value=v) for n, v in values.items()]

@@ -163,4 +163,4 @@ def record_decision(folder: str, decision: Decision, resume_mode: str) -> None:
     """Adds a line to decisions.jsonl: what this command does with the folder, and why."""
     line = dict(decision._asdict(), resume_mode=resume_mode, time=round(time.time(), 3))
     with open(os.path.join(folder, "decisions.jsonl"), "a", encoding="utf-8") as file:
-        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.write(files.json_text(line) + "\n")

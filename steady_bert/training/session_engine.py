@@ -61,6 +61,7 @@ class Engine(NamedTuple):
     state: Dict[str, Any]  # field of TrainingState → variable; empty without a plan
     state_feeds: Dict[str, tf.Tensor]
     assign_state: Any
+    finite: Dict[str, tf.Tensor]  # name of a variable of numbers → whether all of them are finite
     weights_saver: tf.train.Saver  # writes `served` under the weights' names, and the step
     full_saver: tf.train.Saver
 
@@ -158,6 +159,7 @@ def _build_in(
         state=state,
         state_feeds=state_feeds,
         assign_state=assignments,
+        finite=updates.finite(strategy),
         weights_saver=tf.train.Saver(first_replica, max_to_keep=None),
         full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
     )
@@ -370,8 +372,9 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     run_step = updates.step_runner(engine, step)
     report = _report(engine, plan, step, folder)
     followed = updates.Followed(engine.kept, session, records, report, engine.config.log_every_steps)
+    followed.go_on_from(checkpoint.steps_in(folder)[:2] if step else [])
     saved = (step, state) if step else None
-    keep = engine.config.keep_checkpoint_max
+    keep = checkpoint.kept_in_training(engine.config.keep_checkpoint_max)
     open_files = contextlib.closing(report), contextlib.closing(batches)
     with open_files[0], open_files[1], failures.noting_step(lambda: step), StopRequest(link.members == 1) as stop:
         evaluation = _dev_evaluation(engine, plan, dev, folder, report, stop) if dev is not None else None
@@ -379,11 +382,13 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             last = step >= plan.num_train_steps
             if evaluation is not None and progress.evaluation_due(plan, step, state) and not stop:
                 followed.read(step)
+                updates.require_finite_weights(session, {name: engine.finite[name] for name in engine.weights}, step)
                 state = progress.evaluate_and_keep_best(evaluation, step, state)
                 _set_state(engine, state)  # the training tower reads plateau_scale
             last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
             if saved != (step, state) and (last or stop or progress.due(step, plan.save_checkpoints_steps)):
                 followed.read(step)
+                updates.require_finite_weights(session, engine.finite, step)
                 _set_state(engine, state)
                 if link.is_chief:
                     checkpoint.save(engine.full_saver, session, folder, step, keep)
@@ -426,7 +431,8 @@ def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best
     saves = -(-(plan.num_train_steps - step) // plan.save_checkpoints_steps)
     everything = size(engine.session.graph.get_collection("variables"))
     best = size(list(engine.weights.values())) if with_best else 0
-    checkpoint.require_space(folder, everything, best, saves, engine.config.keep_checkpoint_max)
+    keep = checkpoint.kept_in_training(engine.config.keep_checkpoint_max)
+    checkpoint.require_space(folder, everything, best, saves, keep)
 
 
 def _dev_evaluation(

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..base.errors import UserError
-from . import devices, progress
+from . import checkpoint, devices, progress
 from .engine_config import EngineConfig
 from .feature_cache import RecordFile
 from .plan import Plan
@@ -82,6 +82,25 @@ def kept(strategy: tf.distribute.Strategy, numbers: Dict[str, tf.Tensor], log_ev
     return Kept(tuple(numbers), rows, keep)
 
 
+def finite(strategy: tf.distribute.Strategy) -> Dict[str, tf.Tensor]:
+    """For each variable of numbers that a checkpoint holds, whether all are finite. TrainingState's begin with -∞."""
+    return {
+        variable.op.name: tf.reduce_all(tf.math.is_finite(strategy.experimental_local_results(variable)[0]))
+        for variable in tf.global_variables()
+        if variable.dtype.base_dtype.is_floating and not variable.op.name.startswith(checkpoint.STATE_PREFIX)
+    }
+
+
+def require_finite_weights(session: tf.Session, finite: Dict[str, tf.Tensor], step: int) -> None:
+    """Raises UserError if an update made a weight, or what the optimizer keeps of it, infinite or NaN."""
+    bad = [name for name, is_finite in session.run(finite).items() if not is_finite]
+    if bad:
+        raise UserError(
+            "The weights at step {} are not finite (in {} of {} variables, the first is {}). They were not saved: "
+            "lower --learning_rate, or lengthen the warm-up.".format(step, len(bad), len(finite), min(bad))
+        )
+
+
 class Followed:
     """The updates of a run whose numbers have not been read yet."""
 
@@ -93,6 +112,11 @@ class Followed:
         self._report = report
         self._log_every_steps = log_every_steps
         self._examples: List[np.ndarray] = []  # of each update, the numbers of its examples
+        self._saved: List[int] = []
+
+    def go_on_from(self, saved: List[int]) -> None:
+        """Notes the steps of the checkpoint that the run goes on from and of the one before, if there are such."""
+        self._saved = saved
 
     def add(self, step: int, examples: np.ndarray) -> None:
         """Notes the update that led to `step`, from these examples. Reads if it is time to report. Raises as `read`."""
@@ -109,6 +133,6 @@ class Followed:
             rows = self._fetch()[-len(self._examples) :]
         for start, row, examples in zip(itertools.count(step - len(rows)), rows, self._examples):
             numbers = dict(zip(self._names, row.tolist()))
-            progress.require_finite(numbers, start, self._records, examples)
+            progress.require_finite(numbers, start, self._records, examples, self._saved)
             self._report.update(start + 1, **numbers)
         self._examples = []

@@ -19,6 +19,8 @@ from ..reading.text_files import Row
 from ..task import BadLines
 from . import label_cells
 
+_LARGEST_SCORE = 3.4028234663852886e38  # of a float32, which records hold
+
 
 class InputExample:
     """A text or a pair of texts.
@@ -267,6 +269,8 @@ class DataProcessor:
         if self.label_type == "regression":
             if not is_number(label):
                 raise UserError("score {!r} is not a number. Fix the row.".format(label))
+            if abs(float(label)) > _LARGEST_SCORE:
+                raise UserError("score {!r} is more than float32 holds (3.4e38). Fix the row.".format(label))
         elif label not in self.get_labels():
             raise UserError("label {!r} is not one of {}. Fix the row.".format(label, ", ".join(self.get_labels())))
         return label

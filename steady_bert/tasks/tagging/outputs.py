@@ -1,6 +1,5 @@
 """What is shown and written of predicted tags: tables of scores, columns and JSON, the scores of a predicted file."""
 
-import json
 import os
 from typing import Any, Dict, List, Tuple
 
@@ -57,9 +56,7 @@ def write(inputs: TaggingInputs, sentences: List[Tagged], path: str) -> None:
     to_object = predictions.json_tags if inputs.plain else predictions.json_entities
     with files.atomic_write(objects) as file:
         for each in sentences:
-            file.write(
-                json.dumps(to_object(each.sentence, each.tags, each.probabilities.tolist()), ensure_ascii=False) + "\n"
-            )
+            file.write(files.json_text(to_object(each.sentence, each.tags, each.probabilities.tolist())) + "\n")
     words = sum(len(each.tags) for each in sentences)
     say("Wrote {:,} words of {:,} sentences to {} and {}".format(words, len(sentences), path, objects))
 
