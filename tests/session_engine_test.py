@@ -433,10 +433,11 @@ def test_numbers_that_are_not_finite_are_read_from_no_checkpoint(tmp_path):
 def test_the_checkpoint_before_the_newest_is_kept_and_named_if_nothing_goes_on_from_the_newest(records):
     assert [checkpoint.kept_in_training(keep) for keep in (0, 1, 2, 5)] == [0, 2, 2, 5]
     bad = {"loss": np.nan, "grad_norm": 1.0}
-    advice = r"move model.ckpt-8.\* away, and the command goes on from step 4"
-    with pytest.raises(UserError, match=advice):
-        progress.require_finite(bad, 8, records["train"], None, [8, 4])
-    for step, saved in ((9, [8, 4]), (8, [8]), (0, [])):
+    for saved, before in (([8, 4], 4), ([8], 0)):
+        advice = r"move model.ckpt-8.\* away, and the command goes on from step {}\.$".format(before)
+        with pytest.raises(UserError, match=advice):
+            progress.require_finite(bad, 8, records["train"], None, saved)
+    for step, saved in ((9, [8, 4]), (0, [])):
         with pytest.raises(UserError) as error:
             progress.require_finite(bad, step, records["train"], None, saved)
         assert "away" not in str(error.value)

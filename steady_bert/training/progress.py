@@ -120,9 +120,9 @@ def require_finite(
             lines = ", ".join(map(str, records.lines(numbers)))
             examples = " Its examples are at these lines of the training file: {}.".format(lines)
         back = ""
-        if step in saved[:1] and len(saved) > 1:
+        if step in saved[:1]:
             back = " If that does not help, the checkpoint itself is too far off: move model.ckpt-{}.* away, and the "
-            back = (back + "command goes on from step {}.").format(*saved)
+            back = (back + "command goes on from step {}.").format(*saved, 0)
         raise UserError(
             "The {} of the update from step {} is not finite ({}).{} Nothing was saved after step {}: {}lower "
             "--learning_rate, lengthen the warm-up, or look at these examples.{}".format(
