@@ -9,6 +9,7 @@ from ..base import processor
 from ..base.errors import UserError
 from ..extraction.config import ExtractionConfig
 from ..tasks.pretraining.config import PretrainingDataConfig
+from ..tasks.pretraining.instances import SHORTEST
 from .list_flags import Values, require
 
 
@@ -17,6 +18,11 @@ def pretraining_data_config(f: Values) -> PretrainingDataConfig:
     require_given(f, ("input_file", "output_file", "vocab_file"))
     for flag in (flag for flag in f.flags.values() if flag.kind == "float"):
         require(math.isfinite(getattr(f, flag.name)), "--{}: not a finite number. Give one.".format(flag.name))
+    # Where another script has registered the flag first, it has that script's bounds.
+    require(
+        f.max_seq_length >= SHORTEST,
+        "--max_seq_length={}: two segments need {} tokens. Raise it.".format(f.max_seq_length, SHORTEST),
+    )
     inputs = matching_files(f.input_file)
     outputs = tuple(path.strip() for path in f.output_file.split(",") if path.strip())
     require(outputs, "--output_file={}: names no file.".format(f.output_file))
