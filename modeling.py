@@ -786,9 +786,12 @@ def _layer(
             attended = _layer_norm(attended + from_rows, compute)
     with tf.variable_scope("intermediate"):
         activation = _activation_form(sizes.intermediate_act_fn, compute)
-        if compute.compiled_pieces and activation and sizes.intermediate_size >= compiled_pieces.LEAST_WIDTH:
-            activation = compiled_pieces.activation(activation)
-        inner = dense(attended, sizes.intermediate_size, activation=activation)
+        pieces = compute.compiled_pieces and activation and sizes.intermediate_size >= compiled_pieces.LEAST_WIDTH
+        if pieces and compute.precision != "float32":
+            inner = _rounded_dense(attended, sizes.intermediate_size, initializer_range, activation, compute.precision)
+        else:
+            activation = compiled_pieces.activation(activation) if pieces else activation
+            inner = dense(attended, sizes.intermediate_size, activation=activation)
     with tf.variable_scope("output"):
         output = dropout(dense(inner, width), dropout_prob)
         return _layer_norm(output + attended, compute)
@@ -813,6 +816,16 @@ def _dense(
         return output if activation is None else activation(output)
 
 
+def _rounded_dense(
+    matrix: tf.Tensor, units: int, initializer_range: float, activation: Callable, precision: str
+) -> tf.Tensor:
+    """_dense whose result stays in `precision`: bias and activation are one compiled piece."""
+    with tf.variable_scope("dense"):
+        kernel, bias = _kernel_and_bias(_width(matrix), units, initializer_range)
+        product = tf.matmul(tf.cast(matrix, precision), tf.cast(kernel, precision))
+        return compiled_pieces.biased_activation(activation)(product, tf.convert_to_tensor(bias))
+
+
 def _kernel_and_bias(width: int, units: int, initializer_range: float) -> Tuple[Any, Any]:
     kernel = tf.get_variable("kernel", [width, units], initializer=create_initializer(initializer_range))
     return kernel, tf.get_variable("bias", [units], initializer=tf.zeros_initializer())
@@ -824,11 +837,11 @@ def _dense_weights(name: str, width: int, units: int, initializer_range: float) 
 
 
 def _product(a: tf.Tensor, b: Any, precision: str, transpose_b: bool = False) -> tf.Tensor:
-    """a · b, or a · bᵀ, in their own type; with "bfloat16" its factors and result, and its gradients', are rounded."""
+    """a · b, or a · bᵀ. With "bfloat16" or "float16" its factors and result, and its gradients', are rounded."""
     if precision == "float32":
         return tf.matmul(a, b, transpose_b=transpose_b)
     product = tf.matmul(tf.cast(a, precision), tf.cast(b, precision), transpose_b=transpose_b)
-    return tf.cast(product, a.dtype)
+    return tf.cast(product, tf.float32)
 
 
 def layer_norm(input_tensor: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:

@@ -18,7 +18,7 @@ from session_engine_test import (  # noqa: F401  # fixtures
 
 import modeling
 from steady_bert import row_sums, rule_optimizer
-from steady_bert.base import compiled_pieces
+from steady_bert.base import compiled_pieces, forms
 from steady_bert.base.compute import PLAIN, Compute
 from steady_bert.base.packing import attention_places, packed_places, row_count, row_length_for
 from steady_bert.base.randomness import keyed_randomness
@@ -157,11 +157,36 @@ def test_rows_are_summed_by_their_index_across_blocks(rows, block):
 
 
 @needs_xla
-def test_activations_in_bfloat16_stay_near():
-    exact = values_of(Compute("plain", **PACKED), True, True, layers=1)
-    rounded = values_of(Compute("compiled", precision="bfloat16", **PACKED), True, True, layers=1)
+@pytest.mark.parametrize(
+    "form, settings",
+    [("compiled", PACKED), ("fast", dict(padding_free=True, packed_attention=True, compiled_pieces=True))],
+)
+def test_activations_in_bfloat16_stay_near(monkeypatch, form, settings):
+    monkeypatch.setattr(compiled_pieces, "LEAST_WIDTH", 1)
+    exact = values_of(Compute("plain", **dict(settings, compiled_pieces=False)), True, True, layers=1)
+    rounded = values_of(Compute(form, precision="bfloat16", **settings), True, True, layers=1)
     assert rounded[""].dtype == np.float32
     assert_close(exact, rounded, 0.1)
+
+
+@needs_xla
+def test_a_compiled_activation_in_bfloat16_rounds_its_result_and_sums_the_gradient_of_the_bias_in_float32():
+    rng = np.random.RandomState(0)
+    x, upstream = (tf.bfloat16.as_numpy_dtype(rng.randn(300, 3)) for _ in range(2))
+    with tf.Graph().as_default(), tf.Session() as session:
+        product, bias = tf.placeholder(tf.bfloat16, [None, 3]), tf.placeholder(tf.float32, [3])
+        total = tf.cast(product, tf.float32) + bias
+        exact = forms.plain_gelu(total)
+        gradients = tf.gradients(exact, [total, bias], tf.cast(upstream, tf.float32))
+        rounded = compiled_pieces.biased_activation(forms.fast_gelu)(product, bias)
+        of_rounded = tf.gradients(rounded, [product, bias], tf.constant(upstream))
+        pairs = [(rounded, exact), *zip(of_rounded, gradients)]
+        assert [found.dtype for found, _ in pairs] == [tf.bfloat16, tf.bfloat16, tf.float32]
+        values = session.run(
+            [[tf.cast(found, tf.float32), expected] for found, expected in pairs], {product: x, bias: [0.3, -1.0, 2.0]}
+        )
+    for (found, expected), tolerance in zip(values, (2**-8, 2**-8, 1e-5)):
+        assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
 
 
 @needs_xla
