@@ -55,6 +55,12 @@ BUGS = {
         "        summed = strategy.extended.batch_reduce_to(",
         "tests/run_classifier_test.py -k two_replicas",
     ),
+    "an overflow moves what the rule keeps": Bug(
+        "steady_bert/rule_optimizer.py",
+        "        if numbers.finite is not None:",
+        "        if False:",
+        "tests/loss_scale_test.py -k moves_nothing",
+    ),
     "rows without a gradient rest": Bug(
         "steady_bert/rule_optimizer.py",
         "            if not self._rests(treatment) or self._has_copies():",
