@@ -786,11 +786,11 @@ def _layer(
             attended = _layer_norm(attended + from_rows, compute)
     with tf.variable_scope("intermediate"):
         activation = _activation_form(sizes.intermediate_act_fn, compute)
-        pieces = compute.compiled_pieces and activation and sizes.intermediate_size >= compiled_pieces.LEAST_WIDTH
-        if pieces and compute.precision != "float32":
+        compiles = compute.compiled_pieces and sizes.intermediate_size >= compiled_pieces.LEAST_WIDTH
+        if activation and compiles and compute.precision != "float32":
             inner = _rounded_dense(attended, sizes.intermediate_size, initializer_range, activation, compute.precision)
         else:
-            activation = compiled_pieces.activation(activation) if pieces else activation
+            activation = compiled_pieces.activation(activation) if activation and compiles else activation
             inner = dense(attended, sizes.intermediate_size, activation=activation)
     with tf.variable_scope("output"):
         output = dropout(dense(inner, width), dropout_prob)
