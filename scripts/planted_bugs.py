@@ -304,6 +304,36 @@ BUGS = {
         "            if len(body) > 1 << 40:",
         "tests/serve_test.py -k chunks",
     ),
+    "a whole word that does not fit is masked": Bug(
+        "steady_bert/tasks/pretraining/instances.py",
+        "if len(positions) + len(word) > wanted:",
+        "if len(positions) + 1 > wanted:",
+        "tests/pretraining_data_test.py -k whole_word_that",
+    ),
+    "documents of one process share a generator": Bug(
+        "steady_bert/tasks/pretraining/making.py",
+        '            rng.seed("{}/{}/{}".format(here.config.random_seed, number, document))\n',
+        '            document == first and rng.seed("{}".format(os.getpid()))\n',
+        "tests/pretraining_data_test.py -k number_of_processes",
+    ),
+    "every pass over the documents has the same masks": Bug(
+        "steady_bert/tasks/pretraining/making.py",
+        '"{}/{}/{}".format(here.config.random_seed, number, document)',
+        '"{}/{}".format(here.config.random_seed, document)',
+        "tests/pretraining_data_test.py -k number_of_processes",
+    ),
+    "features go on after what was not saved": Bug(
+        "steady_bert/extraction/outputs.py",
+        '            self._files[name].truncate(state["sizes"].get(name, 0))\n',
+        "",
+        "tests/extract_features_test.py -k stopped",
+    ),
+    "layer 0 is the embeddings": Bug(
+        "steady_bert/extraction/job.py",
+        "return tuple(layer % count + 1 for layer in layers)",
+        "return tuple(layer % (count + 1) for layer in layers)",
+        "tests/extract_features_test.py -k arrays",
+    ),
 }
 
 

@@ -127,6 +127,17 @@ def test_the_encoding_is_that_of_protocol_buffers(files):
         RecordEncoder(lambda tokens: tokens, 5, 3)(instance)
 
 
+def test_a_whole_word_that_does_not_fit_is_passed_over():
+    tokens = ["[CLS]", "un", "##fit", "##ted", "[SEP]", "##s", "a", "[SEP]"]
+    chosen = set()
+    for seed in range(40):
+        settings = instances.Settings(8, 0.0, 0.15, 20, do_whole_word_mask=True)
+        _, positions, labels = instances.masked(tokens, settings, instances.pieces_of(tokens), random.Random(seed))
+        assert labels == [tokens[position] for position in positions]
+        chosen.add(tuple(positions))
+    assert chosen == {(6,)}  # of 8 tokens, 1 is predicted; the other word has four pieces, as in the original
+
+
 @given(strategies.integers(1, 30), strategies.integers(1, 30), strategies.integers(2, 20), strategies.integers(0, 99))
 def test_the_longer_segment_loses_pieces_at_either_end(first, second, room, seed):
     a, b = list(range(first)), list(range(second))
