@@ -162,12 +162,14 @@ async def closed_loop(server: Server, sentences: List[str], clients: int, secs: 
     return Load(len(latencies), spent, server.cpu_secs() - cpu, sorted(latencies), errors)
 
 
-def measured(server: Server, name: str, sentences: List[str], secs: float) -> Dict[int, Load]:
-    loads = {}
+def measured(servers: Dict[str, Server], sentences: List[str], secs: float) -> Dict[str, Dict[int, Load]]:
+    """Server → number of clients → its load. The servers take turns, so that each has its share of a busy machine."""
+    loads: Dict[str, Dict[int, Load]] = {name: {} for name in servers}
     for clients in CLIENTS:
-        asyncio.run(closed_loop(server, sentences, clients, secs / 4))  # kernels for these shapes
-        loads[clients] = asyncio.run(closed_loop(server, sentences, clients, secs))
-        print(loads[clients].row(name, clients), flush=True)
+        for name, server in servers.items():
+            asyncio.run(closed_loop(server, sentences, clients, secs / 4))  # kernels for these shapes
+            loads[name][clients] = asyncio.run(closed_loop(server, sentences, clients, secs))
+            print(loads[name][clients].row(name, clients), flush=True)
     return loads
 
 
@@ -229,22 +231,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = make_run(folder, arguments.vocab, arguments.data)
         server = start_ours(run, arguments.flags.split())
+        servers = {"serve.py": server}
         try:
+            if arguments.torch:
+                servers["transformers"] = start_torch(arguments.torch, arguments.vocab, arguments.port)
             print("| server | clients | sentences/s | median ms | 99 % ms | processor ms a sentence |")
             print("|---|---|---|---|---|---|")
-            ours = measured(server, "serve.py", sentences, arguments.secs)
+            loads = measured(servers, sentences, arguments.secs)
             if arguments.torch:
-                other = start_torch(arguments.torch, arguments.vocab, arguments.port)
-                try:
-                    theirs = measured(other, "transformers behind FastAPI", sentences, arguments.secs)
-                finally:
-                    other.stop()
-                compare(ours, theirs)
+                servers.pop("transformers").stop()
+                compare(loads["serve.py"], loads["transformers"])
             if arguments.soak_minutes:
                 soak(server, sentences, arguments.soak_minutes)
             print("{} malformed requests: {}".format(MALFORMED, send_malformed(server, MALFORMED)))
         finally:
-            code = server.stop()
+            code = [each.stop() for each in servers.values()][0]
     print(
         "serve.py ended with {}; clients used {:.0f} s".format(code, resource.getrusage(resource.RUSAGE_SELF).ru_utime)
     )
