@@ -200,7 +200,7 @@ def soak(server: Server, sentences: List[str], minutes: float) -> int:
 
 def send_malformed(server: Server, count: int) -> Dict[int, int]:
     """Sends requests that mean nothing. Returns status → how many answers had it."""
-    sys.path.insert(0, os.path.join(ROOT, "tests"))
+    sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
     from serve_test import malformed
 
     async def scenario() -> Dict[int, int]:
