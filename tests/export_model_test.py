@@ -18,6 +18,7 @@ from run_ner_test import Files, read_json
 from steady_bert.base.errors import RunError, UserError
 from steady_bert.export import command, output_folder, proof, reference
 from steady_bert.export.command import Options
+from steady_bert.interchange import hugging_face
 from steady_bert.serving import saved_run
 from steady_bert.training import checkpoint, weights
 
@@ -164,6 +165,11 @@ def test_without_an_interpreter_a_hugging_face_folder_stays_under_a_name_that_sa
     assert tokenizer["do_lower_case"] is True and tokenizer["model_max_length"] == 8
     assert read_json(folder, "special_tokens_map.json")["mask_token"] == "[MASK]"
     assert read_json(folder, "tokenizer.json")["model"]["vocab"]["[SEP]"] == 3
+    hugging_face.convert(folder, str(tmp_path / "back"))
+    back = checkpoint.Reader(str(tmp_path / "back" / "bert_model.ckpt"))
+    weights_of_run = weights.served_tensors(labeller + "/model.ckpt-3")
+    assert all(np.array_equal(back.tensor(name), value) for name, value in weights_of_run.items())
+    assert read_json(str(tmp_path), "back", "bert_config.json") == read_json(labeller, "bert_config.json")
     with open(folder + "/README.md") as file:
         card = file.read()
     assert "probability of 0.4 on" in card and "overlapping windows" in card

@@ -9,8 +9,7 @@ import safetensors.numpy
 
 from ..base import files
 from ..base.errors import UserError
-from ..interchange import names
-from ..interchange.configurations import ACTIVATIONS_BACK
+from ..interchange import configurations, names
 from ..serving.saved_run import SavedRun
 from ..training import weights
 from . import model_card
@@ -69,11 +68,8 @@ def _config(run: SavedRun) -> Dict[str, Any]:
     assert config is not None
     labels = list(run.task.labels) or ["LABEL_0"]  # transformers' name for a number
     content = dict(
-        config.to_dict(),
-        model_type="bert",
+        configurations.hugging_face_settings(config.to_dict()),
         architectures=["BertForTokenClassification" if run.script == "run_ner" else "BertForSequenceClassification"],
-        hidden_act=ACTIVATIONS_BACK[str(config.hidden_act).lower()],
-        layer_norm_eps=1e-12,
         position_embedding_type="absolute",
         classifier_dropout=config.hidden_dropout_prob,
         pad_token_id=run.inputs.tokenizer.vocab.get("[PAD]", 0),

@@ -10,7 +10,7 @@ import modeling
 
 from ..base import files
 from ..base.errors import UserError
-from ..tasks.model_files import MODEL_FILES
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES
 from ..training import checkpoint, run_folder, weights
 from . import configurations, names, tokenizer_files
 from .hugging_face import Report
@@ -37,7 +37,7 @@ def convert(source: str, output: str, config_file: Optional[str] = None) -> Repo
     os.makedirs(output, exist_ok=True)
     with files.atomic_write(os.path.join(output, "model.safetensors"), "wb") as file:
         file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
-    files.write_json(os.path.join(output, configurations.CONFIG_FILE), _settings(config.to_dict(), everything))
+    files.write_json(os.path.join(output, configurations.CONFIG_FILE), _settings(config.to_dict(), everything, folder))
     for name in (MODEL_FILES["vocab_file"], tokenizer_files.SETTINGS_FILE):
         if os.path.exists(os.path.join(folder, name)):
             files.copy(os.path.join(folder, name), os.path.join(output, name))
@@ -49,11 +49,14 @@ def convert(source: str, output: str, config_file: Optional[str] = None) -> Repo
     )
 
 
-def _settings(bert_config: Dict[str, Any], variables: Dict[str, Any]) -> Dict[str, Any]:
+def _settings(bert_config: Dict[str, Any], variables: Dict[str, Any], folder: str) -> Dict[str, Any]:
     settings = configurations.hugging_face_settings(bert_config)
     head = variables.get("output_weights")
     if head:
-        settings.update(architectures=["BertForSequenceClassification"], num_labels=head[0])
+        labels = os.path.join(folder, LABELS_FILE)
+        tags = os.path.exists(labels) and "tag_scheme" in configurations.read_object(labels)
+        kind = "BertForTokenClassification" if tags else "BertForSequenceClassification"
+        settings.update(architectures=[kind], num_labels=head[0])
     elif any(name.startswith("cls/predictions/") for name in variables):
         settings.update(architectures=["BertForPreTraining"])
     return settings
