@@ -74,7 +74,7 @@ def _classifier_notes(run: SavedRun) -> List[str]:
         )
     elif long_text.mode == "head_tail":
         notes.append(
-            "Of longer texts the run read the beginning and the end. The pipeline reads the beginning alone: its "
+            "The run read the beginning and the end of longer texts. The pipeline reads the beginning alone: its "
             "predictions of longer texts are others than the run's."
         )
     else:
