@@ -107,8 +107,8 @@ def verify_source(prefix: str, job: Job, weights: WeightsConfig) -> None:
     verify(folder, weights)
     differences = model_files.differences_no_shape_shows(folder, job.files)
     case = _do_lower_case(folder)
-    given_case = job.documents[CONFIG_FILE]["model"]["do_lower_case"]
-    if case is not None and case != given_case:
+    given_case = job.documents.get(CONFIG_FILE, {}).get("model", {}).get("do_lower_case")
+    if None not in (case, given_case) and case != given_case:
         text = "do_lower_case={} there, {} in this command"
         differences[CONFIG_FILE] = text.format(json.dumps(case), json.dumps(given_case))
     for name, difference in differences.items():
