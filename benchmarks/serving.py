@@ -198,7 +198,7 @@ def soak(server: Server, sentences: List[str], minutes: float) -> int:
     return errors
 
 
-def send_malformed(server: Server, count: int) -> Dict[int, int]:
+def send_malformed(server: Server, model: str, count: int) -> Dict[int, int]:
     """Sends requests that mean nothing. Returns status → how many answers had it."""
     sys.path[:0] = [ROOT, os.path.join(ROOT, "tests")]
     from serve_test import malformed
@@ -209,7 +209,7 @@ def send_malformed(server: Server, count: int) -> Dict[int, int]:
         connection: Optional[Client] = None
         for _ in range(count):
             connection = connection or await Client.connected(server.port)
-            path, body = malformed(rng)
+            path, body = malformed(rng, model)
             status, _ = await connection.ask("POST", path, body)
             counts[status] = counts.get(status, 0) + 1
         return counts
@@ -243,7 +243,9 @@ def main() -> None:
                 compare(loads["serve.py"], loads["transformers"])
             if arguments.soak_minutes:
                 soak(server, sentences, arguments.soak_minutes)
-            print("{} malformed requests: {}".format(MALFORMED, send_malformed(server, MALFORMED)))
+            statuses = send_malformed(server, os.path.basename(run), MALFORMED)
+            print("{} malformed requests, answered {}".format(MALFORMED, statuses))
+            assert all(400 <= status < 500 for status in statuses)
         finally:
             code = [each.stop() for each in servers.values()][0]
     print(
