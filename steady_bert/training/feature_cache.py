@@ -113,7 +113,7 @@ class RecordFile:
 
     def _read(self, numbers: np.ndarray) -> Optional[List[bytes]]:
         """The numbered records; None if one of them is damaged."""
-        entries = self.index[numbers]
+        entries = self.index.take(numbers)
         descriptor = itertools.repeat(self._file.fileno())
         records = list(map(os.pread, descriptor, entries["bytes"].tolist(), entries["offset"].tolist()))
         return records if list(map(zlib.crc32, records)) == entries["crc32"].tolist() else None
@@ -237,7 +237,8 @@ class _Entry:
             raise _DamagedError("tfrecord is gone") from None
         if len(description["skipped"]) > self._task.skip_bad_lines:
             return None
-        return RecordFile(self, description, np.memmap(self.prefix + ".index", INDEX_DTYPE, mode="r"))
+        index = np.asarray(np.memmap(self.prefix + ".index", INDEX_DTYPE, mode="r"))  # a plain view: np.memmap is slow
+        return RecordFile(self, description, index)
 
     def _build(self) -> None:
         bad_lines = BadLines(self._task.skip_bad_lines)
