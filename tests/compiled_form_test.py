@@ -9,6 +9,7 @@ import tensorflow.compat.v1 as tf
 from conftest import ROOT
 from session_engine_test import (  # noqa: F401  # fixtures
     built,
+    losses_and_norms,
     plan_of,
     records,
     run,
@@ -17,6 +18,7 @@ from session_engine_test import (  # noqa: F401  # fixtures
 )
 
 import modeling
+from optimization import OptimizerConfig
 from steady_bert import row_sums, rule_optimizer
 from steady_bert.base import compiled_pieces, forms
 from steady_bert.base.compute import PLAIN, Compute
@@ -198,6 +200,21 @@ def test_a_compiled_run_repeats_and_resumes_bitwise(task, records, tmp_path):  #
     half = checkpoint.prefix_of(str(tmp_path / "whole"), 3)
     resumed = run(task, records, tmp_path / "resumed", plan, resume=half, **settings)
     assert all(np.array_equal(whole[name], resumed[name]) for name in whole)
+
+
+@needs_xla
+@pytest.mark.slow
+def test_two_replicas_in_the_compiled_form_learn_what_one_device_learns(tiny, records):  # noqa: F811
+    """Without dropout, clipped; the replicas' shares differ in their tokens."""
+    still, plan = task_of(tiny.without_dropout), plan_of(records, num_warmup_steps=0)
+    optimizer = OptimizerConfig(clip_norm=0.1)
+    two = dict(distribution="mirrored", devices=("cpu:0", "cpu:1"))
+    replicas, one_device = (  # in this order: the first function that TensorFlow makes fixes the logical devices
+        losses_and_norms(still, plan, records, 4, optimizer=optimizer, compute_form="compiled", **settings)
+        for settings in (two, dict())
+    )
+    assert one_device[:, 1].min() > 0.1 and len(set(one_device[:, 0])) == 4
+    np.testing.assert_allclose(replicas, one_device, rtol=1e-4)
 
 
 @needs_xla

@@ -74,5 +74,11 @@ def test_peak_memory_is_that_of_the_fullest_gpu_or_of_the_process(monkeypatch):
     experimental = SimpleNamespace(get_memory_info=lambda name: dict(current=1, peak=peaks[name]))
     monkeypatch.setattr(memory, "tf", SimpleNamespace(config=SimpleNamespace(experimental=experimental)))
     assert memory.peak_bytes(["gpu:0", "gpu:1"]) == 8
+
+    def uncounted(name):
+        raise ValueError("Memory statistics not tracked")
+
+    experimental.get_memory_info = uncounted
+    assert memory.peak_bytes(["gpu:0"]) is None
     monkeypatch.setattr(memory, "tf", SimpleNamespace(config=SimpleNamespace(experimental=SimpleNamespace())))
     assert memory.peak_bytes(["gpu:0"]) is None  # TensorFlow 1.15

@@ -267,7 +267,7 @@ def reported(command):
 def traced(command):
     """The updates that are traced."""
     engine = mock.MagicMock(config=command.config.engine)
-    engine.session.run.return_value = (None, [])
+    engine.session.run.return_value = (None, []), 0.5
     run_step = updates.step_runner(engine, 0)
     return [step + 1 for step in range(5) if run_step(step, [], [])[1] is not None]
 

@@ -49,7 +49,8 @@ def step_runner(engine: Any, start: int) -> Callable[[int, List[bytes], List[flo
             return run(serialized, votes)[1], None
         options, metadata = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE), tf.RunMetadata()
         feeds = {engine.records: serialized, engine.votes: votes}
-        _, of_all = engine.session.run(fetches, feeds, options, metadata)
+        # The loss is fetched so that a GPU has done what is to be traced.
+        (_, of_all), _ = engine.session.run([fetches, engine.training["loss"]], feeds, options, metadata)
         return of_all, metadata.step_stats
 
     return run_step
