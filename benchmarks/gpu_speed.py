@@ -140,7 +140,7 @@ def large_batch(bench: Bench) -> Dict[str, Any]:
     result = beside_torch("mrpc", "fixed", 128, 128, 10, compiled=True)(bench)
     if bench.gpu:
         operations = step_operations([bench.length(128)] * 128, bench.config)
-        rate = float(child(bench, "product_rate"))
+        rate = float(child("product_rate", bench.row_secs))
         reached = operations / (result["ms"]["ours"] / 1000)
         result.update(
             {"TFLOP/s": round(reached / 1e12, 1), "product, TFLOP/s": round(rate / 1e12, 1)},
@@ -151,7 +151,8 @@ def large_batch(bench: Bench) -> Dict[str, Any]:
 
 def nodes(bench: Bench) -> Dict[str, Any]:
     """The nodes that an update in a GPU's form executes, and the kernels where there is a GPU."""
-    counted = dict(zip(("nodes", "kernels"), map(int, child(bench, "count").split())))
+    inputs = (bench.batches_files["mrpc"], bench.config_file, str(bench.length(128)))
+    counted = dict(zip(("nodes", "kernels"), map(int, child("count", bench.row_secs, *inputs).split())))
     return counted if bench.gpu else {"nodes": counted["nodes"], "no GPU": "kernels"}
 
 
@@ -256,17 +257,17 @@ def limited(command: List[str], deadline: float) -> str:
     return finished.stdout
 
 
-def child(bench: Bench, what: str) -> str:
-    """The last line of this script in a process of its own, which the GPU's memory is free again after."""
-    inputs = [bench.batches_files["mrpc"], bench.config_file, str(bench.length(128))]
-    command = [sys.executable, os.path.abspath(__file__), "--child=" + what] + inputs
-    return limited(command, time.time() + bench.row_secs).splitlines()[-1]
+def child(what: str, limit_secs: float, *inputs: str) -> str:
+    """The last line of this script in a process of its own.
+
+    After it a GPU's memory is free again, and what it set in its environment concerns no other process.
+    """
+    command = [sys.executable, os.path.abspath(__file__), "--child=" + what, *inputs]
+    return limited(command, time.time() + limit_secs).splitlines()[-1]
 
 
-def run_child(what: str, batches_file: str, config_file: str, length: str) -> None:
-    if what == "product_rate":
-        print(product_rate())
-        return
+def count(batches_file: str, config_file: str, length: str) -> str:
+    """The nodes and kernels of an update in a GPU's form."""
     import step_profile
     from speed_worker import prepared
 
@@ -275,10 +276,10 @@ def run_child(what: str, batches_file: str, config_file: str, length: str) -> No
     engine, records = prepared(rows, config_file, "none", "bfloat16", form, length=int(length))
     serialized = records[rows.batches["random"][0]]
     step_profile.traced(engine, serialized)  # compiles
-    print(*step_profile.counts(step_profile.traced(engine, serialized)))
+    return "{} {}".format(*step_profile.counts(step_profile.traced(engine, serialized)))
 
 
-def product_rate() -> float:
+def product_rate() -> str:
     """Operations a second of a chain of 4096³ products in bfloat16."""
     with tf.Graph().as_default():
         factor = tf.Variable(tf.fill([PRODUCT_SIZE, PRODUCT_SIZE], 1.0 / PRODUCT_SIZE), use_resource=True)
@@ -294,7 +295,18 @@ def product_rate() -> float:
                 started = time.perf_counter()
                 session.run(number)
                 times.append(time.perf_counter() - started)
-    return 2 * PRODUCT_SIZE**3 * PRODUCTS / min(times[1:])
+    return str(2 * PRODUCT_SIZE**3 * PRODUCTS / min(times[1:]))
+
+
+def card() -> str:
+    """The name of the first GPU; empty if TensorFlow finds none."""
+    if not devices.gpus():
+        return ""
+    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return str(details.get("device_name", "a GPU"))
+
+
+CHILDREN: Dict[str, Callable[..., str]] = {"card": card, "count": count, "product_rate": product_rate}
 
 
 # --- inputs, table ----------------------------------------------------------------------------------------------------
@@ -323,14 +335,6 @@ def inputs(data: str, vocabulary: str, folder: str) -> Tuple[Dict[str, str], str
     files, config_file = write_inputs(data, vocabulary, folder, BERT_BASE)
     mrpc = ["--task_name=mrpc", "--data_dir=" + os.path.join(data, "MRPC"), "--max_seq_length=128"]
     return files, config_file, mrpc + ["--vocab_file=" + vocabulary]
-
-
-def card() -> str:
-    """The name of the first GPU; empty if TensorFlow finds none."""
-    if not devices.gpus():
-        return ""
-    details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-    return str(details.get("device_name", "a GPU"))
 
 
 def measured(row: Row, bench: Bench) -> Dict[str, Any]:
@@ -371,7 +375,7 @@ def prepared_bench(arguments: argparse.Namespace) -> Iterator[Bench]:
         command = data + ["--from_scratch", "--precision=bfloat16", "--bert_config_file=" + config_file]
         command.append("--cache_dir=" + os.path.join(folder, "cache"))
         yield Bench(
-            card(),
+            child("card", arguments.row_secs),
             arguments.tiny,
             arguments.torch,
             arguments.pairs,
@@ -418,6 +422,6 @@ def main(arguments: Optional[List[str]] = None) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] and sys.argv[1].startswith("--child="):
-        run_child(sys.argv[1].split("=", 1)[1], *sys.argv[2:])
+        print(CHILDREN[sys.argv[1].split("=", 1)[1]](*sys.argv[2:]))
     else:
         main()
