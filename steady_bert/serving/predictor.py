@@ -17,6 +17,7 @@ from .encoder import Vectors
 from .saved_run import SavedRun
 
 _MAX_ROWS = 256  # of a batch
+_ROW_MULTIPLE = 8  # to which the number of rows of a batch is rounded up, from 5 on
 _LENGTH_MULTIPLE = 8  # to which the length of a batch is rounded up, as in training
 _ANSWERED = ("probabilities", "score", "tag_ids")  # the outputs that answers are made of
 _OF_RECORD = ("first_word", "ends")  # the inputs with one number for a record
@@ -204,16 +205,24 @@ def _batches(features: Sequence[Feature], batch_tokens: int) -> Iterator[List[in
 
 
 def padded(features: Sequence[Feature], names: Sequence[str], most_tokens: int) -> Dict[str, np.ndarray]:
-    """The columns of a batch: [B, S] int32 with zeros after the tokens of each row, or [B]."""
+    """The columns of a batch: [B, S] int32 with zeros after the tokens of each row, or [B].
+
+    B is rounded up with rows of one token, so that a server, which meets batches of any size, meets few shapes: the
+    libraries keep code for each.
+    """
     lengths = [len(feature["input_ids"]) for feature in features]
     longest = max(lengths)
     length = max(longest, min(-(-longest // _LENGTH_MULTIPLE) * _LENGTH_MULTIPLE, most_tokens))
+    rows = len(features)
+    size = next(size for size in (1, 2, 4, -(-rows // _ROW_MULTIPLE) * _ROW_MULTIPLE) if size >= rows)
     arrays = {}
     for name in names:
         if name in _OF_RECORD:
-            arrays[name] = np.array([feature[name][0] for feature in features], np.int32)
+            arrays[name] = np.array([feature[name][0] for feature in features] + [0] * (size - rows), np.int32)
             continue
-        arrays[name] = np.zeros((len(features), length), np.int32)
+        arrays[name] = np.zeros((size, length), np.int32)
+        if name == "input_mask":
+            arrays[name][rows:, 0] = 1
         for row, feature in enumerate(features):
             arrays[name][row, : lengths[row]] = 1 if name == "input_mask" else feature[name]
     return arrays
