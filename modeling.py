@@ -17,19 +17,17 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import tensorflow.compat.v1 as tf
 
 if __package__:  # cloned as a package: `from bert import modeling`
-    from .steady_bert.base import compiled_layer, compiled_pieces
+    from .steady_bert.base import compiled_layer, compiled_pieces, fast_attention
     from .steady_bert.base.compute import PLAIN, Compute
     from .steady_bert.base.errors import UserError
-    from .steady_bert.base.fast_attention import attended
-    from .steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf
+    from .steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf, product
     from .steady_bert.base.randomness import dropout, dropout_moment, dropout_place, is_keyed, keyed_mask
     from .steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
 else:
-    from steady_bert.base import compiled_layer, compiled_pieces
+    from steady_bert.base import compiled_layer, compiled_pieces, fast_attention
     from steady_bert.base.compute import PLAIN, Compute
     from steady_bert.base.errors import UserError
-    from steady_bert.base.fast_attention import attended
-    from steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf
+    from steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf, product
     from steady_bert.base.randomness import dropout, dropout_moment, dropout_place, is_keyed, keyed_mask
     from steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
 
@@ -595,14 +593,14 @@ def _attention(
     if compute.form == "fast" and score_bias is not None and (is_keyed() or not dropout_prob):
         shape = tf.concat([tf.shape(query)[:3], tf.shape(key)[2:3]], axis=0)
         kept = keyed_mask(shape, dropout_prob) if dropout_prob else None
-        return from_layout.merged(attended(query, key, value, score_bias, kept, precision))
+        return from_layout.merged(fast_attention.attended(query, key, value, score_bias, kept, precision))
     # Scaling the query costs F · D products a head, scaling the scores F · T.
     scale = 1.0 / math.sqrt(width // heads)
-    scores = _product(query * scale, key, precision, transpose_b=True)  # [B, A, F, T]
+    scores = product(query * scale, key, precision, transpose_b=True)  # [B, A, F, T]
     if score_bias is not None:
         scores += score_bias
     probabilities = dropout(tf.nn.softmax(scores), dropout_prob)
-    return from_layout.merged(_product(probabilities, value, precision))
+    return from_layout.merged(product(probabilities, value, precision))
 
 
 def _projected_together(
@@ -621,7 +619,7 @@ def _projected_together(
         same = [pair for pair, (other, _) in zip(weights, rows_and_layouts) if other is rows]
         kernels, biases = zip(*same)
         kernel, bias = (tf.concat(parts, axis=-1) for parts in (kernels, biases))
-        side_by_side = forms_of(compute).plus_bias(_product(rows, kernel, compute.precision), bias)
+        side_by_side = forms_of(compute).plus_bias(product(rows, kernel, compute.precision), bias)
         projected += layout.heads_of_parts(side_by_side, heads, len(same))
     return projected
 
@@ -812,7 +810,7 @@ def _dense(
     """[N, W] → [N, units]: activation(x · kernel + bias)."""
     with tf.variable_scope(name):
         kernel, bias = _kernel_and_bias(_width(matrix), units, initializer_range)
-        output = plus_bias(_product(matrix, kernel, precision), bias)
+        output = plus_bias(product(matrix, kernel, precision), bias)
         return output if activation is None else activation(output)
 
 
@@ -822,8 +820,8 @@ def _rounded_dense(
     """_dense whose result stays in `precision`: bias and activation are one compiled piece."""
     with tf.variable_scope("dense"):
         kernel, bias = _kernel_and_bias(_width(matrix), units, initializer_range)
-        product = tf.matmul(tf.cast(matrix, precision), tf.cast(kernel, precision))
-        return compiled_pieces.biased_activation(activation)(product, tf.convert_to_tensor(bias))
+        rounded = tf.matmul(tf.cast(matrix, precision), tf.cast(kernel, precision))
+        return compiled_pieces.biased_activation(activation)(rounded, tf.convert_to_tensor(bias))
 
 
 def _kernel_and_bias(width: int, units: int, initializer_range: float) -> Tuple[Any, Any]:
@@ -834,14 +832,6 @@ def _kernel_and_bias(width: int, units: int, initializer_range: float) -> Tuple[
 def _dense_weights(name: str, width: int, units: int, initializer_range: float) -> Tuple[Any, Any]:
     with tf.variable_scope(name):
         return _kernel_and_bias(width, units, initializer_range)
-
-
-def _product(a: tf.Tensor, b: Any, precision: str, transpose_b: bool = False) -> tf.Tensor:
-    """a · b, or a · bᵀ. With "bfloat16" or "float16" its factors and result, and its gradients', are rounded."""
-    if precision == "float32":
-        return tf.matmul(a, b, transpose_b=transpose_b)
-    product = tf.matmul(tf.cast(a, precision), tf.cast(b, precision), transpose_b=transpose_b)
-    return tf.cast(product, tf.float32)
 
 
 def layer_norm(input_tensor: tf.Tensor, name: Optional[str] = None) -> tf.Tensor:

@@ -11,6 +11,7 @@ processes take turns on the same rows, and a ratio is the median over the pairs.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -141,15 +142,16 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            self.errors.seek(0)
             self.close()
+            self.errors.seek(0)
             raise SystemExit("{} ended:\n{}".format(self.side, self.errors.read()[-2000:]))
         return line
 
     def train(self, first: int, count: int) -> Tuple[float, float]:
         """Trains on `count` batches: (seconds, peak megabytes so far)."""
         assert self.process.stdin is not None
-        print(self.side.order, first, count, file=self.process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which _read_line reports
+            print(self.side.order, first, count, file=self.process.stdin, flush=True)
         seconds, megabytes = self._read_line().split()
         return float(seconds), float(megabytes)
 

@@ -86,9 +86,9 @@ BUGS = {
         "tests/session_engine_test.py -k parts",
     ),
     "padded positions are attended to": Bug(
-        "modeling.py",
-        "        scores += score_bias",
-        "        scores += 0.0 * score_bias",
+        "steady_bert/base/fast_attention.py",
+        "transpose_b=True) + score_bias)",
+        "transpose_b=True) + 0.0 * score_bias)",
         "tests/session_engine_test.py -k learned",
     ),
     "one compilation serves what is decayed and what is not": Bug(

@@ -90,9 +90,8 @@ class RuleOptimizer(tf.train.Optimizer):
         self.compiled = compiled
         self.together = together
         self.scale = scale
-        self.grad_norm: Optional[tf.Tensor] = (
-            None  # of the last apply_gradients, before clipping, without the loss scale
-        )
+        # The norm of the last apply_gradients' gradients, before clipping and without the loss scale.
+        self.grad_norm: Optional[tf.Tensor] = None
         self.averages: Dict[str, Any] = {}  # variable name → the variable of its average
         self._compiled_updates: Dict[Treatment, Callable] = {}
 

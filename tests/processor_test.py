@@ -1,6 +1,7 @@
 """What the processor's instruction sets say, and what a run in bfloat16 says of them."""
 
 import pytest
+import tensorflow.compat.v1 as tf
 
 from steady_bert.base import processor
 from steady_bert.training import matrix_rate
@@ -62,3 +63,12 @@ def test_a_run_on_a_gpu_names_the_precision_that_is_fastest_there(monkeypatch, p
     assert "in bfloat16 matrix products run {} times as fast".format(bfloat16) in described
     assert described.endswith(advice or " times.")
     assert described.startswith("WARNING") == (advice is not None and precision != "float32")
+
+
+def test_a_gpu_without_a_precision_ends_no_run_that_does_not_use_it(monkeypatch):
+    def fail(*args):
+        raise tf.errors.InternalError(None, None, "CUBLAS_STATUS_NOT_SUPPORTED\nat an operation")
+
+    monkeypatch.setattr(matrix_rate, "speedups", fail)
+    described = matrix_rate.describe("float32", "/GPU:0", None)
+    assert described.endswith("could not be measured (CUBLAS_STATUS_NOT_SUPPORTED).")

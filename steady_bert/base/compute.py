@@ -23,11 +23,11 @@ class Compute(NamedTuple):
     # Above 0, with padding_free: the real tokens stand in rows of so many places, a sequence behind another, instead of
     #     one list. A few numbers of rows serve all batches.
     row_length: int = 0
-    # Of the compiled form: a layer is computed again in the backward pass, instead of keeping its products' results.
+    # The compiled form computes a layer again in the backward pass, instead of keeping its products' results.
     recompute: bool = False
     # With padding_free and without row_length: sequences share rows while they attend, as in packing.attention_places.
     packed_attention: bool = False
-    # Of the fast form: XLA compiles gelu of wide layers (compiled_pieces), which takes a moment for each new shape.
+    # In the fast form, XLA compiles gelu of wide layers (compiled_pieces), which takes a moment for each new shape.
     compiled_pieces: bool = False
 
 

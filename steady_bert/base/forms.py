@@ -1,4 +1,7 @@
-"""gelu, gelu_erf and layer normalization in the forms that Compute names. `forms_of` is the one place that chooses."""
+"""gelu, gelu_erf and layer normalization in the forms that Compute names, and products in its precisions.
+
+`forms_of` is the one place that chooses a form.
+"""
 
 import math
 from typing import Any, Callable, NamedTuple, Tuple
@@ -30,6 +33,17 @@ def forms_of(compute: Compute) -> Forms:
         return Forms(fast_gelu, fast_gelu_erf, fast_normalized, _fast_plus_bias)
     # On a GPU the gradient of bias_add adds atomically, in any order.
     return Forms(fast_gelu, fast_gelu_erf, fast_normalized, tf.add)
+
+
+def product(a: tf.Tensor, b: Any, precision: str, transpose_a: bool = False, transpose_b: bool = False) -> tf.Tensor:
+    """a · b, either of them transposed if asked. With "bfloat16" or "float16", factors and result are rounded.
+
+    So are those of its gradients. The result is float32 then; with "float32" it has the factors' own type.
+    """
+    if precision == "float32":
+        return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+    rounded = tf.matmul(tf.cast(a, precision), tf.cast(b, precision), transpose_a=transpose_a, transpose_b=transpose_b)
+    return tf.cast(rounded, tf.float32)
 
 
 @tf.custom_gradient

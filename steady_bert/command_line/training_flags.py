@@ -331,7 +331,7 @@ _ENGINE = [
         "Steps between checkpoints; another is written at the end.",
         1,
     ),
-    Flag("keep_checkpoint_max", "integer", 5, "Number of checkpoints to keep besides the best. 0: all.", 0),
+    Flag("keep_checkpoint_max", "integer", 5, "Number of checkpoints to keep besides the best, 2 at least. 0: all.", 0),
     Flag("log_every_steps", "integer", 10, "Steps between reports of the loss. 0: no reports.", 0),
     Flag(
         "profile_steps",

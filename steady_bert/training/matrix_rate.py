@@ -51,7 +51,14 @@ def _least_secs(session: tf.Session, product: tf.Tensor) -> float:
 def describe(precision: str, device: str, session_config: tf.ConfigProto) -> Optional[str]:
     """A line on the speed of --precision here, which names a faster one. None for float32 on a CPU."""
     if "gpu" in device.lower():
-        return _describe_gpu(precision, speedups(("bfloat16", "float16"), device, session_config))
+        try:
+            speeds = speedups(("bfloat16", "float16"), device, session_config)
+        except tf.errors.OpError as error:  # as of a card without a precision that the run does not use
+            reason = error.message.split("\n", 1)[0]
+            return "--precision={}: how fast this GPU is in others could not be measured ({}).".format(
+                precision, reason
+            )
+        return _describe_gpu(precision, speeds)
     if precision == "float32":
         return None
     if precision == "float16":  # too slow to measure

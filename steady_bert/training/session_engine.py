@@ -341,7 +341,8 @@ def hand_over(engine: Engine, folder: str, prefix: Optional[str]) -> None:
     """Makes a checkpoint of the session's state for the Estimator engine; `prefix` itself if it is a whole one."""
     if prefix is None or "training_state/examples_consumed" not in checkpoint.shapes_in(prefix):
         step = int(engine.session.run(engine.global_step))
-        checkpoint.save(engine.full_saver, engine.session, folder, step, engine.config.keep_checkpoint_max)
+        keep = checkpoint.kept_in_training(engine.config.keep_checkpoint_max)
+        checkpoint.save(engine.full_saver, engine.session, folder, step, keep)
     else:
         checkpoint.point_at(prefix)
 

@@ -174,20 +174,37 @@ def training_tower(
     elif replicas.of_workers:
         most_rows = _most_rows(compute, plan.train_batch_size // replicas.size, parts, config.max_seq_length)
         gradients = [_with_rows(gradient, most_rows) for gradient in gradients]
-    learning_rate = schedules.rate_in_graph(plan.schedule, global_step, plan.num_train_steps - 1)
-    if plan.schedule.lr_schedule == "plateau":
-        lowest = tf.minimum(learning_rate, plan.schedule.end_learning_rate)
-        learning_rate = tf.maximum(learning_rate * tf.cast(tf.identity(state["plateau_scale"]), tf.float32), lowest)
     update = optimization.create_update(
         gradients,
         variables,
-        learning_rate,
+        _learning_rate(plan, global_step, state),
         optimizer,
         global_step,
         compiled=not replicas.on_tpu and form != "plain",
         together=form == "compiled",
         scale=scale,
     )
+    return _after(update, loss, replicas, votes, scale, factor)
+
+
+def _learning_rate(plan: Plan, global_step: Any, state: Dict[str, Any]) -> tf.Tensor:
+    """The rate of the update from global_step."""
+    learning_rate = schedules.rate_in_graph(plan.schedule, global_step, plan.num_train_steps - 1)
+    if plan.schedule.lr_schedule != "plateau":
+        return learning_rate
+    lowest = tf.minimum(learning_rate, plan.schedule.end_learning_rate)
+    return tf.maximum(learning_rate * tf.cast(tf.identity(state["plateau_scale"]), tf.float32), lowest)
+
+
+def _after(
+    update: optimization.Update,
+    loss: tf.Tensor,
+    replicas: Replicas,
+    votes: Optional[tf.Tensor],
+    scale: Optional[loss_scale.LossScale],
+    factor: Optional[tf.Tensor],
+) -> Trained:
+    """The numbers of an update that is made. loss: this replica's share. factor: the loss scale before the update."""
     shares = tf.reshape(loss, [1]) if votes is None else tf.concat([tf.reshape(loss, [1]), votes], axis=0)
     with tf.control_dependencies([update.train_op]):
         summed = replicas.sum(shares)  # after the update's own sums: all workers need the same order of collectives
