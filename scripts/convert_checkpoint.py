@@ -36,13 +36,17 @@ def main() -> None:
     parser.add_argument("--torch_python", help="with --to=tf1: a Python with torch, to read pytorch_model.bin")
     parser.add_argument("--bert_config_file", help="with --to=safetensors, if it is not beside the checkpoint")
     arguments = parser.parse_args()
+    unread = ("bert_config_file",) if arguments.to == "tf1" else ("activation", "torch_python")
+    for name in unread:
+        if getattr(arguments, name) != parser.get_default(name):
+            parser.error("--{} is not read with --to={}. Leave it out.".format(name, arguments.to))
     try:
         if arguments.to == "tf1":
             report = hugging_face.convert(arguments.source, arguments.output, arguments.torch_python)
         else:
             report = to_safetensors.convert(arguments.source, arguments.output, arguments.bert_config_file)
         print("{}: {}".format(arguments.output, report))
-        if arguments.activation == "tanh" and arguments.to == "tf1":
+        if arguments.activation == "tanh":
             print("gelu_erf → gelu: {}".format(activations.use_tanh(arguments.output)))
     except UserError as error:
         print("convert_checkpoint: error: {}".format(error), file=sys.stderr)

@@ -163,6 +163,34 @@ def test_without_averages_the_weights_themselves_are_exported(tmp_path):
     assert_exported(tmp_path / "out", tensors)
 
 
+def test_labels_and_case_of_a_run_come_along(tmp_path):
+    """Without them transformers gives softmax where several labels may hold, and lower case."""
+    trained_checkpoint(tmp_path / "run", optimizer="sgd")
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"model": {"do_lower_case": False}}))
+    (tmp_path / "run" / "vocab.txt").write_text("[UNK]\n")
+    (tmp_path / "run" / "labels.json").write_text(json.dumps({"label_type": "multi", "labels": ["a", "b", "c"]}))
+    to_safetensors.convert(str(tmp_path / "run"), str(tmp_path / "out"))
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["id2label"] == {"0": "a", "1": "b", "2": "c"}
+    assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text()) == {"do_lower_case": False}
+
+
+def test_a_conversion_replaces_no_files_of_a_run_or_of_its_source(tmp_path):
+    write_source(tmp_path / "hf")
+    trained_checkpoint(tmp_path / "run", optimizer="sgd")
+    (tmp_path / "run" / "plan.json").write_text("{}")
+    for source in ("hf", "run"):
+        convert = hugging_face.convert if source == "hf" else to_safetensors.convert
+        with pytest.raises(UserError, match="is the folder of a run. Name another"):
+            convert(str(tmp_path / source), str(tmp_path / "run"))
+    with pytest.raises(UserError, match="is the model's own folder"):
+        hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "hf"))
+    with pytest.raises(UserError, match="none: no such folder"):
+        hugging_face.convert(str(tmp_path / "none"), str(tmp_path / "out"))
+
+
 @pytest.mark.parametrize(
     "changed, message",
     [

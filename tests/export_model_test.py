@@ -148,7 +148,7 @@ def test_the_originals_files_hold_the_weights_alone_averages_in_their_place(clas
 
 def test_without_an_interpreter_a_hugging_face_folder_stays_under_a_name_that_says_so(labeller, tmp_path):
     with pytest.raises(RunError, match="not proven: name an interpreter.*--check_python"):
-        exported(labeller, "huggingface", tmp_path / "hf")
+        exported(labeller, "huggingface", str(tmp_path / "hf") + "/")  # as a shell completes it
     assert os.listdir(str(tmp_path)) == ["hf.unproven"]
     record = exported(labeller, "huggingface", tmp_path / "hf", unchecked=True)
     assert not record["proven"] and os.listdir(str(tmp_path)) == ["hf"]

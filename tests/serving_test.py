@@ -214,6 +214,10 @@ def test_vectors_of_a_run_and_of_a_pre_trained_folder_are_the_models_own(tiny, c
             actual = predictor.embed(texts, pooling=pooling, layers=(-1, 0))
             assert actual.dtype == np.float32 and actual.shape == (7, 64)
             np.testing.assert_allclose(actual, expected, atol=2e-6)
+    operations = len(of_folder._session.graph.get_operations())  # a client may ask for any list of layers
+    repeated = of_folder.embed(texts, pooling="cls", layers=(1, 1))
+    np.testing.assert_allclose(repeated, [np.tile(state[1][0], 2) for state in states], atol=2e-6)
+    assert len(of_folder._session.graph.get_operations()) == operations
     np.testing.assert_allclose(of_folder.embed(texts), [np.mean(state[-1], axis=0) for state in states], atol=2e-6)
     assert of_folder.embed(["alpha " * 100]).shape == (1, 32)  # cut at the 32 positions that the model has
     with pytest.raises(UserError, match="a pre-trained model predicts nothing"):
@@ -221,6 +225,9 @@ def test_vectors_of_a_run_and_of_a_pre_trained_folder_are_the_models_own(tiny, c
     for wrong in (dict(pooling="sum"), dict(layers=2), dict(layers=()), dict(layers=[True])):
         with pytest.raises(UserError):
             of_folder.embed(["alpha"], **wrong)
+    for wrong, kind in ((None, "NoneType"), (3, "int"), ({"text": "a"}, "dict")):
+        with pytest.raises(UserError, match=r"texts\[1\]: is a {}, not a text".format(kind)):
+            of_run.predict(["alpha", wrong])
     with pytest.raises(UserError, match="is not the folder of a model"):
         Predictor(str(tmp_path))
 

@@ -43,6 +43,7 @@ def export(options: Options) -> None:
     Raises UserError for what cannot be exported, and RunError for an export that is not proven, which stays under a
     name that says so.
     """
+    options = options._replace(output=options.output.rstrip(os.sep) or os.sep)  # names are made by adding to it
     target = TARGETS[options.to]
     _check(options)
     output_folder.require_free(options.output)

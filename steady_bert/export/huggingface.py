@@ -15,11 +15,6 @@ from ..training import weights
 from . import model_card
 from .tf1 import require_plain_head
 
-_PROBLEMS = {
-    "single": "single_label_classification",
-    "multi": "multi_label_classification",
-    "regression": "regression",
-}
 _SPECIAL = {
     "unk_token": "[UNK]",
     "sep_token": "[SEP]",
@@ -66,21 +61,17 @@ def write(run: SavedRun, folder: str) -> None:
 def _config(run: SavedRun) -> Dict[str, Any]:
     config = run.inputs.bert_config
     assert config is not None
-    labels = list(run.task.labels) or ["LABEL_0"]  # transformers' name for a number
-    content = dict(
+    tagging = run.script == "run_ner"
+    head = configurations.Head(tagging, list(run.task.labels), "single" if tagging else run.kind)
+    return dict(
         configurations.hugging_face_settings(config.to_dict()),
-        architectures=["BertForTokenClassification" if run.script == "run_ner" else "BertForSequenceClassification"],
         position_embedding_type="absolute",
         classifier_dropout=config.hidden_dropout_prob,
         pad_token_id=run.inputs.tokenizer.vocab.get("[PAD]", 0),
-        id2label={str(number): label for number, label in enumerate(labels)},
-        label2id={label: number for number, label in enumerate(labels)},
         dtype="float32",
         torch_dtype="float32",  # the key's name before transformers 5
+        **configurations.head_settings(head),
     )
-    if run.script != "run_ner":
-        content["problem_type"] = _PROBLEMS[run.kind]
-    return content
 
 
 def _tokenizer_files(run: SavedRun) -> Dict[str, Any]:

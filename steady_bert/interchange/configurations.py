@@ -45,6 +45,7 @@ _PROBLEMS = {
     "multi_label_classification": "multi",
     "regression": "regression",
 }
+_PROBLEMS_BACK = {label_type: problem for problem, label_type in _PROBLEMS.items()}
 
 
 class Head(NamedTuple):
@@ -113,3 +114,14 @@ def head_of(content: Dict[str, Any], outputs: int) -> Optional[Head]:
         return None
     problem = _PROBLEMS.get(content.get("problem_type") or "", "regression" if outputs == 1 else "single")
     return Head(False, [] if problem == "regression" else labels, problem)
+
+
+def head_settings(head: Head) -> Dict[str, Any]:
+    """The keys of config.json for a fine-tuned head: what head_of reads."""
+    labels = head.labels or ["LABEL_0"]  # transformers' name for a number
+    settings = {
+        "architectures": ["BertForTokenClassification" if head.tags_tokens else "BertForSequenceClassification"],
+        "id2label": {str(number): label for number, label in enumerate(labels)},
+        "label2id": {label: number for number, label in enumerate(labels)},
+    }
+    return settings if head.tags_tokens else dict(settings, problem_type=_PROBLEMS_BACK[head.label_type])

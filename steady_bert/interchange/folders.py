@@ -9,6 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tokenization
 
+from ..base import files
 from ..base.errors import UserError
 from ..tasks.model_files import MODEL_FILES
 from . import configurations, safetensors_files, tokenizer_files, torch_files
@@ -74,7 +75,7 @@ def described(folder: str, flag: str = "--model") -> ModelFolder:
             )
         )
     spm_model_file = None if present["vocab_file"] else present["spm_model_file"]
-    case, source = _case_of_run(folder) if kind == RUN else _case_of(folder, present["vocab_file"])
+    case, source = case_of(folder, present["vocab_file"])
     return ModelFolder(folder, kind, paths["bert_config_file"], present["vocab_file"], spm_model_file, case, source)
 
 
@@ -85,8 +86,10 @@ def _case_of_run(folder: str) -> Tuple[Optional[bool], str]:
     return content.get("model", {}).get("do_lower_case"), configurations.CONFIG_FILE
 
 
-def _case_of(folder: str, vocab_file: Optional[str]) -> Tuple[bool, str]:
-    """(do_lower_case, the file that says it) of a published checkpoint."""
+def case_of(folder: str, vocab_file: Optional[str]) -> Tuple[Optional[bool], str]:
+    """(do_lower_case, the file that says it) of a run or a published checkpoint; None if nothing says it."""
+    if kind_of(folder) == RUN:
+        return _case_of_run(folder)
     settings = os.path.join(folder, tokenizer_files.SETTINGS_FILE)
     if os.path.exists(settings):
         lower = configurations.read_object(settings).get("do_lower_case")
@@ -118,10 +121,19 @@ def _published(folder: str, flag: str) -> ModelFolder:
 
 def _task(content: Dict[str, Any]) -> Dict[str, str]:
     names = content.get("id2label")
-    head = configurations.head_of(content, len(names) if isinstance(names, dict) else 2)
+    number = content.get("num_labels")
+    outputs = len(names) if isinstance(names, dict) else number if isinstance(number, int) else 2
+    head = configurations.head_of(content, outputs)
     if head is None or head.tags_tokens:
         return {}
     return {"task_name": "text", "label_type": head.label_type}
+
+
+def require_no_run(output: str) -> None:
+    """Makes a folder for a conversion. Raises UserError if it is a run's, whose files would be replaced."""
+    if kind_of(output) == RUN:
+        raise UserError("--output={}: is the folder of a run. Name another.".format(output))
+    files.require_writable(output, "--output")
 
 
 def weight_files(folder: str) -> List[str]:

@@ -58,7 +58,11 @@ def convert(source: str, output: str, torch_python: Optional[str] = None) -> Rep
     Raises UserError, which names the file and the key or tensor, for another model, for files that are damaged or do
     not belong together, and for an incomplete encoder.
     """
-    folder = source if os.path.isdir(source) else os.path.dirname(source)
+    if not os.path.exists(source):
+        raise UserError("{}: no such folder. Check the path.".format(source))
+    folder = _folder_of(source)
+    if os.path.realpath(folder) == os.path.realpath(output):
+        raise UserError("--output={}: is the model's own folder. Name another.".format(output))
     config_path = os.path.join(folder, configurations.CONFIG_FILE)
     content = configurations.read(config_path)
     settings = configurations.bert_settings(config_path, content)
@@ -77,12 +81,16 @@ def convert(source: str, output: str, torch_python: Optional[str] = None) -> Rep
         tensors = _tensors_of(source, scratch, torch_python)
         weights, left_out = _weights(tensors, settings, config_path)
     missing = _missing(source, weights, settings)
-    os.makedirs(output, exist_ok=True)
+    folders.require_no_run(output)
     checkpoint.write(os.path.join(output, CHECKPOINT), weights)
     files.write_json(os.path.join(output, MODEL_FILES["bert_config_file"]), settings)
     _write_tokenizer(tokenizer, output)
     _write_labels(content, weights, output)
     return Report(len(weights), missing, left_out, notes=_notes(config, tokenizer))
+
+
+def _folder_of(source: str) -> str:
+    return source if os.path.isdir(source) else os.path.dirname(source)
 
 
 # --- weights ----------------------------------------------------------------------------------------------------------
@@ -93,7 +101,7 @@ def _tensors_of(source: str, scratch: str, torch_python: Optional[str]) -> Dict[
     paths = folders.weight_files(source) if os.path.isdir(source) else [source]
     if paths[0].endswith(".bin"):
         paths = [os.path.join(scratch, "model.safetensors")]
-        torch_files.to_safetensors(source, paths[0], torch_python)
+        torch_files.to_safetensors(_folder_of(source), paths[0], torch_python)
     tensors: Dict[str, Tensor] = {}
     for path in paths:
         tensors.update(safetensors_files.tensors_in(path))

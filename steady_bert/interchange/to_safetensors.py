@@ -12,7 +12,7 @@ from ..base import files
 from ..base.errors import UserError
 from ..tasks.model_files import LABELS_FILE, MODEL_FILES
 from ..training import checkpoint, run_folder, weights
-from . import configurations, names, tokenizer_files
+from . import configurations, folders, names, tokenizer_files
 from .hugging_face import Report
 
 
@@ -34,13 +34,11 @@ def convert(source: str, output: str, config_file: Optional[str] = None) -> Repo
             raise UserError("{}: variable {} is not part of BERT.".format(prefix, name))
         place = places[name]
         tensors[place.name] = np.ascontiguousarray(value.T if place.transposed else value)
-    os.makedirs(output, exist_ok=True)
+    folders.require_no_run(output)
     with files.atomic_write(os.path.join(output, "model.safetensors"), "wb") as file:
         file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
     files.write_json(os.path.join(output, configurations.CONFIG_FILE), _settings(config.to_dict(), everything, folder))
-    for name in (MODEL_FILES["vocab_file"], tokenizer_files.SETTINGS_FILE):
-        if os.path.exists(os.path.join(folder, name)):
-            files.copy(os.path.join(folder, name), os.path.join(output, name))
+    _write_tokenizer(folder, output)
     return Report(
         len(tensors),
         missing=sorted(name for name in names.shapes_of(config.to_dict()) if name not in everything),
@@ -53,10 +51,32 @@ def _settings(bert_config: Dict[str, Any], variables: Dict[str, Any], folder: st
     settings = configurations.hugging_face_settings(bert_config)
     head = variables.get("output_weights")
     if head:
-        labels = os.path.join(folder, LABELS_FILE)
-        tags = os.path.exists(labels) and "tag_scheme" in configurations.read_object(labels)
-        kind = "BertForTokenClassification" if tags else "BertForSequenceClassification"
-        settings.update(architectures=[kind], num_labels=head[0])
+        settings.update(_head_settings(head[0], os.path.join(folder, LABELS_FILE)))
     elif any(name.startswith("cls/predictions/") for name in variables):
         settings.update(architectures=["BertForPreTraining"])
     return settings
+
+
+def _head_settings(outputs: int, labels_file: str) -> Dict[str, Any]:
+    """The keys of config.json for a head; without labels.json it is taken for a classifier's."""
+    if not os.path.exists(labels_file):
+        return {"architectures": ["BertForSequenceClassification"], "num_labels": outputs}
+    content = configurations.read_object(labels_file)
+    tags = "tag_scheme" in content
+    labels = [str(label) for label in content.get("labels", ())]
+    return configurations.head_settings(
+        configurations.Head(tags, labels, "single" if tags else content.get("label_type", "single"))
+    )
+
+
+def _write_tokenizer(folder: str, output: str) -> None:
+    """Copies the vocabulary, and says its case: transformers takes lower case where nothing says it."""
+    vocab_file = os.path.join(folder, MODEL_FILES["vocab_file"])
+    settings = os.path.join(folder, tokenizer_files.SETTINGS_FILE)
+    if os.path.exists(settings):
+        files.copy(settings, os.path.join(output, tokenizer_files.SETTINGS_FILE))
+    if os.path.exists(vocab_file):
+        files.copy(vocab_file, os.path.join(output, tokenizer_files.VOCAB_FILE))
+        lower, _ = folders.case_of(folder, vocab_file)
+        if lower is not None and not os.path.exists(settings):
+            files.write_json(os.path.join(output, tokenizer_files.SETTINGS_FILE), {"do_lower_case": lower})

@@ -4,7 +4,7 @@ An answer has the numbers of the files that --do_predict writes.
 """
 
 import functools
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Union
+from typing import AbstractSet, Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Union
 
 import numpy as np
 
@@ -50,6 +50,8 @@ def each_text(texts: Sequence[Text], read: Callable[[int, Text], Any]) -> List[A
     results = []
     for number, text in enumerate(texts):
         try:
+            if not isinstance(text, Iterable) or isinstance(text, (AbstractSet, Mapping)):
+                raise UserError("is a {}, not a text.".format(type(text).__name__))
             results.append(read(number, text))
         except UserError as error:
             raise UserError("texts[{}]: {}".format(number, error)) from None

@@ -29,6 +29,7 @@ from .settings import ServingConfig
 _PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page.html")
 _RETRY_SECS = "1"
 _PREPARED_AT_ONCE = 4000  # characters, which take about a millisecond
+_EMBEDDED = ("texts", "pairs")  # what vectors are made of
 
 
 def application(predictor: Predictor, config: ServingConfig) -> FastAPI:
@@ -60,6 +61,7 @@ class _State:
         self.batcher: Any = None  # made in the event loop
         self.metrics = Metrics(lambda: self.batcher.queued_texts if self.batcher else 0)
         self.card = model_card(predictor, config)
+        self.predicted = ("texts", "words") if self.card["kind"] in ("bio", "plain") else ("texts", "pairs")
         self._task: Any = None
 
     def start(self) -> None:
@@ -87,11 +89,11 @@ class _State:
 
     async def _asked(self, texts: List[Text], prepare: Callable[[Sequence[Text]], Prepared]) -> List[Any]:
         messages.require_within_limits(texts, self.config)
-        self.batcher.require_room(len(texts))
-        if sum(map(len, texts)) <= _PREPARED_AT_ONCE:
-            prepared = prepare(texts)
-        else:  # would keep other requests waiting
-            prepared = await asyncio.get_event_loop().run_in_executor(None, prepare, texts)
+        with self.batcher.holding(len(texts)):
+            if sum(map(len, texts)) <= _PREPARED_AT_ONCE:
+                prepared = prepare(texts)
+            else:  # would keep other requests waiting
+                prepared = await asyncio.get_event_loop().run_in_executor(None, prepare, texts)
         answers: List[Any] = await self.batcher.ask(prepared, len(texts))
         return answers
 
@@ -133,11 +135,11 @@ def _add_errors(app: FastAPI) -> None:
     """Every refusal is {"error": reason}."""
 
     @app.exception_handler(UserError)
-    async def user_error(request: Request, error: UserError) -> JSONResponse:
+    async def user_error(request: Request, error: UserError) -> Response:
         return refusal(422, str(error))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         problems = [
             "{}: {}".format(".".join(map(str, problem["loc"][1:])) or "body", problem["msg"])
             for problem in error.errors()
@@ -145,15 +147,15 @@ def _add_errors(app: FastAPI) -> None:
         return refusal(422, "; ".join(problems[:5]))
 
     @app.exception_handler(QueueFullError)
-    async def full(request: Request, error: QueueFullError) -> JSONResponse:
+    async def full(request: Request, error: QueueFullError) -> Response:
         return refusal(503, str(error), {"Retry-After": _RETRY_SECS})
 
     @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         return refusal(error.status_code, str(error.detail), getattr(error, "headers", None))
 
     @app.exception_handler(tf.errors.OpError)
-    async def failed(request: Request, error: tf.errors.OpError) -> JSONResponse:
+    async def failed(request: Request, error: tf.errors.OpError) -> Response:
         return refusal(500, "The model failed: {}".format(error.message.split("\n", 1)[0]))
 
 
@@ -169,7 +171,7 @@ def _add_own_paths(app: FastAPI, state: _State) -> None:
         return {"status": "ok"}
 
     @app.get("/readyz")
-    async def is_ready() -> JSONResponse:
+    async def is_ready() -> Response:
         return JSONResponse({"status": "ok"}) if state.is_ready else refusal(503, "The model does not answer.")
 
     @app.get("/metrics")
@@ -182,12 +184,12 @@ def _add_own_paths(app: FastAPI, state: _State) -> None:
 
     @app.post("/v1/predict")
     async def predict(texts: Texts) -> Response:
-        answers = await state.answers(texts.asked())
+        answers = await state.answers(texts.asked(state.predicted))
         return _json({"model": name, "predictions": messages.rounded(answers)})
 
     @app.post("/v1/embed")
     async def embed(texts: VectorTexts) -> Response:
-        vectors = await state.vectors(texts.asked(), texts.pooling, texts.layers)
+        vectors = await state.vectors(texts.asked(_EMBEDDED), texts.pooling, texts.layers)
         return _json({"model": name, "embeddings": [messages.rounded(vector.tolist()) for vector in vectors]})
 
 
@@ -223,7 +225,7 @@ def _add_kserve_paths(app: FastAPI, state: _State) -> None:
 
     @app.post(model + "/infer")
     async def infer(request: InferenceRequest) -> Response:
-        answers = await state.answers(request.asked())
+        answers = await state.answers(request.asked(state.predicted))
         outputs = messages.rounded(messages.output_tensors(answers, kind, labels))
         answer = {"model_name": name, "outputs": outputs}
         if request.id is not None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import collections
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Awaitable, Callable, Deque, List, NamedTuple, Sequence
+from typing import Any, Awaitable, Callable, Deque, Iterator, List, NamedTuple, Sequence
 
 from .predictor import Prepared
 
@@ -54,6 +55,16 @@ class Batcher:
         self.queued_texts += texts
         self._arrived.set()
         return future
+
+    @contextlib.contextmanager
+    def holding(self, texts: int) -> Iterator[None]:
+        """Within it, so many texts that are still being prepared count as waiting. Raises QueueFullError at once."""
+        self.require_room(texts)
+        self.queued_texts += texts
+        try:
+            yield
+        finally:
+            self.queued_texts -= texts
 
     def require_room(self, texts: int) -> None:
         """Raises QueueFullError if so many texts more may not wait."""

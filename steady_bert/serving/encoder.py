@@ -4,9 +4,9 @@ B batch · S positions · H hidden · K layers taken
 """
 
 import contextlib
-import os
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 import modeling
@@ -17,7 +17,7 @@ from ..interchange import converted, folders
 from ..tasks import model_files
 from ..tasks.classification.features import encode_pairs
 from ..tasks.classification.long_texts import LongTexts
-from ..tasks.model_files import MODEL_FILES, ModelConfig
+from ..tasks.model_files import ModelConfig
 from ..tasks.task import Feature
 from ..training import checkpoint, run_folder, towers, weights
 from ..training.engine_config import EngineConfig
@@ -62,15 +62,12 @@ def of_folder(folder: str, cache_dir: Optional[str]) -> Iterator[Encoder]:
     The conversion is kept in cache_dir if it is given; else it lasts as long as this context. Texts are cut at the
     longest input that the model has positions for. Raises UserError for a folder that cannot be used.
     """
-    model = folders.described(folder, "--model_dir")
+    folders.described(folder, "--model_dir")  # refuses it under the name that the user gave
     with run_folder.cache_folder(cache_dir, None) as cache:
-        path = converted.checkpoint_folder(folder, cache)
-        paths = {flag: os.path.join(path, name) for flag, name in MODEL_FILES.items()}
-        given: Dict[str, Any] = {flag: file if os.path.exists(file) else None for flag, file in paths.items()}
-        if given["vocab_file"]:
-            given["spm_model_file"] = None
-        config = ModelConfig(**given, do_lower_case=model.do_lower_case is not False, max_seq_length=0)
-        yield of_files(config, checkpoint.resolve(path))
+        model = folders.described(converted.checkpoint_folder(folder, cache))
+        lower = model.do_lower_case is not False
+        config = ModelConfig(model.bert_config_file, model.vocab_file, model.spm_model_file, lower, max_seq_length=0)
+        yield of_files(config, checkpoint.resolve(model.path))
 
 
 def of_files(config: ModelConfig, prefix: str) -> Encoder:
@@ -128,6 +125,22 @@ def pooled(states: Sequence[tf.Tensor], input_mask: tf.Tensor, wanted: Vectors) 
         return tf.reduce_sum(state * real, axis=1) / tf.reduce_sum(real, axis=1)
 
     return tf.concat([of_state(states[layer]) for layer in wanted.layers], axis=1)
+
+
+def computed_for(wanted: Vectors) -> Vectors:
+    """What is computed for the vectors that are asked for: of several layers, all up to the highest.
+
+    A graph keeps a step for each, and there are few of these, but more lists of layers than memory has room for.
+    """
+    return wanted if len(wanted.layers) == 1 else wanted._replace(layers=tuple(range(max(wanted.layers) + 1)))
+
+
+def picked(computed: np.ndarray, wanted: Vectors) -> np.ndarray:
+    """[B, K · H] the vectors that are asked for, from those of computed_for(wanted)."""
+    if len(wanted.layers) == 1:
+        return computed
+    by_layer = computed.reshape(len(computed), max(wanted.layers) + 1, -1)
+    return by_layer[:, list(wanted.layers)].reshape(len(computed), -1)
 
 
 def check(encoder: Encoder, pooling: str, layers: Any) -> Vectors:

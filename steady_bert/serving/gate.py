@@ -1,11 +1,12 @@
 """What every request passes before the application sees it: its key, the size of its body; and what is counted."""
 
 import hmac
+import json
 import time
 from typing import Any, Awaitable, Callable, Dict, List, MutableMapping, Optional, Tuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from ..base.errors import UserError
 
@@ -53,8 +54,9 @@ def read_keys(path: Optional[str]) -> List[bytes]:
     return keys
 
 
-def refusal(status: int, reason: str, headers: Optional[Dict[str, str]] = None) -> JSONResponse:
-    return JSONResponse({"error": reason}, status, headers)
+def refusal(status: int, reason: str, headers: Optional[Dict[str, str]] = None) -> Response:
+    """{"error": reason} in ASCII: a reason may name what was sent, and that may be half of a surrogate pair."""
+    return Response(json.dumps({"error": reason}), status, headers, media_type="application/json")
 
 
 class Gate:
@@ -89,7 +91,7 @@ class Gate:
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.request_secs.labels(path).observe(time.perf_counter() - started)
 
-    async def _admitted(self, scope: Message, receive: Receive) -> Tuple[bytes, Optional[JSONResponse]]:
+    async def _admitted(self, scope: Message, receive: Receive) -> Tuple[bytes, Optional[Response]]:
         """(the body, why the request is refused)."""
         headers = dict(scope["headers"])
         if self._keys and scope["path"] not in OPEN_PATHS and not self._has_key(headers):

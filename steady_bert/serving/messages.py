@@ -3,11 +3,13 @@
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
 
+import itertools
 import json
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
-from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictInt, StrictStr, model_validator
+from typing_extensions import Annotated  # of typing from Python 3.9 on
 
 from ..base.errors import UserError
 from .answers import Answer, Text
@@ -15,49 +17,100 @@ from .settings import ServingConfig
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _DIGITS = 6  # of numbers in answers, as in the files of --do_predict
+_MOST_KEYS = 10  # of a body; more than any has
+_MOST_TENSORS = 3  # of a request; one more than any has
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+# --- lists that end at their first mistake: pydantic describes each, and a body of 1 MiB has room for 500,000 ---------
 
 
-class Texts(_Body):
+def _cut_after_first(is_wrong: Callable[[Any], bool]) -> BeforeValidator:
+    def cut(value: Any) -> Any:
+        if not isinstance(value, list):
+            return value
+        return next((value[: number + 1] for number, item in enumerate(value) if is_wrong(item)), value)
+
+    return BeforeValidator(cut)
+
+
+def _is_no_string(value: Any) -> bool:
+    return not isinstance(value, str)
+
+
+def _is_no_pair(value: Any) -> bool:
+    return not isinstance(value, list) or len(value) != 2 or any(map(_is_no_string, value))
+
+
+def _is_no_sentence(value: Any) -> bool:
+    return not isinstance(value, list) or any(map(_is_no_string, value))
+
+
+def _is_no_integer(value: Any) -> bool:
+    return type(value) is not int
+
+
+_Strings = Annotated[List[StrictStr], _cut_after_first(_is_no_string)]
+_Pairs = Annotated[List[Tuple[StrictStr, StrictStr]], _cut_after_first(_is_no_pair)]
+_Sentences = Annotated[List[_Strings], _cut_after_first(_is_no_sentence)]
+_Integers = Annotated[List[StrictInt], _cut_after_first(_is_no_integer)]
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+class Texts(BaseModel):
     """What is asked about: texts, or pairs of texts, or sentences as lists of words."""
 
-    texts: Optional[List[StrictStr]] = None
-    pairs: Optional[List[Tuple[StrictStr, StrictStr]]] = None
-    words: Optional[List[List[StrictStr]]] = None
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
-    def asked(self) -> List[Text]:
-        """Raises UserError unless exactly one of the three is given."""
-        given: List[Any] = [each for each in (self.texts, self.pairs, self.words) if each is not None]
+    texts: Optional[_Strings] = None
+    pairs: Optional[_Pairs] = None
+    words: Optional[_Sentences] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_few_keys(cls, body: Any) -> Any:
+        """The body with so many keys that one is unknown, if it has more."""
+        return dict(itertools.islice(body.items(), _MOST_KEYS)) if isinstance(body, dict) else body
+
+    def asked(self, readable: Sequence[str]) -> List[Text]:
+        """readable: which of the three the model reads. Raises UserError unless one of them alone is given."""
+        given: Dict[str, Any] = {"texts": self.texts, "pairs": self.pairs, "words": self.words}
+        given = {name: value for name, value in given.items() if value is not None}
         if len(given) != 1:
             raise UserError("{} of texts, pairs and words were given. Give one.".format(len(given) or "None"))
-        return list(given[0])
+        ((name, value),) = given.items()
+        if name not in readable:
+            raise UserError("{}: are not read here. Give {}.".format(name, " or ".join(readable)))
+        return list(value)
 
 
 class VectorTexts(Texts):
     """The same, and which vectors are wanted."""
 
     pooling: StrictStr = "mean"
-    layers: Union[StrictInt, List[StrictInt]] = -1
+    layers: Union[StrictInt, _Integers] = -1
 
 
 class Tensor(BaseModel):
     name: StrictStr
-    shape: List[StrictInt]
+    shape: _Integers
     datatype: StrictStr
     data: List[Any]
+
+
+def _first_tensors(value: Any) -> Any:
+    return value[:_MOST_TENSORS] if isinstance(value, list) else value
 
 
 class InferenceRequest(BaseModel):
     """KServe's: an input `text`, and for pairs another, `text_pair`. Both are BYTES: strings."""
 
     id: Optional[StrictStr] = None
-    inputs: List[Tensor]
+    inputs: Annotated[List[Tensor], BeforeValidator(_first_tensors)]
 
-    def asked(self) -> List[Text]:
-        """Raises UserError for other inputs than text and text_pair."""
+    def asked(self, readable: Sequence[str]) -> List[Text]:
+        """Raises UserError for other inputs than text and text_pair. readable: as for Texts."""
         by_name = {tensor.name: _strings(tensor) for tensor in self.inputs}
         if "text" not in by_name or set(by_name) - {"text", "text_pair"} or len(by_name) != len(self.inputs):
             raise UserError("inputs: {}; give text, or text and text_pair.".format(", ".join(by_name) or "none"))
@@ -65,6 +118,8 @@ class InferenceRequest(BaseModel):
             return list(by_name["text"])
         if len(by_name["text"]) != len(by_name["text_pair"]):
             raise UserError("inputs: text and text_pair have different lengths.")
+        if "pairs" not in readable:
+            raise UserError("inputs.text_pair: this model reads no pairs. Give text alone.")
         return list(zip(by_name["text"], by_name["text_pair"]))
 
 

@@ -120,7 +120,7 @@ class Predictor:
         results: List[List[Any]] = [[] for _ in asked]
         for wanted in dict.fromkeys(each.vectors for each in asked):
             numbers = [number for number, each in enumerate(asked) if each.vectors == wanted]
-            step = self._predict if wanted is None else self._embedding(wanted)
+            step = self._predict if wanted is None else self._embedding(encoder.computed_for(wanted))
             rows = self._computed(step, [feature for number in numbers for feature in asked[number].features])
             start = 0
             for number in numbers:
@@ -141,7 +141,8 @@ class Predictor:
             return []
         assert asked.vectors is not None
         pooling = "max" if asked.vectors.pooling == "max" else "mean"
-        return list(long_texts.pooled(np.array(rows["vectors"]), np.array(asked.windows), pooling))
+        vectors = encoder.picked(np.array(rows["vectors"]), asked.vectors)
+        return list(long_texts.pooled(vectors, np.array(asked.windows), pooling))
 
     def _computed(self, step: "_Step", features: Sequence[Feature]) -> Dict[str, List[np.ndarray]]:
         """Output → one row for each feature."""

@@ -8,6 +8,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 from ..base.errors import UserError
 from ..command_line import configuration
 from ..command_line.flag_table import flags_of
+from ..interchange import folders
 from ..tasks import model_files
 from ..tasks.classification import assembly as classification
 from ..tasks.classification import job as classification_job
@@ -67,9 +68,11 @@ def open_run(folder: str, which: Optional[str] = None, **given: Any) -> SavedRun
 
 
 def is_run(folder: str) -> bool:
-    """Whether a folder says that it is a run's; script_of says what a broken one lacks."""
+    """Whether a folder says that it is a run's, or has what predicting takes from one, as a copy without plan.json."""
+    kind = folders.kind_of(folder)
     names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-    return "plan.json" in names or {model_files.LABELS_FILE, "config.json"} <= names
+    has_what_predicts = {model_files.LABELS_FILE, "config.json"} <= names
+    return kind == folders.RUN or kind != folders.HUGGING_FACE and has_what_predicts
 
 
 def script_of(folder: str) -> str:

@@ -37,7 +37,8 @@ def serve(config: ServingConfig) -> int:
     gc.freeze()  # what lives as long as the server is not looked at again
     options: Any = dict(log_level="warning", access_log=False, timeout_keep_alive=60, server_header=False)
     server = uvicorn.Server(uvicorn.Config(application, **options))
-    listening.listen(_BACKLOG)  # who reads the line below may connect at once
+    with _refusing(config, listening):  # another process may have taken the port meanwhile
+        listening.listen(_BACKLOG)  # who reads the line below may connect at once
     print("Serving {} at http://{}:{}".format(config.model_dir, *listening.getsockname()[:2]), flush=True)
     with _ended_by_signals(server) as received:
         server.run(sockets=[listening])
@@ -59,16 +60,23 @@ def _listen(config: ServingConfig) -> socket.socket:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
+    with _refusing(config, listening):
         listening.bind((config.host, config.port))
-    except OSError as error:
+    return listening
+
+
+@contextlib.contextmanager
+def _refusing(config: ServingConfig, listening: socket.socket) -> Iterator[None]:
+    """Within it, an address that cannot be had is a UserError, and the socket is closed."""
+    try:
+        yield
+    except (OSError, UnicodeError) as error:  # the latter for a name that is none
         listening.close()
         raise UserError(
             "--host={} --port={}: {}. Name another port, or an address of this machine.".format(
-                config.host, config.port, error.strerror or error
+                config.host, config.port, getattr(error, "strerror", None) or error
             )
         ) from None
-    return listening
 
 
 @contextlib.contextmanager
