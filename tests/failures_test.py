@@ -14,7 +14,7 @@ AT_A_NODE = tf.errors.InvalidArgumentError(
     None,
     None,
     "Graph execution error:\n\nDetected at node 'a' defined at (most recent call last):\n    File \"x.py\", line 6\n"
-    "Node: 'a'\nindices[0] = 5 is not in [0, 2)\n\t [[{{node a}}]]",
+    "Node: 'a'\nFrom /job:worker/replica:0/task:1:\nindices[0] = 5 is not in [0, 2)\n\t [[{{node a}}]]",
 )
 LOWER = "Compute the batch in smaller parts, with --gradient_accumulation_steps=2, or lower --train_batch_size=16 or "
 

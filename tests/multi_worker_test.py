@@ -109,9 +109,9 @@ def job(logs, line, other=None):
             worker.process.wait()
 
 
-def run_job(logs, line):
-    """Runs two workers to the end of their command; gives the output of each."""
-    with job(logs, line) as workers:
+def run_job(logs, line, other=None):
+    """Runs two workers to the end of their commands; gives the output of each."""
+    with job(logs, line, other) as workers:
         return [worker.ended(0) for worker in workers]
 
 
@@ -180,7 +180,8 @@ def require_same_learned(arguments, tmp_path, script="run_classifier"):
     """Asserts that one process and two workers learn the same; gives the workers' folder."""
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     assert run_main(arguments + ["--output_dir=" + one], script) == 0
-    chief, other = run_job(tmp_path, worker_command(arguments + ["--output_dir=" + two], script))
+    line = worker_command(arguments + ["--output_dir=" + two], script)
+    chief, other = run_job(tmp_path, line, line + ["--log_every_steps=3"])
     require_alike(two, one)
     assert "  loss " in chief and "  loss " not in other
     assert sum(name.startswith("events.") for name in os.listdir(two)) == 1

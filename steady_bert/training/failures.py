@@ -14,8 +14,10 @@ from .job import RunConfig
 
 TRACEBACK_FILE = "failure.txt"
 _FAILURES = (tf.errors.OpError, MemoryError)
-# What TensorFlow 2 puts before the reason: the lines of Python that made the failing nodes.
-_WHERE = re.compile(r"\AGraph execution error:\s*(?:Detected at node .*?\nNode: '[^\n]*'\n)*", re.DOTALL)
+# What TensorFlow 2 puts before the reason: the lines of Python that made the failing nodes, and the worker.
+_WHERE = re.compile(
+    r"\A(?:Graph execution error:\s*(?:Detected at node .*?\nNode: '[^\n]*'\n)*)?(?:From /job:\S+\n)?", re.DOTALL
+)
 _COMPILER = re.compile(r"xla|jit|libdevice|ptxas|nvvm|nvlink|\bDNN\b|[Cc]ompil")
 _OUT_OF_MEMORY = re.compile(r"out of memory|out_of_memory|\bOOM\b|bad_alloc|[Ff]ailed to allocate")
 

@@ -128,7 +128,7 @@ def _build_in(
         state = checkpoint.training_state_variables()
         training = _build_training(inputs, plan, optimizer, state)
         numbers = {name: value for name, value in training.items() if name != "votes"}
-        kept = updates.kept(strategy, numbers, config.log_every_steps)
+        kept = updates.kept(strategy, numbers)
         averages = _averages()
     inference = _build_inference(inputs, seed, averages)
     trainable = {variable.op.name: variable for variable in tf.trainable_variables()}

@@ -64,12 +64,14 @@ class Kept(NamedTuple):
     keep: tf.Operation  # makes an update, and keeps its numbers
 
 
-def kept(strategy: tf.distribute.Strategy, numbers: Dict[str, tf.Tensor], log_every_steps: int) -> Kept:
-    """Keeps the numbers of as many updates as lie between two reports. Call it in the strategy's scope."""
-    size = min(log_every_steps or _MOST_UPDATES, _MOST_UPDATES)
+def kept(strategy: tf.distribute.Strategy, numbers: Dict[str, tf.Tensor]) -> Kept:
+    """Keeps the numbers of the last updates. Call it in the strategy's scope.
+
+    As many whatever --log_every_steps says: workers may differ in it, and have to make the same variables.
+    """
     variable = tf.get_variable(
         "update_numbers",
-        shape=[size, len(numbers)],
+        shape=[_MOST_UPDATES, len(numbers)],
         dtype=tf.float32,
         initializer=tf.zeros_initializer(),
         trainable=False,
@@ -107,7 +109,6 @@ class Followed:
 
     def __init__(self, kept: Kept, session: tf.Session, records: RecordFile, report: Any, log_every_steps: int) -> None:
         self._names = kept.names
-        self._most = kept.rows.shape.as_list()[0]
         self._fetch = session.make_callable(kept.rows)
         self._records = records
         self._report = report
@@ -123,7 +124,7 @@ class Followed:
         """Notes the update that led to `step`, from these examples. Reads if it is time to report. Raises as `read`."""
         self._examples.append(examples)
         self._report.advance(step)
-        if progress.due(step, self._log_every_steps) or len(self._examples) == self._most:
+        if progress.due(step, self._log_every_steps) or len(self._examples) == _MOST_UPDATES:
             self.read(step)
 
     def read(self, step: int) -> None:
