@@ -255,6 +255,13 @@ def test_a_decision_may_differ_only_where_the_runs_own_scores_tie(own):
         assert (comparison.differing, comparison.ties) == (0, 1)
 
 
+def test_a_file_of_long_texts_alone_has_none_that_a_pipeline_reads_as_the_run_does(own):
+    run, numbers = own
+    numbers = numbers._replace(texts=[])
+    compared = command._of_pipeline(run, numbers, {"predicted": np.zeros(0, np.int64)})
+    assert (compared["texts"], compared["outputs"], compared["texts_not_compared"]) == (0, 0, numbers.examples)
+
+
 # --- the folder -------------------------------------------------------------------------------------------------------
 
 

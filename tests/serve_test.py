@@ -23,6 +23,7 @@ from fastapi.testclient import TestClient
 import flags
 from steady_bert.base.errors import UserError
 from steady_bert.serving import Predictor, server
+from steady_bert.serving import gate as gates
 from steady_bert.serving.application import application
 from steady_bert.serving.batching import Batcher, QueueFullError
 from steady_bert.serving.messages import InferenceRequest, Texts
@@ -182,6 +183,45 @@ def test_a_body_in_chunks_has_the_same_limit(client):
     chunks = [b'{"texts": ["'] + [b"x" * 1000] * 5 + [b'"]}']
     reply = client.post("/v1/predict", content=iter(chunks), headers={"Content-Type": "application/json"})
     assert (reply.status_code, "more than 4,000 bytes" in reply.json()["error"]) == (413, True)
+
+
+def test_the_bodies_of_all_requests_have_a_limit_too(monkeypatch):
+    """Requests that are sent slowly wait before the queue, where no text is counted."""
+    monkeypatch.setattr(gates, "HELD_BYTES", 300)
+    gate = gates.Gate(None, [], 100, gates.Metrics(lambda: 0), ())
+    scope = {"type": "http", "path": "/", "headers": []}
+    statuses = []
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    async def scenario():
+        go = asyncio.Event()
+        parts = [{"body": b"x" * 100, "more_body": True}]
+
+        def slowly():
+            left = list(parts)
+
+            async def receive():
+                if left:
+                    return {"type": "http.request", **left.pop()}
+                await go.wait()
+                return {"type": "http.disconnect"}
+
+            return receive
+
+        async def answering(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200})
+
+        gate._app = answering
+        waiting = [asyncio.ensure_future(gate(scope, slowly(), send)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await gate(scope, slowly(), send)
+        go.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(scenario())
+    assert [status for status in statuses if status] == [503, 200, 200, 200] and gate._held_bytes == 0
 
 
 def malformed(rng, model="tiny"):

@@ -206,12 +206,12 @@ def _without_constraint(run: SavedRun, own: Reference) -> Tuple[SavedRun, Refere
 def _of_pipeline(run: SavedRun, own: Reference, outputs: Dict[str, np.ndarray]) -> Dict[str, Any]:
     """How the pipeline's decisions compare, on the texts that it reads as the run does."""
     ends = np.cumsum(own.outputs)
-    chosen = []  # the places of the texts' outputs among all
+    chosen = [np.zeros(0, np.int64)]  # the places of the texts' outputs among all; a file may have long texts alone
     for text in own.texts:
         chosen.append(np.arange(ends[text.record] - own.outputs[text.record], ends[text.record]))
     reads_whole = run.script == "run_ner" or run.inputs.long_text.mode == "cut"  # type: ignore[union-attr]
     compared = np.array([text.whole or reads_whole for text in own.texts], bool)
-    of_output = np.repeat(compared, [len(places) for places in chosen])
+    of_output = np.repeat(compared, [len(places) for places in chosen[1:]])
     places = np.concatenate(chosen)[of_output]
     predicted, decisions = outputs["predicted"][of_output], own.decisions[places]
     logits = own.logits[places]

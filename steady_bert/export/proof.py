@@ -67,7 +67,8 @@ def _losses(run: SavedRun, reference: Reference, decisions: np.ndarray) -> List[
     losses = []
     scores = _Scores(run)
     ends = np.cumsum(reference.outputs)
-    for record in np.flatnonzero(np.add.reduceat(reference.decisions != decisions, ends - reference.outputs)):
+    record_of_output = np.repeat(np.arange(len(ends)), reference.outputs)
+    for record in np.unique(record_of_output[reference.decisions != decisions]):
         row = slice(ends[record] - reference.outputs[record], ends[record])
         own, others, logits = reference.decisions[row], decisions[row], reference.logits[row]
         begins = bool(reference.rows.begins[record])

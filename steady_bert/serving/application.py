@@ -21,13 +21,12 @@ from ..base.errors import UserError
 from . import messages
 from .answers import Text
 from .batching import Batcher, QueueFullError
-from .gate import Gate, Metrics, read_keys, refusal
+from .gate import RETRY_SECS, Gate, Metrics, read_keys, refusal
 from .messages import InferenceRequest, Texts, VectorTexts
 from .predictor import Predictor, Prepared
 from .settings import ServingConfig
 
 _PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page.html")
-_RETRY_SECS = "1"
 _PREPARED_AT_ONCE = 4000  # characters, which take about a millisecond
 _EMBEDDED = ("texts", "pairs")  # what vectors are made of
 
@@ -148,7 +147,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(QueueFullError)
     async def full(request: Request, error: QueueFullError) -> Response:
-        return refusal(503, str(error), {"Retry-After": _RETRY_SECS})
+        return refusal(503, str(error), {"Retry-After": RETRY_SECS})
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

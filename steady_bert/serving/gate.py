@@ -11,6 +11,8 @@ from starlette.responses import Response
 from ..base.errors import UserError
 
 OPEN_PATHS = ("/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")  # need no key
+RETRY_SECS = "1"
+HELD_BYTES = 64 << 20  # of the bodies of all requests that are not answered yet; one body of --max_body_bytes if more
 _SECS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
@@ -68,6 +70,7 @@ class Gate:
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
         self._paths = paths
+        self._held_bytes = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,37 +83,43 @@ class Gate:
             status = message.get("status", status)
             await send(message)
 
+        body = bytearray()
         try:
-            body, refused = await self._admitted(scope, receive)
+            refused = await self._refused(scope, receive, body)
             if refused is not None:
                 await refused(scope, receive, noting)
             else:
-                await self._app(scope, _replayed(body, receive), noting)
+                await self._app(scope, _replayed(bytes(body), receive), noting)
         finally:
+            self._held_bytes -= len(body)
             path = scope["path"] if scope["path"] in self._paths else "other"
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.request_secs.labels(path).observe(time.perf_counter() - started)
 
-    async def _admitted(self, scope: Message, receive: Receive) -> Tuple[bytes, Optional[Response]]:
-        """(the body, why the request is refused)."""
+    async def _refused(self, scope: Message, receive: Receive, body: bytearray) -> Optional[Response]:
+        """Reads the body into `body`. Returns why the request is refused, None if it is not."""
         headers = dict(scope["headers"])
         if self._keys and scope["path"] not in OPEN_PATHS and not self._has_key(headers):
-            return b"", refusal(401, "Send a key: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"})
+            return refusal(401, "Send a key: Authorization: Bearer KEY.", {"WWW-Authenticate": "Bearer"})
         too_large = refusal(413, "The body has more than {:,} bytes. Send less.".format(self._max_body_bytes))
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body_bytes:
-            return b"", too_large
-        body = bytearray()
+            return too_large
         more = True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 break
-            body += message.get("body", b"")
+            part = message.get("body", b"")
+            body += part
+            self._held_bytes += len(part)
             more = message.get("more_body", False)
             if len(body) > self._max_body_bytes:
-                return b"", too_large
-        return bytes(body), None
+                return too_large
+            if self._held_bytes > max(HELD_BYTES, self._max_body_bytes):
+                reason = "{:,} bytes of requests are waiting. Try again later.".format(self._held_bytes)
+                return refusal(503, reason, {"Retry-After": RETRY_SECS})
+        return None
 
     def _has_key(self, headers: Dict[bytes, bytes]) -> bool:
         given = headers.get(b"x-api-key", b"")
