@@ -189,6 +189,9 @@ def test_a_conversion_replaces_no_files_of_a_run_or_of_its_source(tmp_path):
         hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "hf"))
     with pytest.raises(UserError, match="none: no such folder"):
         hugging_face.convert(str(tmp_path / "none"), str(tmp_path / "out"))
+    for source, message in ((str(tmp_path / "run"), "export_model.py --to=tf1"), (GOLDEN, "checkpoint already")):
+        with pytest.raises(UserError, match=message):
+            hugging_face.convert(source, str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(

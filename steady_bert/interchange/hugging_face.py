@@ -64,6 +64,11 @@ def convert(source: str, output: str, torch_python: Optional[str] = None) -> Rep
     if os.path.realpath(folder) == os.path.realpath(output):
         raise UserError("--output={}: is the model's own folder. Name another.".format(output))
     config_path = os.path.join(folder, configurations.CONFIG_FILE)
+    kind = folders.kind_of(folder)
+    if kind == folders.RUN:
+        raise UserError("{}: is the folder of a run. scripts/export_model.py --to=tf1 exports it.".format(folder))
+    if kind == folders.CHECKPOINT and not os.path.exists(config_path):
+        raise UserError("{}: is a TensorFlow checkpoint already. Use it as it is.".format(folder))
     content = configurations.read(config_path)
     settings = configurations.bert_settings(config_path, content)
     try:
