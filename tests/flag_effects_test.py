@@ -163,7 +163,7 @@ def cache(command):
 def order(command):
     """The examples of the first updates, which are of two lengths in turn."""
     made = plan_of(command)
-    records = mock.Mock(index=np.array([(0, 0, n % 2) for n in range(made.examples)], feature_cache.INDEX_DTYPE))
+    records = mock.Mock(index=np.array([(0, 0, n % 2, 0) for n in range(made.examples)], feature_cache.INDEX_DTYPE))
     return input_pipeline.training_order(made, records, 0).numbers(0, 20).tolist()
 
 

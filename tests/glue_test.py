@@ -8,7 +8,7 @@ import sys
 import zipfile
 
 import pytest
-from conftest import ROOT, mistake, succeed
+from conftest import ROOT, mistake, run_main, succeed
 
 from steady_bert.tasks.classification.registry import PROCESSORS
 
@@ -237,10 +237,7 @@ def test_run_glue_skips_missing_data_and_continues_where_it_stopped(tiny, tmp_pa
     write_task(str(glue / "RTE"), "rte")
     model.mkdir()
     output = str(tmp_path / "pretrained")
-    flags = tiny.flags(do_train="true", num_train_steps=1, output_dir=output)
-    subprocess.run(
-        [sys.executable, os.path.join(ROOT, "run_classifier.py")] + flags, check=True, stdout=subprocess.DEVNULL
-    )
+    assert run_main(tiny.flags(do_train="true", num_train_steps=1, output_dir=output)) == 0
     for name in ("vocab.txt", "bert_config.json"):
         os.rename(os.path.join(output, name), str(model / name))
     for ending in (".index", ".data-00000-of-00001"):

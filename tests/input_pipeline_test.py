@@ -249,7 +249,7 @@ def test_records_become_padded_tensors(lengths, fixed):
 
 
 @hypothesis.given(lengths=st.lists(st.integers(1, 29), min_size=1, max_size=5), round_below=st.integers(1, 40))
-@hypothesis.settings(max_examples=100)
+@hypothesis.settings(max_examples=30)
 def test_lengths_are_rounded_up_to_a_multiple_of_8_or_to_the_limit(lengths, round_below):
     """The content of the batch stays the same."""
     longest = max(lengths)

@@ -164,7 +164,7 @@ def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished
 
 
 def test_two_replicas_equal_one_and_are_restored_like_one(tiny, tmp_path):
-    """With Lookahead and averaged weights; the replicas continue a run of two replicas.
+    """With Lookahead, averaged weights and gradient accumulation; the replicas continue a run of two replicas.
 
     Two replicas on CPU need a process of their own: TensorFlow 2 fixes the number of CPU devices when it starts.
     """
@@ -172,6 +172,7 @@ def test_two_replicas_equal_one_and_are_restored_like_one(tiny, tmp_path):
     def command_line(name, steps, *more):
         flags = dict(do_train="true", num_train_steps=steps, lr_schedule="constant", num_warmup_steps=0)
         flags.update(lookahead_steps=3, ema_decay=0.9, bert_config_file=tiny.without_dropout, log_every_steps=1)
+        flags.update(gradient_accumulation_steps=2)
         flags.update(eval_batch_size=7, predict_batch_size=7, checkpoint="last", output_dir=str(tmp_path / name))
         return tiny.flags(**flags) + list(more)
 

@@ -128,10 +128,10 @@ def test_every_replica_gets_an_example_of_the_last_batch(task, records):
 
 
 def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path, monkeypatch):
-    """Each evaluation in turn, including the last one."""
+    """The first evaluation and the last one."""
     plan = plan_of(records)
     whole = run(task, records, tmp_path / "whole", plan)
-    for cut in range(3):
+    for cut in (0, 2):
         calls = []
 
         def stopped(*args, original=session_engine._predict, cut=cut, calls=calls):
@@ -539,11 +539,8 @@ def test_a_resume_with_parts_lookahead_averages_and_plateau_is_exact(task, recor
     settings = dict(optimizer=optimizer, gradient_accumulation_steps=2)
     whole = run(task, records, tmp_path / "whole", plan, **settings)
     assert whole["training_state/plateau_scale"] < 1.0 and any(name.endswith("/slow") for name in whole)
-    for step in (5, 9):
-        resumed = run(
-            task, records, tmp_path / str(step), plan, checkpoint.prefix_of(str(tmp_path / "whole"), step), **settings
-        )
-        assert_equal(whole, resumed)
+    start = checkpoint.prefix_of(str(tmp_path / "whole"), 5)  # between two evaluations and two of Lookahead's steps
+    assert_equal(whole, run(task, records, tmp_path / "resumed", plan, start, **settings))
 
 
 def test_averaged_weights_are_evaluated_and_exported(task, records, tmp_path):

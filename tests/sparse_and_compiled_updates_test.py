@@ -111,7 +111,8 @@ def test_an_update_is_the_same_dense_or_sparse_compiled_or_not(name):
     rule = lookahead(RULES[name](), 3, 0.4)
     expected = train(rule, sparse=rule.lazy, compiled=False, **EVERYTHING)
     assert {"words/embeddings/slow", "words/embeddings/ema"} <= set(expected)
-    for way in WAYS:
+    # XLA sees the same operations of a rule in both compiled ways; the rest of a way is the same for all rules.
+    for way in WAYS if name in ("adamw", "lamb", "lazyadam", "ranger") else (False, WAYS[-1]):
         assert_close(train(rule, True, way, use_resource=bool(way), **EVERYTHING), expected)
 
 
