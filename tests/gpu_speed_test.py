@@ -40,6 +40,7 @@ def test_a_row_whose_worker_was_ended_says_why(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("CI" in os.environ, reason="takes 3 minutes; scripts/test_slow.sh by hand runs it")
 def test_every_row_of_a_tiny_model_is_measured(tmp_path):
     results = str(tmp_path / "results.json")
     command = [sys.executable, SCRIPT, "--tiny", "--pairs=1", "--results=" + results]

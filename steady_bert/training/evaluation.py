@@ -33,7 +33,8 @@ class SplitOutputs:
         self._numbers: List[np.ndarray] = []  # the examples that were added
 
     def add(self, numbers: np.ndarray, loss: Any, weight: Any, predictions: Dict[str, Any]) -> None:
-        """Adds outputs of the numbered examples: loss [B], weight [B], predictions [B, …], as tasks.task.Outputs.
+        """Adds outputs of the numbered examples: loss [B], weight [B], predictions [B, …], as tasks.task.Outputs, or a
+        list of rows.
 
         Raises UserError for predictions that are not finite.
         """
@@ -41,8 +42,9 @@ class SplitOutputs:
         self._loss[numbers], self._weight[numbers] = loss, weight
         for name, values in predictions.items():
             per_token = name in self._task.per_token_predictions
-            values = np.asarray(values)
-            if values.dtype.kind == "f" and not np.all(np.isfinite(values)):
+            # Another worker's rows have the lengths of their examples.
+            numbers_of_all = np.concatenate(values) if isinstance(values, list) else np.asarray(values)
+            if numbers_of_all.dtype.kind == "f" and not np.all(np.isfinite(numbers_of_all)):
                 raise UserError("The model's {} are not finite: {}".format(name, _WENT_WRONG))
             rows = self._predictions.setdefault(name, [np.empty(0)] * len(self._records))
             for number, row in zip(numbers, values):
