@@ -230,6 +230,9 @@ def test_vectors_of_a_run_and_of_a_pre_trained_folder_are_the_models_own(tiny, c
             of_run.predict(["alpha", wrong])
     with pytest.raises(UserError, match="is not the folder of a model"):
         Predictor(str(tmp_path))
+    for name, value in (("checkpoint", "last"), ("precision", "bfloat16")):
+        with pytest.raises(UserError, match="so {} would not be read".format(name)):
+            Predictor(pre_trained, **{name: value})
 
 
 def test_vectors_of_a_hugging_face_folder_are_those_of_its_twin(tiny, pre_trained, tmp_path):

@@ -41,12 +41,12 @@ class Predictor:
 
     folder: the --output_dir of a run; embed also takes a pre-trained model's folder, as google-research/bert
         (bert_config.json, vocab.txt, bert_model.ckpt) or Hugging Face publish it.
-    checkpoint: "best" or "last"; None: the best if the run has one, else the last.
+    checkpoint: of a run, "best" or "last"; None: the best if it has one, else the last.
     batch_tokens: texts of like length are computed together, up to so many tokens.
     cache_dir: where the conversion of a Hugging Face folder is kept; None: it is converted each time.
-    flags: further flags of the command that predicts, by name, such as precision="bfloat16".
+    flags: further flags of the command that predicts from a run, by name, such as precision="bfloat16".
 
-    Raises UserError for a folder that cannot be used.
+    Raises UserError for a folder that cannot be used, and for a checkpoint or flags where the folder is no run.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Predictor:
             self._session = built.session
             self._predict = _Step(self._session, built.inputs, _needed(built.outputs))
         else:
+            _refuse_what_a_run_reads(folder, dict(flags, checkpoint=checkpoint))
             with encoder.of_folder(folder, cache_dir) as self.encoder:
                 config = EngineConfig(max_seq_length=self.encoder.max_seq_length)
                 self._session = tf.Session(graph=tf.Graph(), config=devices.session_config(config))
@@ -186,6 +187,12 @@ class _Step:
 
     def __call__(self, arrays: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return dict(zip(self.outputs, self._run(*(arrays[name] for name in self.inputs))))
+
+
+def _refuse_what_a_run_reads(folder: str, flags: Dict[str, Any]) -> None:
+    given = ", ".join(sorted(name for name, value in flags.items() if value is not None))
+    if given:
+        raise UserError("{}: not the folder of a run, so {} would not be read. Leave it out.".format(folder, given))
 
 
 def _needed(outputs: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
