@@ -303,6 +303,15 @@ def test_the_syntax_is_that_of_python_3_7(module):
         ast.parse(file.read(), feature_version=(3, 7))
 
 
+def test_sessions_say_what_they_take_of_a_gpu():
+    """A session without options takes all memory of a GPU. Processes of exports let it grow by their environment."""
+    modules = [name for name in sorted(LAYER_OF) if not name.startswith("export.elsewhere")]
+    assert "training.checkpoint" in modules
+    for module in modules:
+        with open(path_of(module), encoding="utf-8") as file:
+            assert "Session()" not in file.read(), module
+
+
 def test_every_test_file_is_collected():
     names = [name for name in os.listdir(os.path.join(ROOT, "tests")) if name.endswith(".py")]
     assert all(name.endswith("_test.py") or name == "conftest.py" for name in names)

@@ -39,7 +39,7 @@ def write(run: SavedRun, folder: str) -> None:
     with tf.Graph().as_default(), tensorflow_setup.temporary_folder() as assets:
         signatures = _signatures(run)
         _add_assets(run, assets)
-        with tf.Session() as session:
+        with tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:  # it computes nothing
             graph.restore(session, run)
             builder = tf.saved_model.Builder(folder)
             builder.add_meta_graph_and_variables(

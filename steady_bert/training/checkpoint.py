@@ -260,7 +260,8 @@ def remove_leftovers(folder: str) -> None:
 def write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
     """Writes a checkpoint of these values."""
     names = sorted(tensors)
-    with tf.Graph().as_default(), tf.Session() as session:
+    on_host = tf.ConfigProto(device_count={"GPU": 0})  # else a session takes all memory of a GPU
+    with tf.Graph().as_default(), tf.Session(config=on_host) as session:
         values = [tf.placeholder(tensors[name].dtype, tensors[name].shape) for name in names]
         save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
         session.run(save, dict(zip(values, (tensors[name] for name in names))))
