@@ -381,6 +381,21 @@ def test_texts_that_are_being_prepared_count_as_waiting():
     asyncio.run(scenario())
 
 
+def test_texts_are_prepared_if_they_may_wait_and_long_ones_beside_the_event_loop(predictor, monkeypatch):
+    threads = []
+
+    def prepare(texts):
+        threads.append(threading.get_ident())
+        return Predictor.prepare(predictor, texts)
+
+    monkeypatch.setattr(predictor, "prepare", prepare)
+    with TestClient(application(predictor, ServingConfig("m", max_queued_texts=2))) as client:
+        for pair in (["good", "sad"], ["good " * 500, "sad " * 500]):
+            assert client.post("/v1/predict", json={"pairs": [pair]}).status_code == 200
+        assert client.post("/v1/predict", json={"texts": ["a"] * 3}).status_code == 503
+    assert len(set(threads)) == len(threads) == 2
+
+
 def test_a_full_queue_is_answered_503(predictor, monkeypatch):
     def full(self, asked, texts):
         raise QueueFullError("9 texts are waiting. Try again later.")
@@ -458,7 +473,8 @@ def test_every_flag_reaches_the_server(folder, name, monkeypatch):
     assert {each for each in before if before[each] != after[each]} - others == {name}
 
 
-def test_mistakes_are_known_before_the_model_is_loaded(folder, tmp_path, capsys):
+def test_mistakes_are_known_before_the_model_is_loaded(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("steady_bert.serving.predictor.Predictor", None)  # which cannot be called
     assert "--model_dir is needed" in mistake([], capsys, "serve")
     assert "no such folder" in mistake(["--model_dir=/none"], capsys, "serve")
     assert "--model_name=a/b" in mistake(["--model_dir=" + folder, "--model_name=a/b"], capsys, "serve")

@@ -89,7 +89,7 @@ class _State:
     async def _asked(self, texts: List[Text], prepare: Callable[[Sequence[Text]], Prepared]) -> List[Any]:
         messages.require_within_limits(texts, self.config)
         with self.batcher.holding(len(texts)):
-            if sum(map(len, texts)) <= _PREPARED_AT_ONCE:
+            if sum(map(messages.characters_of, texts)) <= _PREPARED_AT_ONCE:
                 prepared = prepare(texts)
             else:  # would keep other requests waiting
                 prepared = await asyncio.get_event_loop().run_in_executor(None, prepare, texts)

@@ -137,7 +137,7 @@ def require_within_limits(texts: Sequence[Text], config: ServingConfig) -> None:
     if len(texts) > config.max_texts:
         raise UserError("texts: {}; a request may have {}. Send several.".format(len(texts), config.max_texts))
     for number, text in enumerate(texts):
-        characters = sum(map(len, _strings_of(text)))
+        characters = characters_of(text)
         if characters > config.max_text_characters:
             raise UserError(
                 "texts[{}]: {:,} characters; at most {:,} are read.".format(
@@ -146,6 +146,10 @@ def require_within_limits(texts: Sequence[Text], config: ServingConfig) -> None:
             )
         if any(not each.isascii() and _SURROGATE.search(each) for each in _strings_of(text)):
             raise UserError("texts[{}]: has half of a surrogate pair, which is no character.".format(number))
+
+
+def characters_of(text: Text) -> int:
+    return sum(map(len, _strings_of(text)))
 
 
 def _strings_of(text: Text) -> Sequence[str]:

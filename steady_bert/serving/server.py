@@ -24,7 +24,11 @@ def serve(config: ServingConfig) -> int:
         raise UserError(
             "{}. Install what serve.py needs: pip install -r requirements-serve.txt".format(error)
         ) from None
-    listening = _listen(config)  # before the model is loaded, so that a port in use is known at once
+    from .gate import read_keys
+
+    # Before the model is loaded, so that mistakes are known at once.
+    read_keys(config.api_key_file)
+    listening = _listen(config)
     tensorflow_setup.import_tensorflow()
     from . import application as applications
     from .predictor import Predictor
