@@ -20,6 +20,7 @@ from steady_bert.export import command, output_folder, proof, reference
 from steady_bert.export.command import Options
 from steady_bert.interchange import hugging_face
 from steady_bert.serving import saved_run
+from steady_bert.tasks.task import BadLines
 from steady_bert.training import checkpoint, weights
 
 
@@ -260,6 +261,21 @@ def test_a_file_of_long_texts_alone_has_none_that_a_pipeline_reads_as_the_run_do
     numbers = numbers._replace(texts=[])
     compared = command._of_pipeline(run, numbers, {"predicted": np.zeros(0, np.int64)})
     assert (compared["texts"], compared["outputs"], compared["texts_not_compared"]) == (0, 0, numbers.examples)
+
+
+def test_numbers_in_place_of_tags_mean_what_they_meant_in_training(own, tmp_path):
+    run, _ = own
+    saved = read_json(run.folder, "config.json")
+    saved["data"]["tags_file"] = str(tmp_path / "tags.txt")
+    for name, text in (
+        ("config.json", json.dumps(saved)),
+        ("tags.txt", "O\nI-PER\nB-PER\n"),
+        ("dev.jsonl", '{"tokens": ["anna", "smith", "met"], "ner_tags": [2, 1, 0]}\n'),
+    ):
+        (tmp_path / name).write_text(text)
+    run, split = reference.reading(run._replace(folder=str(tmp_path)), str(tmp_path / "dev.jsonl"), is_dev=True)
+    (sentence,) = run.task.read(split, BadLines(0))
+    assert sentence.tags == ("B-PER", "I-PER", "O")
 
 
 # --- the folder -------------------------------------------------------------------------------------------------------

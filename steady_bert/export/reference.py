@@ -17,6 +17,7 @@ from ..serving.saved_run import SavedRun
 from ..tasks.classification import assembly as classification
 from ..tasks.classification.assembly import TaskInputs
 from ..tasks.tagging import assembly as tagging
+from ..tasks.tagging import job as tagging_job
 from ..tasks.tagging.assembly import TaggingInputs
 from ..tasks.tagging.sentences import Sentence
 from ..tasks.tagging.windows import NO_WORD
@@ -92,7 +93,8 @@ def reading(run: SavedRun, path: str, is_dev: bool) -> Tuple[SavedRun, str]:
         if isinstance(inputs, TaggingInputs):
             names = [name for name in _LAYOUT if name in saved and not (inputs.plain and name == "tag_scheme")]
             changed = {name: saved[name] for name in names}
-            inputs = inputs._replace(layout=inputs.layout._replace(encoding=encoding, **changed))
+            layout = inputs.layout._replace(encoding=encoding, **changed)
+            inputs = inputs._replace(layout=tagging_job.with_tag_names(layout, saved.get("tags_file"), [path]))
         else:
             inputs.processor.encoding = encoding
     return with_inputs(run, inputs), split

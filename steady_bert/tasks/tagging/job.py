@@ -130,8 +130,13 @@ def layout_of(data: TaggingDataConfig) -> Layout:
     names = [name for name in Layout._fields if name != "tag_names"]
     layout = Layout(**{name: getattr(data, name) for name in names})
     paths = [path for path in (data.train_file, data.dev_file, data.test_file, data.predict_file) if path is not None]
-    if data.tags_file and any(os.path.isfile(path) and formats.format_of(path, layout) == "tokens" for path in paths):
-        layout = layout._replace(tag_names=tag_lists.names_in(data.tags_file, data.encoding))
+    return with_tag_names(layout, data.tags_file, paths)
+
+
+def with_tag_names(layout: Layout, tags_file: Optional[str], paths: Sequence[str]) -> Layout:
+    """The layout with what numbers in place of tags mean, if a file may have them."""
+    if tags_file and any(os.path.isfile(path) and formats.format_of(path, layout) == "tokens" for path in paths):
+        return layout._replace(tag_names=tag_lists.names_in(tags_file, layout.encoding))
     return layout
 
 
