@@ -25,7 +25,7 @@ weights=(--bert_config_file="$model/bert_config.json" --vocab_file="$model/vocab
 "$PYTHON" run_classifier.py --task_name=mrpc --data_dir="$data/MRPC" "${weights[@]}" --do_train \
   --max_seq_length=128 --num_train_epochs=1 --learning_rate=1e-4 --output_dir="$output/mrpc"
 "$PYTHON" run_ner.py --train_file="$data/WNUT17/wnut17train.conll" --dev_file="$data/WNUT17/emerging.dev.conll" "${weights[@]}" \
-  --do_train --max_seq_length=64 --num_train_epochs=3 --learning_rate=1e-4 --output_dir="$output/wnut17"
+  --do_train --max_seq_length=64 --num_train_epochs=2 --learning_rate=1e-4 --output_dir="$output/wnut17"
 for run in mrpc wnut17; do
   "$PYTHON" scripts/export_model.py --model_dir="$output/$run" --to=huggingface --output="$output/$run-huggingface" \
     --check_python="$torch"
