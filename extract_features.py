@@ -18,7 +18,7 @@ def main(_: Any = None) -> None:
     tensorflow_setup.import_tensorflow()
     from steady_bert.extraction import job
 
-    lines, _ = job.extract(config)
+    lines = job.extract(config)
     print("Features of {:,} lines: {}".format(lines, config.output_file))
 
 

@@ -14,7 +14,8 @@ from steady_bert.base import tensorflow_setup
 from steady_bert.base.errors import RunError, UserError
 from steady_bert.command_line import help_screens
 from steady_bert.command_line.flag_table import GROUPS as GROUPS
-from steady_bert.command_line.flag_table import REGISTERED_BY_IMPORT, SCRIPTS, flags_of
+from steady_bert.command_line.flag_table import REGISTERED_BY_IMPORT, flags_of
+from steady_bert.command_line.flag_table import SCRIPTS as SCRIPTS
 from steady_bert.command_line.training_flags import Flag
 
 FLAGS = absl_flags.FLAGS

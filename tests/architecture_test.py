@@ -16,6 +16,7 @@ LAYERS = [
     {
         "base.files",
         "base.forms",
+        "base.locks",
         "base.progress_lines",
         "base.randomness",
         "base.tensorflow_setup",
@@ -156,6 +157,7 @@ PURE = {
     "base.compute",
     "base.errors",
     "base.files",
+    "base.locks",
     "base.processor",
     "base.progress_lines",
     "base.worker_processes",

@@ -1,20 +1,23 @@
 """extract_features: the original's lines and numbers, arrays, vectors of texts, and going on after a stop."""
 
+import copy
+import dataclasses
+import gzip
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import ROOT, command, mistake, run_main, succeed
+from conftest import ROOT, mistake, run_main, succeed
 
 import extract_features
 import flags
 import tokenization
+from steady_bert.base.errors import RunError, UserError
 from steady_bert.command_line import flag_table
-from steady_bert.extraction import job, outputs
+from steady_bert.extraction import job, lines, outputs
+from steady_bert.extraction.config import ExtractionConfig
 from steady_bert.serving import Predictor
 
 SCRIPT = "extract_features"
@@ -76,8 +79,9 @@ def test_golden_lines_and_numbers_are_the_originals(model, tmp_path, capsys):
 
 def test_the_text_of_a_number_is_that_of_round():
     values = np.array([2**-7, -(2**-7), 3 * 2**-7, 1e-7, -1e-7, 2.5e-5, 123.4567891, 0.1], np.float32)
-    numbers = (np.rint(values.astype(np.float64) * 1e6) / 1e6).tolist()
-    assert list(map(repr, numbers)) == [repr(round(float(value), 6)) for value in values]
+    expected = "0.007812 -0.007812 0.023438 0.0 -0.0 2.5e-05 123.456787 0.1"
+    assert list(map(repr, outputs.rounded(values).tolist())) == expected.split()
+    assert [repr(round(float(value), 6)) for value in values] == expected.split()
 
 
 def test_arrays_and_vectors_are_the_same_numbers_for_any_batch(model, tmp_path, capsys):
@@ -99,7 +103,8 @@ def test_arrays_and_vectors_are_the_same_numbers_for_any_batch(model, tmp_path, 
         predictor = Predictor(str(model))
         np.testing.assert_allclose(arrays["vectors"][0, 0], predictor.embed([GOLDEN["input_lines"][0]])[0], atol=1e-5)
         predictor.close()
-    succeed(arguments(model, tmp_path / "vectors", **pooled), capsys, SCRIPT)
+    (tmp_path / "text.gz").write_bytes(gzip.compress((model.parent / "text.txt").read_bytes()))
+    succeed(arguments(model, tmp_path / "vectors", input_file=tmp_path / "text.gz", **pooled), capsys, SCRIPT)
     line = json.loads((tmp_path / "vectors").read_text().splitlines()[6])
     assert line["linex_index"] == 6 and [layer["index"] for layer in line["layers"]] == [3, 0]
     np.testing.assert_allclose([layer["values"] for layer in line["layers"]], wanted[6], rtol=0, atol=2e-5)
@@ -130,17 +135,128 @@ def test_a_stopped_command_goes_on_to_the_same_bytes(model, tmp_path, capsys, mo
     assert (tmp_path / name).read_bytes() == (tmp_path / ("whole-" + name)).read_bytes()
 
 
-def test_the_part_of_another_command_is_not_gone_on_with(model, tmp_path, monkeypatch, capsys):
-    def stopping(output, rows):
-        output.lines = 5
-        output.save()
-        raise StoppedError
+def opened(folder, **more):
+    """(the configuration that the flags give, the encoder that it opens)"""
+    given = dict(
+        input_file=str(folder.parent / "text.txt"),
+        output_file="out",
+        model=None,
+        vocab_file=str(folder / "vocab.txt"),
+        bert_config_file=str(folder / "bert_config.json"),
+        init_checkpoint=str(folder / "bert_model.ckpt"),
+        do_lower_case=True,
+        max_seq_length=24,
+        layers=(-1,),
+        batch_size=3,
+        pooling="none",
+    )
+    config = ExtractionConfig(**dict(given, **more))
+    with job._opened(config) as encoder:
+        return config, encoder
 
-    with monkeypatch.context() as patched, pytest.raises(StoppedError):
-        patched.setattr(outputs.Output, "add", stopping)
-        run_main(arguments(model, tmp_path / "out", layers="-1"), SCRIPT)
-    assert "Going on" not in succeed(arguments(model, tmp_path / "out", layers="-2"), capsys, SCRIPT)
-    assert len((tmp_path / "out").read_text().splitlines()) == 7
+
+def test_whatever_decides_the_output_is_part_of_what_a_later_command_compares(model, tmp_path, monkeypatch):
+    config, encoder = opened(model)
+    before = job._identity(config, encoder)
+    other = {name: str(tmp_path / name) for name in ("text", "vocab", "weights")}
+    for path in other.values():
+        with open(path, "w") as file:
+            file.write("\n".join(GOLDEN["vocab"][:-1] + ["[another]"]))
+    cased = opened(model, do_lower_case=False)[1]
+    vocabulary = opened(model, vocab_file=other["vocab"])[1]
+    bert_config = copy.copy(encoder.bert_config)
+    bert_config.hidden_act = "relu"
+    changes = [
+        ("input", dataclasses.replace(config, input_file=other["text"]), encoder),
+        ("checkpoint", config, encoder._replace(prefix=other["weights"])),
+        ("vocabulary", config, cased),
+        ("vocabulary", config, vocabulary),
+        ("model", config, encoder._replace(bert_config=bert_config)),
+        ("compute", config, encoder._replace(compute=encoder.compute._replace(form="other"))),
+        ("max_seq_length", config, encoder._replace(max_seq_length=23)),
+        ("layers", dataclasses.replace(config, layers=(-2,)), encoder),
+        ("pooling", dataclasses.replace(config, pooling="cls"), encoder),
+        ("batch_size", dataclasses.replace(config, batch_size=4), encoder),
+    ]
+    for name, *changed in changes:
+        after = job._identity(*changed)
+        assert [key for key in before if before[key] != after[key]] == [name]
+    monkeypatch.setattr(job.tf, "__version__", "another")
+    assert [key for key, value in job._identity(config, encoder).items() if value != before[key]] == ["tensorflow"]
+    assert set(before) == {name for name, *_ in changes} | {"tensorflow"}
+
+
+def test_a_run_gives_its_length_and_a_pre_trained_model_128_or_its_positions(model, monkeypatch):
+    with pytest.raises(UserError, match="--max_seq_length=128: "):
+        opened(model, max_seq_length=None)
+    assert opened(model, model=str(model), max_seq_length=None)[1].max_seq_length == 48
+    of_run = opened(model, max_seq_length=20)[1]
+    monkeypatch.setattr(job.saved_run, "is_run", lambda folder: True)
+    monkeypatch.setattr(job.saved_run, "open_run", lambda folder: folder)
+    monkeypatch.setattr(job.encoder, "of_run", lambda run: of_run)
+    assert [opened(model, model="run", max_seq_length=given)[1].max_seq_length for given in (None, 40)] == [20, 40]
+    with pytest.raises(UserError, match="--max_seq_length=49: the model has 48 positions"):
+        opened(model, model="run", max_seq_length=49)
+
+
+def lines_of(*numbers):
+    return [
+        (lines.Encoded(number, ["[CLS]", "[SEP]"], [2, 3], [0, 0]), np.zeros((2, 1, 4), np.float32))
+        for number in numbers
+    ]
+
+
+@pytest.mark.parametrize("name", ["out", "out.npz"])
+def test_an_output_is_written_by_one_command_that_goes_on_with_its_own_part_alone(tmp_path, monkeypatch, name):
+    def output(identity):
+        return outputs.Output(str(tmp_path / name), {"layers": identity}, [-1], 4, pooled=False)
+
+    part = output(1)
+    part.add(lines_of(0, 1))
+    part.save()
+    with pytest.raises(UserError, match="another process is writing it"):
+        output(1)
+    part.close()
+    part = output(1)
+    assert part.lines == 2
+    part.close()
+    part = output(2)
+    assert part.lines == 0
+    part.add(lines_of(0))
+    not_finite = lines_of(1)
+    not_finite[0][1][1, 0, 2] = np.inf
+    with pytest.raises(RunError, match="Line 2 of the input"):
+        part.add(not_finite)
+    rmtree = outputs.shutil.rmtree
+
+    def removing(folder):
+        assert part._lock.is_locked  # or it would be another command's by now
+        rmtree(folder)
+
+    monkeypatch.setattr(outputs.shutil, "rmtree", removing)
+    part.finish()
+    part.close()
+    assert not part._lock.is_locked and os.listdir(str(tmp_path)) == [name]
+    if name == "out":
+        assert [json.loads(line)["linex_index"] for line in (tmp_path / name).read_text().splitlines()] == [0]
+    else:
+        with np.load(str(tmp_path / name), allow_pickle=False) as arrays:
+            assert arrays["ends"].tolist() == [2]
+
+
+def test_progress_counts_the_bytes_of_the_file(model, tmp_path, monkeypatch):
+    calls = []
+
+    class Progress:
+        def __init__(self, what, total, unit):
+            self.skip = lambda done: calls.append(("skip", done))
+            self.update = lambda done: calls.append(("update", done, total))
+
+    monkeypatch.setattr(job, "ProgressLines", Progress)
+    (tmp_path / "text").write_bytes("é\n好吃\n".encode("utf-8"))
+    config, encoder = opened(model, input_file=str(tmp_path / "text"))
+    assert [line.unique_id for line in job._lines(config, encoder, done=1)] == [1]
+    assert calls == [("skip", 3), ("update", 10, 10)]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +273,7 @@ def test_the_part_of_another_command_is_not_gone_on_with(model, tmp_path, monkey
         (dict(input_file="{latin}"), "latin.txt:2: is not UTF-8"),
         (dict(output_file="{latin}", input_file="{latin}"), "is an input file"),
         (dict(use_tpu="true"), "--use_tpu: features are computed on this machine"),
+        (dict(model="no/such", by_folder=True), "--model=no/such: "),
         (dict(seed=1), "--seed: is a flag of run_classifier.py"),
     ],
 )
@@ -188,14 +305,3 @@ def test_what_scripts_import_has_the_originals_shapes(model):
         ).get_next()
         assert session.run(batch)["unique_ids"].tolist() == [0, 1, 2, 3]
     assert len(flag_table.REGISTERED_BY_IMPORT[SCRIPT]) == 13
-
-
-def test_help_needs_no_tensorflow():
-    process = subprocess.run(
-        [sys.executable, "-X", "importtime", *command(["--help"], SCRIPT)[1:]],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
-    assert process.returncode == 0 and "tensorflow.python" not in process.stderr
-    assert len(process.stdout.splitlines()) <= 40 and "--pooling" in process.stdout

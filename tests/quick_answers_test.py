@@ -26,6 +26,8 @@ ANSWERS = [
     ("serve", ["--help"], 0, "--helpfull shows all"),
     ("serve", ["--model_dri=m"], 2, "Did you mean: model_dir"),
     ("serve", ["--model_dir=no/such"], 2, "no such folder"),
+    ("create_pretraining_data", ["--help"], 0, "--num_processes"),
+    ("extract_features", ["--help"], 0, "--pooling"),
 ]
 
 
@@ -61,7 +63,7 @@ def test_flags_and_configuration_do_not_import_tensorflow():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize("script", flags.GROUPS)
+@pytest.mark.parametrize("script", flags.SCRIPTS)
 def test_help_is_one_screen_and_full_help_has_every_flag_once_in_its_group(script, capsys):
     def printed(flag):
         with pytest.raises(SystemExit) as end:
@@ -73,7 +75,7 @@ def test_help_is_one_screen_and_full_help_has_every_flag_once_in_its_group(scrip
     assert len(screen) <= 40 and max(map(len, screen)) <= 110
     assert "--helpfull shows all {} flags".format(len(flags.flags_of(script))) in screen[-1]
     full = printed("--helpfull")
-    for title, group in flags.GROUPS[script].items():
+    for title, group in flags.SCRIPTS[script].items():
         assert full.count("\n{}\n".format(title)) == 1
         section = full.split("\n{}\n".format(title))[1].split("\n\n")[0]
         assert [line.split()[0] for line in section.split("\n") if line.startswith("  --")] == [

@@ -19,13 +19,14 @@ _WATCH_SECS = 0.5
 
 
 class WorkerProcesses:
-    """`count` processes that have each called start(*arguments); for one, this process is it.
+    """`count` processes; for one, this process is it. Each has called start(*arguments), and first of all this one.
 
     start and the functions of map are module functions, since another process finds them by name. Once TensorFlow is
     imported, processes take longer to start: one with TensorFlow's threads cannot be forked safely.
     """
 
     def __init__(self, count: int, start: Callable[..., None], arguments: Sequence[Any]) -> None:
+        start(*arguments)  # raises its errors here, where a user sees them
         self._count = count
         self._pool: Optional[futures.ProcessPoolExecutor] = None
         if count > 1:
@@ -36,8 +37,6 @@ class WorkerProcesses:
                 initializer=_start,
                 initargs=(os.getpid(), start, tuple(arguments)),
             )
-        else:
-            start(*arguments)
 
     def map(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
         """function(task) of each task, in order. Raises what the function raises, and RunError if a process dies."""

@@ -3,7 +3,6 @@
 A slice is defined where it is read; a field is filled from the flag of its name.
 """
 
-import dataclasses
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from ..training.job import RunConfig, WeightsConfig
 from ..training.plan import PlanConfig
 from . import model_flag, relations
 from .help_screens import text_of
-from .list_flags import Values, devices, items, multipliers, numbers, patterns, profile_steps, require
+from .list_flags import Values, devices, filled, items, multipliers, numbers, patterns, profile_steps, require
 
 # What config.json in a model's folder says of its input, unless the command does. A text that is read otherwise than
 # the training text gives noise, so the command may not contradict some of it.
@@ -69,7 +68,7 @@ def classifier_config(f: Values) -> ClassifierConfig:
         values["multi_label_threshold"] = "saved"
     if f.given("max_seq_length"):
         values.pop("window_stride", None)  # was chosen for windows of another length
-    data = _filled(f, ClassifierDataConfig, **values)
+    data = filled(f, ClassifierDataConfig, **values)
     relations.check_task(f, data)
     relations.check_threshold(f, data)
     relations.check_long_texts(f, data, saved.get("max_seq_length", f.max_seq_length))
@@ -89,7 +88,7 @@ def tagging_config(f: Values) -> TaggingConfig:
         relations.check_using(f)
         saved = _from_model(f, f.model_dir or f.output_dir, _SAVED_OF_TAGGER)
     relations.check_tagging(f, saved.get("head", f.head))
-    data = _filled(
+    data = filled(
         f,
         TaggingDataConfig,
         **dict(saved, doc_stride=_doc_stride(f, saved), class_weights=items(f, "class_weights")),
@@ -111,7 +110,7 @@ def serving_config(f: Values) -> ServingConfig:
         "--max_texts={} is above --max_queued_texts={}: such a request would never be answered. Lower it, or raise the "
         "other.".format(f.max_texts, f.max_queued_texts),
     )
-    config: ServingConfig = _filled(f, ServingConfig, model_name=name)
+    config: ServingConfig = filled(f, ServingConfig, model_name=name)
     return config
 
 
@@ -129,14 +128,8 @@ def _doc_stride(f: Values, saved: Dict[str, Any]) -> int:
 # --- slices -----------------------------------------------------------------------------------------------------------
 
 
-def _filled(f: Values, kind: Any, **values: Any) -> Any:
-    """A slice of configuration: each field from `values`, else from the flag of its name."""
-    names = [field.name for field in dataclasses.fields(kind)]
-    return kind(**{name: values[name] if name in values else getattr(f, name) for name in names})
-
-
 def _run_config(f: Values, saved: Dict[str, Any]) -> RunConfig:
-    optimizer = _filled(
+    optimizer = filled(
         f,
         OptimizerConfig,
         no_decay_patterns=patterns(f, "no_decay_patterns"),
@@ -145,13 +138,13 @@ def _run_config(f: Values, saved: Dict[str, Any]) -> RunConfig:
         freeze=patterns(f, "freeze"),
     )
     rule_of(optimizer)  # raises for numbers that the rule does not read
-    return _filled(
+    return filled(
         f,
         RunConfig,
         plan=_plan_config(f),
         cache_dir=None if relations.is_bucket(f.cache_dir) else f.cache_dir,
         optimizer=optimizer,
-        weights=_filled(f, WeightsConfig, allow_changed_files=relations.changed_files(f)),
+        weights=filled(f, WeightsConfig, allow_changed_files=relations.changed_files(f)),
         engine=_engine_config(f, saved),
     )
 
@@ -160,7 +153,7 @@ def _plan_config(f: Values) -> PlanConfig:
     """The plan's numbers. Those with a default that another flag replaces are None where they were not given."""
     replaced = ("num_train_epochs", "warmup_proportion", "eval_every_epochs")
     given = {name: getattr(f, name) if f.given(name) else None for name in replaced}
-    config = _filled(
+    config = filled(
         f,
         PlanConfig,
         lr_boundaries=numbers(f, "lr_boundaries", int),
@@ -174,11 +167,11 @@ def _plan_config(f: Values) -> PlanConfig:
 
 def _engine_config(f: Values, saved: Dict[str, Any]) -> EngineConfig:
     engine = relations.engine(f)
-    return _filled(
+    return filled(
         f,
         EngineConfig,
         engine=engine,
-        tpu=_filled(f, TpuConfig),
+        tpu=filled(f, TpuConfig),
         bucket=f.cache_dir if relations.is_bucket(f.cache_dir) else None,
         devices=devices(f),
         padding="fixed" if f.xla or engine == "estimator" else f.padding,
@@ -188,7 +181,7 @@ def _engine_config(f: Values, saved: Dict[str, Any]) -> EngineConfig:
 
 
 def _model_config(f: Values, saved: Dict[str, Any]) -> ModelConfig:
-    config = _filled(f, ModelConfig, **saved)
+    config = filled(f, ModelConfig, **saved)
     require(
         config.vocab_file or config.spm_model_file,
         "--vocab_file (or --spm_model_file) is needed: it says what the model's input ids are.",

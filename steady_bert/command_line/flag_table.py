@@ -10,7 +10,7 @@ from ..tasks.tagging.formats import FORMATS
 from ..tasks.tagging.heads import CELLS, HEADS
 from ..tasks.tagging.sentences import OFFSET_UNITS, OVERLAPS, SCHEMES, UNITS
 from .tool_flags import TOOLS, TOOLS_BY_IMPORT
-from .training_flags import TRAINING, Flag
+from .training_flags import BERT_CONFIG_FILE, DO_LOWER_CASE, TRAINING, VOCAB_FILE, Flag
 
 _CLASS_WEIGHTS = Flag(
     "class_weights",
@@ -180,10 +180,10 @@ _TAGGING = [
     ),
 ]
 _INPUT = [
-    Flag("bert_config_file", "string", None, "JSON file with the model's sizes, published with the checkpoint."),
-    Flag("vocab_file", "string", None, "WordPiece vocabulary, published with the checkpoint."),
+    BERT_CONFIG_FILE,
+    VOCAB_FILE,
     Flag("spm_model_file", "string", None, "SentencePiece model, instead of vocab_file, for a BERT trained with one."),
-    Flag("do_lower_case", "boolean", True, "Lower-case the text: true for uncased models, false for cased ones."),
+    DO_LOWER_CASE,
     Flag(
         "max_seq_length",
         "integer",

@@ -1,5 +1,10 @@
-"""The items of flags that hold lists: numbers, patterns, devices. Each function raises UserError for a bad item."""
+"""Flags as slices of configuration, and the items of flags that hold lists: numbers, patterns, devices.
 
+Each function raises UserError for a bad value.
+"""
+
+import dataclasses
+import math
 import re
 from typing import Any, Callable, Tuple
 
@@ -13,6 +18,21 @@ def require(condition: Any, message: str) -> None:
     """Raises UserError with the message unless the condition holds."""
     if not condition:
         raise UserError(message)
+
+
+def require_finite(f: Values) -> None:
+    """The bounds of a flag let NaN pass, and those without an upper one let infinity pass."""
+    for flag in (flag for flag in f.flags.values() if flag.kind == "float"):
+        value = getattr(f, flag.name)
+        require(
+            value is None or math.isfinite(value), "--{}={}: not a finite number. Give one.".format(flag.name, value)
+        )
+
+
+def filled(f: Values, kind: Any, **values: Any) -> Any:
+    """A slice of configuration: each field from `values`, else from the flag of its name."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: values[name] if name in values else getattr(f, name) for name in names})
 
 
 def items(f: Values, name: str) -> Tuple[str, ...]:

@@ -5,7 +5,6 @@ Each check raises UserError for the first relation that does not hold. f: flags.
 
 import dataclasses
 import difflib
-import math
 import os
 from typing import Dict, Optional, Sequence, Tuple
 
@@ -15,18 +14,14 @@ from ..tasks.classification.registry import PROCESSORS
 from ..tasks.reading import encodings
 from ..training import cluster, manifest
 from . import model_flag
-from .list_flags import Values, items, require
+from .list_flags import Values, items, require, require_finite
 
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
 
 
 def check_common(f: Values) -> None:
     """The relations that hold whatever is learned."""
-    for flag in (flag for flag in f.flags.values() if flag.kind == "float"):
-        value = getattr(f, flag.name)
-        require(
-            value is None or math.isfinite(value), "--{}={}: not a finite number. Give one.".format(flag.name, value)
-        )
+    require_finite(f)
     encodings.require_known(f.encoding)
     check_phases(f)
     check_engine(f)

@@ -1,7 +1,6 @@
 """The flags of the scripts beside the runs as frozen configuration. Pure: no TensorFlow."""
 
 import glob
-import math
 import os
 from typing import List, Sequence, Tuple
 
@@ -10,14 +9,13 @@ from ..base.errors import UserError
 from ..extraction.config import ExtractionConfig
 from ..tasks.pretraining.config import PretrainingDataConfig
 from ..tasks.pretraining.instances import SHORTEST
-from .list_flags import Values, require
+from .list_flags import Values, filled, require, require_finite
 
 
 def pretraining_data_config(f: Values) -> PretrainingDataConfig:
     """The configuration of create_pretraining_data. Raises UserError for files that are missing or in two places."""
     require_given(f, ("input_file", "output_file", "vocab_file"))
-    for flag in (flag for flag in f.flags.values() if flag.kind == "float"):
-        require(math.isfinite(getattr(f, flag.name)), "--{}: not a finite number. Give one.".format(flag.name))
+    require_finite(f)
     # Where another script has registered the flag first, it has that script's bounds.
     require(
         f.max_seq_length >= SHORTEST,
@@ -27,20 +25,11 @@ def pretraining_data_config(f: Values) -> PretrainingDataConfig:
     outputs = tuple(path.strip() for path in f.output_file.split(",") if path.strip())
     require(outputs, "--output_file={}: names no file.".format(f.output_file))
     _require_distinct(inputs, outputs)
-    return PretrainingDataConfig(
-        input_files=inputs,
-        output_files=outputs,
-        vocab_file=f.vocab_file,
-        do_lower_case=f.do_lower_case,
-        max_seq_length=f.max_seq_length,
-        max_predictions_per_seq=f.max_predictions_per_seq,
-        random_seed=f.random_seed,
-        dupe_factor=f.dupe_factor,
-        masked_lm_prob=f.masked_lm_prob,
-        short_seq_prob=f.short_seq_prob,
-        do_whole_word_mask=f.do_whole_word_mask,
-        num_processes=processor.usable_processors() if f.num_processes == 0 else f.num_processes,
+    processes = processor.usable_processors() if f.num_processes == 0 else f.num_processes
+    config: PretrainingDataConfig = filled(
+        f, PretrainingDataConfig, input_files=inputs, output_files=outputs, num_processes=processes
     )
+    return config
 
 
 def require_given(f: Values, names: Sequence[str]) -> None:
@@ -90,19 +79,9 @@ def extraction_config(f: Values) -> ExtractionConfig:
         require_given(f, _MODEL_FLAGS)
     for name in (*_MODEL_FLAGS, "do_lower_case"):
         require(f.model is None or not f.given(name), "--model and --{} were both given. Give one.".format(name))
-    return ExtractionConfig(
-        input_file=f.input_file,
-        output_file=f.output_file,
-        model=f.model,
-        vocab_file=f.vocab_file,
-        bert_config_file=f.bert_config_file,
-        init_checkpoint=f.init_checkpoint,
-        do_lower_case=f.do_lower_case,
-        max_seq_length=f.max_seq_length if f.given("max_seq_length") else None,
-        layers=_layers(f.layers),
-        batch_size=f.batch_size,
-        pooling=f.pooling,
-    )
+    length = f.max_seq_length if f.given("max_seq_length") else None
+    config: ExtractionConfig = filled(f, ExtractionConfig, max_seq_length=length, layers=_layers(f.layers))
+    return config
 
 
 def _layers(given: str) -> Tuple[int, ...]:

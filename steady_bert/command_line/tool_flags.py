@@ -4,7 +4,7 @@ from typing import Dict, List
 
 from ..extraction.config import POOLINGS
 from ..tasks.pretraining.instances import SHORTEST
-from .training_flags import Flag
+from .training_flags import BERT_CONFIG_FILE, DO_LOWER_CASE, VOCAB_FILE, Flag
 
 _PRETRAINING_DATA = {
     "Files": [
@@ -19,10 +19,10 @@ _PRETRAINING_DATA = {
             "output_file",
             "string",
             None,
-            "TFRecord files to write, separated by commas; the instances are written in turn to each.",
+            "TFRecord files to write, separated by commas. The instances go to each in turn.",
         ),
-        Flag("vocab_file", "string", None, "WordPiece vocabulary, published with the checkpoint."),
-        Flag("do_lower_case", "boolean", True, "Lower-case the text: true for uncased models, false for cased ones."),
+        VOCAB_FILE,
+        DO_LOWER_CASE,
     ],
     "Instances": [
         Flag("max_seq_length", "integer", 128, "Tokens of an instance after padding.", SHORTEST),
@@ -64,25 +64,25 @@ _FEATURES = {
             "input_file",
             "string",
             None,
-            "Text file, gzipped or not: a text a line, or a pair with ||| between the two and spaces around it.",
+            "Text file, gzipped or not: a text a line. In a pair, ||| with spaces around it stands between the two.",
         ),
         Flag(
             "output_file",
             "string",
             None,
-            "File to write: lines of JSON as google-research/bert's, or arrays if it ends in .npz. A command that was "
+            "File to write: google-research/bert's lines of JSON, or arrays if it ends in .npz. A command that was "
             "stopped goes on when it is given again.",
         ),
         Flag(
             "model",
             "string",
             None,
-            "Folder of a run, a published checkpoint or a Hugging Face model, instead of the three files and the case.",
+            "Folder of a run, a published checkpoint or a Hugging Face model. It stands for the three files and case.",
         ),
-        Flag("vocab_file", "string", None, "WordPiece vocabulary, published with the checkpoint."),
-        Flag("bert_config_file", "string", None, "JSON file with the model's sizes, published with the checkpoint."),
+        VOCAB_FILE,
+        BERT_CONFIG_FILE,
         Flag("init_checkpoint", "string", None, "Checkpoint of any BERT."),
-        Flag("do_lower_case", "boolean", True, "Lower-case the text: true for uncased models, false for cased ones."),
+        DO_LOWER_CASE,
     ],
     "Features": [
         Flag(
@@ -95,7 +95,8 @@ _FEATURES = {
             "pooling",
             POOLINGS,
             "none",
-            "none: a vector for each token; mean or max over a text's tokens, or cls, the vector of [CLS]: one a text.",
+            "none: a vector for each token; mean, max or cls: one a text. mean and max are over its tokens; cls is the "
+            "vector of [CLS].",
         ),
         Flag(
             "max_seq_length",

@@ -19,6 +19,14 @@ class Flag(NamedTuple):
     upper: Optional[float] = None
 
 
+# Those of every script that reads text for a model.
+VOCAB_FILE = Flag("vocab_file", "string", None, "WordPiece vocabulary, published with the checkpoint.")
+BERT_CONFIG_FILE = Flag(
+    "bert_config_file", "string", None, "JSON file with the model's sizes, published with the checkpoint."
+)
+DO_LOWER_CASE = Flag(
+    "do_lower_case", "boolean", True, "Lower-case the text: true for uncased models, false for cased ones."
+)
 _LENGTH = [
     Flag("num_train_steps", "integer", None, "Number of updates, after which the run stops.", 1),
     Flag(

@@ -16,7 +16,6 @@ from ..base.errors import UserError
 from ..base.progress_lines import ProgressLines
 from ..serving import encoder, graph, predictor, saved_run
 from ..serving.encoder import Encoder, Vectors
-from ..tasks.classification.long_texts import LongTexts
 from ..tasks.model_files import ModelConfig
 from ..training import checkpoint, devices
 from ..training.engine_config import EngineConfig
@@ -29,8 +28,8 @@ _CHUNK_TOKENS = 8192
 _DEFAULT_LENGTH = 128
 
 
-def extract(config: ExtractionConfig) -> Tuple[int, int]:
-    """Writes the output file; returns (number of lines, how many of them an earlier command had done).
+def extract(config: ExtractionConfig) -> int:
+    """Writes the output file; returns the number of lines.
 
     Raises UserError for a model, a layer or a file that cannot be used.
     """
@@ -48,7 +47,7 @@ def extract(config: ExtractionConfig) -> Tuple[int, int]:
             for chunk in _chunks(_lines(config, model, done)):
                 output.add(list(zip(chunk, states.of(chunk, config.batch_size))))
             output.finish()
-        return output.lines, done
+        return output.lines
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -65,7 +64,7 @@ def _opened(config: ExtractionConfig) -> Iterator[Encoder]:
         of_run = encoder.of_run(saved_run.open_run(config.model))
         yield _cut_at(of_run, config.max_seq_length or of_run.max_seq_length)
     else:
-        with encoder.of_folder(config.model, None) as of_folder:
+        with encoder.of_folder(config.model, None, "--model") as of_folder:
             yield _cut_at(of_folder, config.max_seq_length or min(_DEFAULT_LENGTH, of_folder.max_seq_length))
 
 
@@ -73,7 +72,7 @@ def _cut_at(model: Encoder, length: int) -> Encoder:
     most = model.bert_config.max_position_embeddings
     if length > most:
         raise UserError("--max_seq_length={}: the model has {} positions. Lower it.".format(length, most))
-    return model._replace(max_seq_length=length, long_text=LongTexts())
+    return model._replace(max_seq_length=length)
 
 
 def _state_numbers(layers: Sequence[int], count: int) -> Tuple[int, ...]:
@@ -153,8 +152,10 @@ def _lines(config: ExtractionConfig, model: Encoder, done: int) -> Iterator[Enco
     progress = ProgressLines("Extracting", os.path.getsize(config.input_file), "bytes of text")
     read = 0
     for example in examples_of(config.input_file):
-        read += len(example.text_a) + len(example.text_b or "") + 1
-        if example.unique_id >= done:
+        read += len(example.text_a.encode("utf-8")) + len((example.text_b or "").encode("utf-8")) + 1
+        if example.unique_id < done:
+            progress.skip(read)
+        else:
             progress.update(read)
             yield encoded(example, model.max_seq_length, model.tokenizer)
 

@@ -10,11 +10,10 @@ import time
 import zipfile
 from typing import IO, Any, Dict, List, Sequence, Tuple
 
-import filelock
 import numpy as np
 
-from ..base import files
-from ..base.errors import UserError
+from ..base import files, locks
+from ..base.errors import RunError
 from .lines import Encoded
 
 _SAVE_SECS = 5.0
@@ -37,11 +36,10 @@ class Output:
             os.path.dirname(os.path.abspath(path)), ".{}.partial".format(os.path.basename(path))
         )
         files.require_writable(self._folder, "--output_file")
-        self._lock = filelock.FileLock(os.path.join(self._folder, "lock"))
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise UserError("--output_file={}: another process is writing it. Name another.".format(path)) from None
+        self._lock = locks.acquired(
+            os.path.join(self._folder, "lock"),
+            "--output_file={}: another process is writing it. Name another.".format(path),
+        )
         self._identity = identity
         state = self._saved_state()
         self.lines: int = state["lines"]
@@ -64,11 +62,20 @@ class Output:
         return {"lines": 0, "tokens": 0, "sizes": {}}
 
     def add(self, rows: Sequence[Tuple[Encoded, np.ndarray]]) -> None:
-        """Appends lines with their values: float32 [tokens, K, H], or [K, H] if pooled."""
-        if "text" in self._files:
-            self._files["text"].write(b"".join(self._text(line, values) for line, values in rows))
-        else:
-            for line, values in rows:
+        """Appends lines with their values: float32 [tokens, K, H], or [K, H] if pooled.
+
+        Raises RunError for values that are not finite.
+        """
+        for line, values in rows:
+            if not np.isfinite(values).all():
+                raise RunError(
+                    "Line {} of the input: the model's values are not finite. Check its checkpoint.".format(
+                        line.unique_id + 1
+                    )
+                )
+            if "text" in self._files:
+                self._files["text"].write(self._text(line, values))
+            else:
                 self._tokens += len(line.tokens)
                 self._files["values"].write(np.ascontiguousarray(values, "<f4").tobytes())
                 self._files["token_ids"].write(np.array(line.input_ids, "<i4").tobytes())
@@ -78,9 +85,8 @@ class Output:
             self.save()
 
     def _text(self, line: Encoded, values: np.ndarray) -> bytes:
-        """A line of JSON; its numbers are those that round(value, 6) gives."""
-        # A float32 times 10⁶ is exact in float64, so a tie is seen as one.
-        numbers = (np.rint(values.astype(np.float64) * 10**_DIGITS) / 10**_DIGITS).tolist()
+        """A line of JSON."""
+        numbers = rounded(values).tolist()
         content: Dict[str, Any] = {"linex_index": line.unique_id}
         if self._pooled:
             content["layers"] = self._by_layer(numbers)
@@ -110,10 +116,10 @@ class Output:
             files.rename_synced(os.path.join(self._folder, "text"), self._path)
         else:
             self._write_npz()
-        self.close()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._folder)  # while it is locked, so that it is nobody else's
 
     def close(self) -> None:
+        """Ends the writing. What is saved stays for another command, unless the output is finished."""
         for file in self._files.values():
             file.close()
         self._lock.release()
@@ -140,3 +146,9 @@ class Output:
                         shutil.copyfileobj(content, member, 1 << 20)
             with archive.open("layers.npy", "w") as member:
                 np.lib.format.write_array(member, np.array(self._layers, np.int32), allow_pickle=False)
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """float32 → float64: what round(value, 6) gives of each."""
+    # A float32 times 10⁶ is exact in float64, so a tie is seen as one.
+    return np.rint(values.astype(np.float64) * 10**_DIGITS) / 10**_DIGITS

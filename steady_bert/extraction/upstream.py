@@ -1,6 +1,5 @@
 """What scripts written for google-research/bert import from extract_features."""
 
-import itertools
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -94,7 +93,7 @@ def model_fn_builder(
         scaffold_fn = upstream.load_initial_weights(init_checkpoint, use_tpu)
         layers = model.get_all_encoder_layers()
         predictions = {"unique_id": features["unique_ids"]}
-        for number, layer in zip(itertools.count(), layer_indexes):
+        for number, layer in enumerate(layer_indexes):
             predictions["layer_output_{}".format(number)] = layers[layer]
         return estimator.tpu.TPUEstimatorSpec(mode=mode, predictions=predictions, scaffold_fn=scaffold_fn)
 

@@ -56,13 +56,14 @@ def of_run(run: SavedRun) -> Encoder:
 
 
 @contextlib.contextmanager
-def of_folder(folder: str, cache_dir: Optional[str]) -> Iterator[Encoder]:
+def of_folder(folder: str, cache_dir: Optional[str], flag: str = "--model_dir") -> Iterator[Encoder]:
     """The encoder of a pre-trained model's folder: google-research/bert's, or Hugging Face's, which is converted first.
 
     The conversion is kept in cache_dir if it is given; else it lasts as long as this context. Texts are cut at the
-    longest input that the model has positions for. Raises UserError for a folder that cannot be used.
+    longest input that the model has positions for. Raises UserError, which names the flag, for a folder that cannot be
+    used.
     """
-    folders.described(folder, "--model_dir")  # refuses it under the name that the user gave
+    folders.described(folder, flag)  # refuses it under the name that the user gave
     with run_folder.cache_folder(cache_dir, None) as cache:
         model = folders.described(converted.checkpoint_folder(folder, cache))
         lower = model.do_lower_case is not False

@@ -6,9 +6,7 @@ import os
 import time
 from typing import Any, Iterable, Iterator, Mapping, Optional
 
-import filelock
-
-from ..base import files, tensorflow_setup
+from ..base import files, locks, tensorflow_setup
 from ..base.errors import UserError
 from ..tasks import model_files
 from . import checkpoint, manifest
@@ -29,15 +27,12 @@ def required(path: Optional[str], flag: str) -> str:
 
 @contextlib.contextmanager
 def locked(folder: str) -> Iterator[None]:
-    """Refuses a second run in the same folder. The operating system frees the lock of a run that died."""
+    """Refuses a second run in the same folder."""
     files.require_writable(folder, "--output_dir")
-    lock = filelock.FileLock(os.path.join(folder, ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UserError(
-            "--output_dir={}: another run is writing there. Wait for it, or use another folder.".format(folder)
-        ) from None
+    lock = locks.acquired(
+        os.path.join(folder, ".lock"),
+        "--output_dir={}: another run is writing there. Wait for it, or use another folder.".format(folder),
+    )
     try:
         yield
     finally:

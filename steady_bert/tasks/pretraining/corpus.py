@@ -32,6 +32,11 @@ class Tokenized(NamedTuple):
     ids: array
     lengths: array
 
+    @property
+    def begins_with_text(self) -> bool:
+        """Whether a sentence comes before the end of a document."""
+        return next(filter(None, self.lengths), BLANK) != BLANK
+
 
 def blocks_of(path: str) -> Iterator[Block]:
     """The lines of a file, in blocks of about BLOCK_BYTES; a longer line is one block."""
@@ -70,13 +75,16 @@ def tokenized(block: Block, tokenizer: Any) -> Tokenized:
 
 
 class CorpusWriter:
-    """Writes documents into a folder, from which Corpus reads them."""
+    """Writes documents into a folder, from which Corpus reads them.
+
+    in_document: whether the next sentence belongs to the document of the last one.
+    """
 
     def __init__(self, folder: str) -> None:
         self._ids, self._sentences, self._documents = (open(path, "wb") for path in _paths(folder))  # noqa: SIM115
         self._typecode_path = os.path.join(folder, "typecode")
         self.tokens = self.sentences = self.documents = 0
-        self._in_document = False
+        self.in_document = False
         self._typecode = "H"
 
     def add(self, lines: Tokenized) -> None:
@@ -86,22 +94,17 @@ class CorpusWriter:
         sentences, documents = array("Q"), array("Q")
         for length in lines.lengths:
             if length == BLANK:
-                self._in_document = False
+                self.in_document = False
             elif length:
-                if not self._in_document:
+                if not self.in_document:
                     documents.append(self.sentences)
-                    self._in_document = True
+                    self.in_document = True
                 sentences.append(self.tokens)
                 self.sentences += 1
                 self.tokens += length
         self.documents += len(documents)
         self._sentences.write(sentences.tobytes())
         self._documents.write(documents.tobytes())
-
-    @property
-    def in_document(self) -> bool:
-        """Whether the next sentence belongs to the document of the last one."""
-        return self._in_document
 
     def close(self) -> None:
         """Writes the ends of the last sentence and document, and what the ids are."""
@@ -125,7 +128,6 @@ class Corpus:
         with open(os.path.join(folder, "typecode")) as file:
             self._typecode = file.read()
         self._id_bytes = array(self._typecode).itemsize
-        self.sentences = os.path.getsize(_paths(folder)[1]) // 8 - 1
         self._documents = os.path.getsize(_paths(folder)[2]) // 8 - 1
         self._block = functools.lru_cache(maxsize=64)(self._read_block)
 

@@ -47,8 +47,8 @@ def make(config: PretrainingDataConfig) -> Made:
     for path in config.output_files:
         files.require_writable(os.path.dirname(os.path.abspath(path)), "--output_file")
     with tensorflow_setup.temporary_folder(folder, ".steady_bert-") as scratch:
-        _start(config, scratch)  # says what is wrong with the vocabulary
-        with WorkerProcesses(config.num_processes or 1, _start, (config, scratch)) as processes:
+        workers = WorkerProcesses(config.num_processes or 1, _start, (config, scratch))
+        with workers as processes, contextlib.closing(_here()):
             sizes = _tokenize(config, processes, scratch)
             if not sizes.documents:
                 raise UserError("{}: no text. Name files with a sentence a line.".format(config.input_files[0]))
@@ -92,6 +92,10 @@ class _Process:
             self._corpus = Corpus(self.scratch)
         return self._corpus
 
+    def close(self) -> None:
+        if self._corpus is not None:
+            self._corpus.close()
+
     def instances(self, documents: Any, number: int, rng: random.Random) -> Iterator[TrainingInstance]:
         return instances_of_document(documents, number, self.config.settings, self.pieces, rng)
 
@@ -120,7 +124,7 @@ def _tokenize(config: PretrainingDataConfig, processes: WorkerProcesses, scratch
     done = 0
     before = ""  # the file that the last block is of
     for path, size, lines in processes.map(_tokenized, _blocks(config.input_files)):
-        if path != before and before and writer.in_document:
+        if path != before and before and writer.in_document and lines.begins_with_text:
             print(
                 "{}: its last document goes on in {}, as in the original. End the file with an empty line to separate "
                 "them.".format(before, path),
@@ -129,7 +133,7 @@ def _tokenize(config: PretrainingDataConfig, processes: WorkerProcesses, scratch
         before = path
         writer.add(lines)
         done += size
-        progress.update(min(done, total))  # a gzipped file has more text than bytes
+        progress.update(done)
     writer.close()
     return writer
 
@@ -214,13 +218,13 @@ def _make_in_sequence(config: PretrainingDataConfig, path: str, rng: random.Rand
 
 def _shuffled(count: int, rng: random.Random) -> array:
     order = array("I" if count < 1 << 32 else "L", range(count))  # 4 bytes an instance
-    rng.shuffle(order)  # type: ignore[arg-type]
+    rng.shuffle(order)
     return order
 
 
 def _make_in_units(config: PretrainingDataConfig, processes: WorkerProcesses, path: str) -> int:
     """The instances of all processes; returns how many there are."""
-    corpus = Corpus(os.path.dirname(path))
+    corpus = _here().corpus
     total = config.dupe_factor * len(corpus)
     progress = ProgressLines("Making instances", total, "passes over documents")
     done = 0
@@ -232,7 +236,6 @@ def _make_in_units(config: PretrainingDataConfig, processes: WorkerProcesses, pa
             writer.append_file(unit)
             done += documents
             progress.update(done)
-    corpus.close()
     return writer.count
 
 
