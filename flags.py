@@ -83,7 +83,7 @@ class Values:
     def __getattr__(self, name: str) -> Any:
         if name == "flags" or name not in self.flags:
             raise AttributeError(name)
-        return FLAGS[name].value if self.given(name) else _default(self.flags[name])
+        return FLAGS[name].value if self.given(name) else self.flags[name].default_value
 
     def given(self, name: str) -> bool:
         """Whether the user said something, or a script did that imports ours: FLAGS.name = …, FLAGS.set_default."""
@@ -100,11 +100,7 @@ class Values:
 def _registered_default(name: str) -> Any:
     """The default with which an entry script has defined a flag."""
     script: Any = FLAGS.find_module_defining_flag(name)
-    return next(_default(flag) for flag in flags_of(script) if flag.name == name)
-
-
-def _default(flag: Flag) -> Any:
-    return [item for item in flag.default.split(",") if item] if flag.kind == "list" else flag.default
+    return next(flag.default_value for flag in flags_of(script) if flag.name == name)
 
 
 def run(script: str, main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:

@@ -241,8 +241,8 @@ def main() -> None:
             if arguments.torch:
                 servers.pop("transformers").stop()
                 compare(loads["serve.py"], loads["transformers"])
-            if arguments.soak_minutes:
-                soak(server, sentences, arguments.soak_minutes)
+            if arguments.soak_minutes and soak(server, sentences, arguments.soak_minutes):
+                raise SystemExit("serve.py answered with errors.")
             statuses = send_malformed(server, os.path.basename(run), MALFORMED)
             print("{} malformed requests, answered {}".format(MALFORMED, statuses))
             assert all(400 <= status < 500 for status in statuses)

@@ -46,13 +46,12 @@ class Model:
 
     def __init__(self, kind, answer, text_counts=(1,)):
         self._answer = answer
-        processor = types.SimpleNamespace(text_counts=text_counts)
         self.run = types.SimpleNamespace(
             kind=kind,
             folder=os.devnull,
             prefix="model.ckpt-3",
             task=types.SimpleNamespace(labels=("blame", "praise")),
-            inputs=types.SimpleNamespace(processor=processor),
+            text_counts=text_counts,
         )
         config = types.SimpleNamespace(hidden_size=32, num_hidden_layers=1)
         long_text = types.SimpleNamespace(mode="cut")
@@ -69,7 +68,7 @@ CLASSIFIER = Model(
     "single", {"label": "praise", "score": 0.7251, "probabilities": {"blame": 0.2749, "praise": 0.7251}}, (1, 2)
 )
 TEXT = "😀 anna met bob smith in new york <b>rome</b>"
-SPANS = [(2, 6, "PER"), (11, 20, "PER"), (24, 32, "LOC"), (36, 40, "LOC"), (41, 44, "MISC")]
+SPANS = [(2, 6, "PER"), (11, 20, "PER"), (24, 32, "LOC"), (36, 40, "LOC"), (41, 44, "constructor")]
 ENTITIES = [{"start": a, "end": b, "type": kind, "text": TEXT[a:b], "score": 0.9} for a, b, kind in SPANS]
 TAGGER = Model("bio", {"text": TEXT, "entities": ENTITIES})
 

@@ -59,7 +59,7 @@ def test_a_classifier_answers_as_do_predict_does(tiny, classifier, stock_ops):
     assert list(actual) == ["probabilities"]
     np.testing.assert_allclose(actual["probabilities"], expected, atol=2e-6)
     stock = {"XlaLaunch", "PartitionedCall", "StatefulPartitionedCall", "PyFunc", "SymbolicGradient"}
-    assert not stock_ops or not stock & {node.op for node in built.graph.as_graph_def().node}
+    assert not stock_ops or not stock & {node.op for node in built.session.graph.as_graph_def().node}
 
 
 def test_a_tagger_answers_as_do_predict_does_by_viterbi(tagger):

@@ -18,6 +18,11 @@ class Flag(NamedTuple):
     lower: Optional[float] = None
     upper: Optional[float] = None
 
+    @property
+    def default_value(self) -> Any:
+        """The default as a parsed command line has it."""
+        return [item for item in self.default.split(",") if item] if self.kind == "list" else self.default
+
 
 # Those of every script that reads text for a model.
 VOCAB_FILE = Flag("vocab_file", "string", None, "WordPiece vocabulary, published with the checkpoint.")

@@ -9,6 +9,7 @@ from ..base import files
 from ..base.errors import RunError, UserError
 from ..serving import saved_run
 from ..serving.saved_run import SavedRun
+from ..tasks.tagging.assembly import TaggingInputs
 from ..training.reports import say
 from . import huggingface, output_folder, proof, reference, saved_model, tf1
 from .proof import TOLERANCE, Comparison
@@ -82,9 +83,7 @@ def _check(options: Options) -> None:
 
 
 def _activation(run: SavedRun) -> str:
-    config = run.inputs.bert_config
-    assert config is not None
-    return str(config.hidden_act).lower()
+    return str(run.bert_config.hidden_act).lower()
 
 
 def _check_file(options: Options, run: SavedRun) -> Tuple[Optional[str], bool]:
@@ -197,9 +196,10 @@ def _prove_huggingface(
 
 def _without_constraint(run: SavedRun, own: Reference) -> Tuple[SavedRun, Reference]:
     """A tagger and its decisions as they are without --constrained_decoding, which the export has no place for."""
-    if run.script != "run_ner":
+    inputs = run.inputs
+    if not isinstance(inputs, TaggingInputs):
         return run, own
-    run = run._replace(inputs=run.inputs._replace(constrained_decoding=False))  # type: ignore[call-arg]
+    run = run._replace(inputs=inputs._replace(constrained_decoding=False))
     return run, own._replace(decisions=reference.decided(run)(own.logits))
 
 
@@ -209,7 +209,7 @@ def _of_pipeline(run: SavedRun, own: Reference, outputs: Dict[str, np.ndarray]) 
     chosen = [np.zeros(0, np.int64)]  # the places of the texts' outputs among all; a file may have long texts alone
     for text in own.texts:
         chosen.append(np.arange(ends[text.record] - own.outputs[text.record], ends[text.record]))
-    reads_whole = run.script == "run_ner" or run.inputs.long_text.mode == "cut"  # type: ignore[union-attr]
+    reads_whole = isinstance(run.inputs, TaggingInputs) or run.inputs.long_text.mode == "cut"
     compared = np.array([text.whole or reads_whole for text in own.texts], bool)
     of_output = np.repeat(compared, [len(places) for places in chosen[1:]])
     places = np.concatenate(chosen)[of_output]

@@ -38,8 +38,7 @@ def refuse(run: SavedRun) -> None:
 def write(run: SavedRun, folder: str) -> None:
     """Writes the export into `folder`, which must not exist."""
     os.makedirs(folder)
-    config = run.inputs.bert_config
-    assert config is not None
+    config = run.bert_config
     places = names.hugging_face_places(config.num_hidden_layers)
     tensors = {}
     unread = "bert/pooler/" if run.script == "run_ner" else "-"  # BertForTokenClassification has no pooler
@@ -59,8 +58,7 @@ def write(run: SavedRun, folder: str) -> None:
 
 
 def _config(run: SavedRun) -> Dict[str, Any]:
-    config = run.inputs.bert_config
-    assert config is not None
+    config = run.bert_config
     tagging = run.script == "run_ner"
     head = configurations.Head(tagging, list(run.task.labels), "single" if tagging else run.kind)
     return dict(

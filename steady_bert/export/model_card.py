@@ -4,6 +4,7 @@ from typing import List
 
 from ..serving.saved_run import SavedRun
 from ..tasks.classification.assembly import TaskInputs
+from ..tasks.tagging.assembly import TaggingInputs
 from .reference import threshold_of
 
 _HEAD = """---
@@ -95,20 +96,21 @@ def _classifier_notes(run: SavedRun) -> List[str]:
 
 def _tagger_notes(run: SavedRun) -> List[str]:
     inputs = run.inputs
+    assert isinstance(inputs, TaggingInputs)
     length = inputs.max_seq_length
     notes = [
         "A word is tagged at its first piece; what the model says at the others was never trained. Words are what the "
         "run's files have apart ({}), which is why the code above hands over words. From text as a whole, the pipeline "
         'with `aggregation_strategy="first"` takes every piece that does not begin with ## for a word: “don\'t” is '
-        "three.".format(inputs.layout.text_units),  # type: ignore[union-attr]
+        "three.".format(inputs.layout.text_units),
         "max_seq_length={}: longer sentences were cut into overlapping windows, in one of which each word counts. The "
         "pipeline cuts them off there, unless it is given a `stride`.".format(length),
     ]
-    if inputs.constrained_decoding:  # type: ignore[union-attr]
+    if inputs.constrained_decoding:
         notes.append(
             "The run decodes with --constrained_decoding: no tag follows another that cannot precede it. The pipeline "
             "takes each word's best tag. --to=saved_model decodes as the run does."
         )
-    if not inputs.plain:  # type: ignore[union-attr]
+    if not inputs.plain:
         notes.append("Tags are BIO: B- begins an entity, I- goes on with it, O is outside.")
     return notes

@@ -15,6 +15,7 @@ from ..base import files, tensorflow_setup
 from ..base.errors import RunError
 from ..serving.saved_run import SavedRun
 from ..tasks.tagging import schemes
+from ..tasks.tagging.assembly import TaggingInputs
 from ..training import weights
 from .reference import Reference, threshold_logit
 
@@ -81,14 +82,13 @@ class _Scores:
     """The score that a decision has: the sum of its logits and, for a CRF, of its transitions."""
 
     def __init__(self, run: SavedRun) -> None:
-        tagging = run.script == "run_ner"
-        labels = list(run.task.labels)
+        inputs, labels = run.inputs, list(run.task.labels)
         self._follows = np.zeros([len(labels), len(labels)])
         self._begins = np.zeros(len(labels))
-        if tagging and run.inputs.head.crf:  # type: ignore[union-attr]
+        if isinstance(inputs, TaggingInputs) and inputs.head.crf:
             name = "crf/transitions"
             self._follows = weights.served_tensors(run.prefix, [name])[name].astype(np.float64)
-        if tagging and run.inputs.constrained_decoding:  # type: ignore[union-attr]
+        if isinstance(inputs, TaggingInputs) and inputs.constrained_decoding:
             follows, begins = schemes.legal(labels)
             self._follows = np.where(follows, self._follows, -np.inf)
             self._begins = np.where(begins, 0.0, -np.inf)

@@ -51,7 +51,6 @@ class Text(NamedTuple):
 
 
 class Reference(NamedTuple):
-    path: str  # of the check file
     rows: Rows
     examples: int  # of the file
     texts: List[Text]  # of the examples that are one record
@@ -62,12 +61,12 @@ class Reference(NamedTuple):
 
 def check_file_of(run: SavedRun) -> Optional[str]:
     """The run's dev file, if it is where training found it."""
-    data = _config_of(run)
-    if run.script == "run_ner":
+    data, inputs = _config_of(run), run.inputs
+    if isinstance(inputs, TaggingInputs):
         path = data.get("dev_file")
     else:
         folder = data.get("data_dir")
-        path = folder and run.inputs.processor.file_path(folder, "dev")  # type: ignore[union-attr]
+        path = folder and inputs.processor.file_path(folder, "dev")
     return path if path and os.path.exists(path) else None
 
 
@@ -111,8 +110,7 @@ def with_inputs(run: SavedRun, inputs: Union[TaskInputs, TaggingInputs]) -> Save
 
 def with_activation(run: SavedRun, name: str) -> SavedRun:
     """The run with another activation in its encoder."""
-    config = copy.copy(run.inputs.bert_config)
-    assert config is not None
+    config = copy.copy(run.bert_config)
     config.hidden_act = name
     return with_inputs(run, run.inputs._replace(bert_config=config))
 
@@ -173,7 +171,7 @@ def reference(run: SavedRun, path: str, is_dev: bool, limit: Optional[int] = Non
         logits = np.array(predictions[LOGITS])
         decisions = decided(run)(logits)
     examples, texts = len(set(map(id, recording.examples))), _texts(recording, rows)
-    return Reference(path, rows, examples, texts, logits, np.asarray(decisions), outputs)
+    return Reference(rows, examples, texts, logits, np.asarray(decisions), outputs)
 
 
 def decided(run: SavedRun) -> Callable[[np.ndarray], np.ndarray]:
@@ -188,7 +186,8 @@ def decided(run: SavedRun) -> Callable[[np.ndarray], np.ndarray]:
 
 def threshold_of(run: SavedRun) -> float:
     """The probability from which a label is predicted, where there may be several."""
-    threshold = run.inputs.threshold  # type: ignore[union-attr]
+    assert isinstance(run.inputs, TaskInputs)
+    threshold = run.inputs.threshold
     return 0.5 if threshold is None else float(threshold.value)
 
 
@@ -198,20 +197,20 @@ def threshold_logit(run: SavedRun) -> float:
 
 
 def _rows(serialized: Sequence[bytes], words: bool) -> Rows:
-    lengths, ids, segments, starts, begins, ends = [], [], [], [], [], []  # type: ignore[var-annotated]
+    rows: Dict[str, List[int]] = {name: [] for name in Rows._fields}
     for record in serialized:
         columns = {
             name: list(feature.int64_list.value)
             for name, feature in tf.train.Example.FromString(record).features.feature.items()
         }
         length = len(columns["input_ids"])
-        lengths.append(length)
-        ids += columns["input_ids"]
-        segments += columns.get("segment_ids", [0] * length)
-        starts += [int(role != NO_WORD) for role in columns["roles"]] if words else [0] * length
-        begins.append(int(not columns["first_word"][0]) if words else 1)
-        ends.append(columns["ends"][0] if words else 1)
-    return Rows(*(np.array(column, np.int32) for column in (lengths, ids, segments, starts, begins, ends)))
+        rows["lengths"].append(length)
+        rows["ids"] += columns["input_ids"]
+        rows["segments"] += columns.get("segment_ids", [0] * length)
+        rows["word_starts"] += [int(role != NO_WORD) for role in columns["roles"]] if words else [0] * length
+        rows["begins"].append(int(not columns["first_word"][0]) if words else 1)
+        rows["ends"].append(columns["ends"][0] if words else 1)
+    return Rows(**{name: np.array(values, np.int32) for name, values in rows.items()})
 
 
 def _texts(recording: _Recording, rows: Rows) -> List[Text]:

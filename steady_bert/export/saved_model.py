@@ -105,12 +105,10 @@ def _signatures(run: SavedRun) -> Dict[str, _Signature]:
 def _starts(run: SavedRun, ids: tf.Tensor) -> tf.Tensor:
     """[B, S] 1 where a piece begins a word, as far as the vocabulary says it."""
     vocab = run.inputs.tokenizer.vocab
-    config = run.inputs.bert_config
-    assert config is not None
     is_start: Callable[[str], bool] = lambda piece: not piece.startswith("##")  # noqa: E731
     if run.config.model.spm_model_file:
         is_start = lambda piece: piece.startswith("\u2581")  # noqa: E731
-    starts = np.zeros(config.vocab_size, np.int32)
+    starts = np.zeros(run.bert_config.vocab_size, np.int32)
     for piece, number in vocab.items():
         starts[number] = piece not in _NO_WORDS and is_start(piece)
     return tf.gather(tf.constant(starts), ids)

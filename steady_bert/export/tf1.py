@@ -11,6 +11,7 @@ from ..base import files
 from ..base.errors import UserError
 from ..serving.saved_run import SavedRun
 from ..tasks import model_files
+from ..tasks.tagging.assembly import TaggingInputs
 from ..training import checkpoint, weights
 
 CHECKPOINT = "bert_model.ckpt"
@@ -25,9 +26,7 @@ def refuse(run: SavedRun) -> None:
             "{}: reads pieces of SentencePiece, and google-research/bert WordPiece's alone. Use "
             "--to=saved_model.".format(run.folder)
         )
-    config = run.inputs.bert_config
-    assert config is not None
-    if config.hidden_act == "gelu_erf":
+    if run.bert_config.hidden_act == "gelu_erf":
         raise UserError(
             "{}: hidden_act is gelu_erf, the exact gelu, and google-research/bert knows the approximation by tanh "
             "alone. Pass --activation=tanh: it writes `gelu`, and prints by how much the numbers change.".format(
@@ -38,9 +37,9 @@ def refuse(run: SavedRun) -> None:
 
 def require_plain_head(run: SavedRun, who_has: str) -> None:
     """Raises UserError for a tagger with layers beside the linear one."""
-    if run.script != "run_ner":
+    if not isinstance(run.inputs, TaggingInputs):
         return
-    head = run.inputs.head  # type: ignore[union-attr]
+    head = run.inputs.head
     names = ["a BiLSTM"] * bool(head.lstm_layers) + ["a CRF"] * head.crf
     if names:
         raise UserError(
@@ -55,10 +54,8 @@ def write(run: SavedRun, folder: str) -> None:
     tensors = weights.served_tensors(run.prefix)
     wanted = {name: value for name, value in tensors.items() if name.startswith("bert/") or name in _HEAD}
     checkpoint.write(os.path.join(folder, CHECKPOINT), wanted)
-    config = run.inputs.bert_config
-    assert config is not None
     with files.atomic_write(os.path.join(folder, "bert_config.json")) as file:
-        file.write(config.to_json_string())
+        file.write(run.bert_config.to_json_string())
     shutil.copyfile(run.config.model.vocab_file, os.path.join(folder, "vocab.txt"))
     # The original's processors name their labels in code; whoever writes one for this model needs their order.
     shutil.copyfile(os.path.join(run.folder, model_files.LABELS_FILE), os.path.join(folder, model_files.LABELS_FILE))

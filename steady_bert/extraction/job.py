@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from ..base import files
 from ..base.errors import UserError
 from ..base.progress_lines import ProgressLines
-from ..serving import encoder, graph, predictor, saved_run
+from ..serving import encoder, predictor, saved_run
 from ..serving.encoder import Encoder, Vectors
 from ..tasks.model_files import ModelConfig
 from ..training import checkpoint, devices
@@ -116,9 +116,7 @@ class _States:
             graph=tf.Graph(), config=devices.session_config(EngineConfig(max_seq_length=model.max_seq_length))
         )
         with self._session.graph.as_default():
-            with graph.host_inputs(model.compute.form):
-                names = ("input_ids", "segment_ids", "input_mask")
-                self._inputs = {name: tf.placeholder(tf.int32, [None, None], name) for name in names}
+            self._inputs = encoder.placeholders(model)
             states = encoder.hidden_states(model, self._inputs)
             if pooled:
                 vectors = encoder.pooled(states, self._inputs["input_mask"], wanted)

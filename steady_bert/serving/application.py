@@ -122,7 +122,7 @@ def model_card(predictor: Predictor, config: ServingConfig) -> Dict[str, Any]:
             labels=list(run.task.labels),
             long_text=encoder.long_text.mode,
             checkpoint=os.path.basename(run.prefix),
-            text_counts=list(getattr(getattr(run.inputs, "processor", None), "text_counts", (1,))),
+            text_counts=list(run.text_counts),
         )
         with contextlib.suppress(OSError, ValueError), open(os.path.join(run.folder, "eval_results.json")) as file:
             scores = json.load(file)

@@ -48,11 +48,10 @@ class Encoder(NamedTuple):
 
 def of_run(run: SavedRun) -> Encoder:
     """The encoder of a run. Long texts are read as in training; a tagger's are read in windows."""
-    assert run.inputs.bert_config is not None
-    long_text = getattr(run.inputs, "long_text", LongTexts("windows"))
-    compute = towers.compute_of(run.engine)
     inputs = run.inputs
-    return Encoder(inputs.tokenizer, run.inputs.bert_config, inputs.max_seq_length, long_text, run.prefix, compute)
+    long_text = getattr(inputs, "long_text", LongTexts("windows"))
+    compute = towers.compute_of(run.engine)
+    return Encoder(inputs.tokenizer, run.bert_config, inputs.max_seq_length, long_text, run.prefix, compute)
 
 
 @contextlib.contextmanager
@@ -95,10 +94,17 @@ def features_of(encoder: Encoder, texts: Sequence[Text]) -> Tuple[List[Feature],
     ]
 
 
+def placeholders(encoder: Encoder) -> Dict[str, tf.Tensor]:
+    """The inputs of hidden_states, [B, S] int32 each, in the default graph."""
+    with graph.host_inputs(encoder.compute.form):
+        names = ("input_ids", "segment_ids", "input_mask")
+        return {name: tf.placeholder(tf.int32, [None, None], name) for name in names}
+
+
 def hidden_states(encoder: Encoder, inputs: Dict[str, tf.Tensor]) -> List[tf.Tensor]:
     """[B, S, H] float32 each: the embeddings' output, then every layer's.
 
-    inputs: input_ids, input_mask, segment_ids, [B, S] int32 each.
+    inputs: those of placeholders.
     """
     with tf.variable_scope("", use_resource=True, reuse=tf.AUTO_REUSE):
         model = modeling.BertModel(

@@ -5,7 +5,7 @@ B batch · S positions · W words · L labels
 
 import contextlib
 import dataclasses
-from typing import Any, ContextManager, Dict, NamedTuple, Optional, Sequence
+from typing import Any, ContextManager, Dict, NamedTuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -31,7 +31,6 @@ class InferenceGraph(NamedTuple):
         a CRF, and probabilities [B, W, L]; W is the largest number of words in a row, roles [B, W] is 0 after the last.
     """
 
-    graph: tf.Graph
     session: tf.Session
     inputs: Dict[str, tf.Tensor]
     outputs: Dict[str, tf.Tensor]
@@ -43,14 +42,13 @@ def build(run: SavedRun, stock_ops: bool = False) -> InferenceGraph:
     stock_ops: of TensorFlow's operations alone, on the padded square, so that any program can load the graph; else the
     form that is fastest on this device. Raises UserError if the checkpoint is damaged or another model's.
     """
-    graph = tf.Graph()
-    with graph.as_default():
+    with tf.Graph().as_default():
         with host_inputs(devices.compute_form(run.engine), stock_ops):
             inputs = placeholders(run)
         outputs = outputs_of(run, inputs, stock_ops)
         session = tf.Session(config=devices.session_config(run.engine))
         restore(session, run)
-    return InferenceGraph(graph, session, inputs, outputs)
+    return InferenceGraph(session, inputs, outputs)
 
 
 def host_inputs(form: str, stock_ops: bool = False) -> ContextManager[Any]:
@@ -107,10 +105,10 @@ def _constant_columns(run: SavedRun, ids: tf.Tensor) -> Dict[str, tf.Tensor]:
     return constants
 
 
-def restore(session: tf.Session, run: SavedRun, variables: Optional[Sequence[Any]] = None) -> None:
-    """Gives the graph's variables the weights of the run's checkpoint. None: all of them."""
+def restore(session: tf.Session, run: SavedRun) -> None:
+    """Gives the graph's variables the weights of the run's checkpoint."""
     with session.graph.as_default():
-        by_name = {variable.op.name: variable for variable in variables or tf.trainable_variables()}
+        by_name = {variable.op.name: variable for variable in tf.trainable_variables()}
     shapes = {name: tuple(variable.shape.as_list()) for name, variable in by_name.items()}
     report = weights.match_trained(shapes, run.prefix, run.task.head_variables, run.task.unread_variables)
     load(session, by_name, weights.served_tensors(run.prefix, report.loaded))

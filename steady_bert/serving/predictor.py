@@ -170,9 +170,7 @@ class Predictor:
         if self._states:
             return
         with self._session.graph.as_default(), tf.name_scope("embed"):
-            with graph.host_inputs(self.encoder.compute.form):
-                for name in ("input_ids", "segment_ids", "input_mask"):
-                    self._encoder_inputs[name] = tf.placeholder(tf.int32, [None, None], name)
+            self._encoder_inputs = encoder.placeholders(self.encoder)
             self._states = encoder.hidden_states(self.encoder, self._encoder_inputs)
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import warnings
-from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
+
+import modeling
 
 from ..base.errors import UserError
 from ..command_line import configuration
@@ -42,6 +44,17 @@ class SavedRun(NamedTuple):
         if isinstance(self.inputs, TaggingInputs):
             return "plain" if self.inputs.plain else "bio"
         return self.inputs.processor.label_type
+
+    @property
+    def bert_config(self) -> modeling.BertConfig:
+        config = self.inputs.bert_config
+        assert config is not None  # only data that is checked has none
+        return config
+
+    @property
+    def text_counts(self) -> Sequence[int]:
+        """How many texts are read together: 1, 2, or either."""
+        return (1,) if isinstance(self.inputs, TaggingInputs) else self.inputs.processor.text_counts
 
 
 def open_run(folder: str, which: Optional[str] = None, **given: Any) -> SavedRun:
@@ -114,8 +127,7 @@ class _Command:
             raise AttributeError(name)
         if name in self._values:
             return self._values[name]
-        flag = self.flags[name]
-        return [item for item in flag.default.split(",") if item] if flag.kind == "list" else flag.default
+        return self.flags[name].default_value
 
     def given(self, name: str) -> bool:
         return name in self._values

@@ -54,10 +54,9 @@ def warm_up(predictor: Any) -> None:
     if predictor.run is None:
         predictor.embed(["a " * words for words in _LENGTHS])
         return
-    pair = 1 not in getattr(getattr(predictor.run.inputs, "processor", None), "text_counts", (1,))
     for words in _LENGTHS:
         text = "a " * words
-        predictor.predict([(text, text) if pair else text])
+        predictor.predict([text if 1 in predictor.run.text_counts else (text, text)])
 
 
 def _listen(config: ServingConfig) -> socket.socket:
