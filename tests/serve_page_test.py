@@ -168,6 +168,7 @@ def test_entities_are_marked_in_the_text_at_their_characters(browser):
         assert [mark.text.replace("\u00a0", " ") for mark in marks] == ["{text} {type}".format(**e) for e in ENTITIES]
         text = browser.find_element(By.CLASS_NAME, "text").text.replace("\u00a0", " ")
         assert text.startswith("😀 anna PER met bob smith PER in new york LOC <b>rome LOC")
+        assert [mark.get_attribute("class") for mark in marks] == ["e0", "e0", "e1", "e1", "e2"]
         colours = [mark.value_of_css_property("background-color") for mark in marks]
         assert colours[0] == colours[1] and colours[2] == colours[3] and len(set(colours)) == 3
         look(browser, "tagger", 320, True)
