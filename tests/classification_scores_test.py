@@ -102,6 +102,12 @@ def test_a_tuned_threshold_is_saved_with_the_model_and_used_by_prediction(tiny, 
     succeed(tiny.flags(**at_half), capsys)
     half = results(tmp_path / "again", "eval_results.json")
     assert half["multi_label_threshold"] == 0.5 and half["micro_f1"] <= scores["micro_f1"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "plan.json").write_text("{}")
+    tuning = dict(at_half, output_dir=str(other), multi_label_threshold="tune")
+    assert "is the folder of another run than" in mistake(tiny.flags(**tuning), capsys)
+    assert os.listdir(str(other)) == ["plan.json"]
     os.unlink(str(run / "threshold.json"))
     assert "threshold.json: is gone" in mistake(tiny.flags(**using), capsys)
     allowed = tiny.flags(**using, allow_changed_files="threshold.json")

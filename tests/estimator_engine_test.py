@@ -312,3 +312,28 @@ def test_without_estimator_the_message_says_what_to_use_instead(tiny, tmp_path, 
         message = mistake(flags(tiny, tmp_path / "run") + extra, capsys)
         assert "has no Estimator; 2.15 was the last. Leave the flag out (the session engine" in message
     assert not (tmp_path / "run").exists()
+
+
+@needs_estimator
+def test_a_tagger_without_a_pooler_predicts_the_same_on_both_engines(tiny, tmp_path):
+    """A tagger does not read the pooler, so a published one has none; Estimator restores all variables."""
+    (tmp_path / "train.txt").write_text("alpha\tB-A\nbeta\tO\n\ngood\tO\n\n")
+    settings = dict(train_file=str(tmp_path / "train.txt"), train_batch_size=2, num_train_steps=1, max_seq_length=16)
+    files = dict(vocab_file=tiny.vocab_file, bert_config_file=tiny.bert_config_file, from_scratch="true")
+    run = str(tmp_path / "run")
+    assert run_ner(output_dir=run, do_train="true", **settings, **files) == 0
+    prefix = checkpoint.prefix_of(run, 1)
+    tensors = {name: checkpoint.Reader(prefix).tensor(name) for name in checkpoint.shapes_in(prefix)}
+    checkpoint.write(prefix, {name: value for name, value in tensors.items() if not name.startswith("bert/pooler/")})
+    written = []
+    for engine in ("session", "estimator"):
+        output = str(tmp_path / engine)
+        using = dict(do_predict="true", predict_file=settings["train_file"], model_dir=run)
+        assert run_ner(engine=engine, output_dir=output, **using) == 0
+        with open(os.path.join(output, "predictions.conll")) as file:
+            written.append(file.read())
+    assert written[0] == written[1]
+
+
+def run_ner(**values):
+    return run_main(["--{}={}".format(*pair) for pair in values.items()], "run_ner")

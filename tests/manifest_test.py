@@ -110,7 +110,30 @@ def test_no_flipped_bit_of_a_manifest_lets_a_changed_file_pass(tmp_path):
         files.write_bytes(path, damaged)
         with pytest.raises(UserError, match="cannot be read as a manifest"):
             manifest.verify(folder, ())
+        with pytest.raises(UserError, match="Restore it from a copy.$"):
+            manifest.verify(folder, (), by_flag=False)
         assert "unverified" in manifest.verify(folder, (manifest.FILE,))[0]
+
+
+def test_files_that_a_run_writes_just_now_are_read_again(tmp_path, monkeypatch):
+    folder, differences, versions = str(tmp_path), manifest._differences, ["second", "third"]
+
+    def meanwhile(*arguments):
+        if versions:
+            written(folder, content_of(versions.pop(0)))
+        return differences(*arguments)
+
+    written(folder, content_of("first"))
+    monkeypatch.setattr(manifest, "_differences", meanwhile)
+    assert manifest.verify(folder, ()) == [] and not versions
+
+
+@pytest.mark.parametrize(
+    "content, case", [("{}", None), ('{"model": 3}', None), ("[", None), ('{"model": {"do_lower_case": false}}', False)]
+)
+def test_the_case_of_a_run_is_none_unless_its_configuration_says_it(tmp_path, content, case):
+    (tmp_path / manifest.CONFIG_FILE).write_text(content)
+    assert manifest.saved_case(str(tmp_path)) is case
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
@@ -128,14 +151,11 @@ def folder(trained, tmp_path):
     return shutil.copytree(trained, str(tmp_path / "run"), ignore=shutil.ignore_patterns("cache"))
 
 
-def using(tiny, folder, **more):
-    return tiny.flags(
-        **dict(
-            dict(do_predict="true", model_dir=folder, vocab_file=None, bert_config_file=None, from_scratch=None),
-            output_dir=os.path.join(folder, "predicted"),
-            **more,
-        )
-    )
+USING = dict(do_predict="true", vocab_file=None, bert_config_file=None, from_scratch=None)
+
+
+def using(tiny, folder):
+    return tiny.flags(**dict(USING, model_dir=folder, output_dir=os.path.join(folder, "predicted")))
 
 
 def halved(lines):
@@ -202,9 +222,16 @@ def test_a_folder_without_a_manifest_is_said_to_be_unverified_until_it_is_writte
     assert "unverified" in succeed(tiny.flags(**flags), capsys)
 
 
-@pytest.mark.parametrize("changed", ["vocabulary", "activation", "case"])
-def test_weights_of_a_run_start_no_other_model(tiny, trained, tmp_path, changed, capsys):
-    flags = dict(do_train="true", num_train_steps=1, init_checkpoint=trained, output_dir=str(tmp_path / "out"))
+def test_a_run_whose_labels_are_gone_is_not_used_although_the_command_has_labels(tiny, folder, tmp_path, capsys):
+    """The labels are then those of the output folder or of the command, but the model is the run's."""
+    os.unlink(os.path.join(folder, "labels.json"))
+    more = dict(init_checkpoint=folder, labels="blame,praise", output_dir=str(tmp_path), from_scratch=None)
+    assert "run: not as the run wrote it" in mistake(tiny.flags(do_predict="true", **more), capsys)
+
+
+@pytest.mark.parametrize("changed", ["vocabulary", "activation", "heads", "case"])
+def test_weights_of_a_run_are_used_for_no_other_model(tiny, trained, tmp_path, changed, capsys):
+    flags = {}
     path = str(tmp_path / "own")
     with open(tiny.vocab_file) as file:
         lines = file.readlines()
@@ -212,17 +239,22 @@ def test_weights_of_a_run_start_no_other_model(tiny, trained, tmp_path, changed,
         config = json.load(file)
     if changed == "vocabulary":
         flags["vocab_file"], expected, lines = path, "vocab.txt", swapped(lines)
-    elif changed == "activation":
-        flags["bert_config_file"], expected, lines = (
-            path,
-            "bert_config.json",
-            [json.dumps(dict(config, hidden_act="relu"))],
-        )
-    else:
+    elif changed == "case":
         flags["do_lower_case"], expected = "false", "config.json"
+    else:
+        other = dict(hidden_act="relu") if changed == "activation" else dict(num_attention_heads=4)
+        flags["bert_config_file"], expected, lines = path, "bert_config.json", [json.dumps(dict(config, **other))]
     with open(path, "w") as file:
         file.writelines(lines)
-    flags["from_scratch"] = None
-    message = mistake(tiny.flags(**flags), capsys)
-    assert "{}: its weights were trained with another model".format(expected) in message
-    assert "--allow_changed_files=" + expected in message
+    training = dict(num_train_steps=1, init_checkpoint=trained, from_scratch=None, output_dir=str(tmp_path / "out"))
+    commands = [dict(training, do_train="true"), dict(training, dry_run="true")]
+    if (
+        expected == "bert_config.json"
+    ):  # other pieces, or another case, have a refusal of their own where a model is used
+        commands.append(dict(USING, model_dir=trained, output_dir=str(tmp_path / "out")))
+    for command in commands:
+        message = mistake(tiny.flags(**dict(command, **flags)), capsys)
+        assert "{}: its weights were trained with another model".format(expected) in message
+        assert "--allow_changed_files=" + expected in message
+    allowed = dict(commands[1], allow_changed_files=expected, **flags)
+    assert "(--allow_changed_files)" in succeed(tiny.flags(**allowed), capsys)

@@ -73,3 +73,12 @@ def test_a_misspelt_key_is_refused_if_the_right_one_is_missing(tmp_path):
     content = {name: value for name, value in PUBLISHED.items() if name != "max_position_embeddings"}
     with pytest.raises(UserError, match="Did you mean 'max_position_embeddings'"):
         load(tmp_path, dict(content, max_position_embed=512))
+
+
+def test_all_differences_that_no_shape_shows_are_named(tmp_path):
+    (tmp_path / "bert_config.json").write_text(json.dumps(dict(PUBLISHED, num_attention_heads=6)))
+    (tmp_path / "other.json").write_text(json.dumps(dict(PUBLISHED, hidden_act="relu")))
+    given = {"bert_config.json": str(tmp_path / "other.json")}
+    message = "hidden_act='gelu' there, 'relu' in {0}; num_attention_heads=6 there, 12 in {0}"
+    expected = {"bert_config.json": message.format(given["bert_config.json"])}
+    assert model_files.differences_no_shape_shows(str(tmp_path), given) == expected

@@ -1,11 +1,16 @@
 """The command that trained, with --do_train=false: it uses the model of its folder, whatever --init_checkpoint says."""
 
+import json
 import os
 import shutil
 
 import pytest
 import tensorflow.compat.v1 as tf
 from conftest import mistake, run_main, succeed
+
+from steady_bert.base.errors import UserError
+from steady_bert.tasks.classification import job
+from steady_bert.tasks.classification.own_text import TextProcessor
 
 STEPS = 3
 
@@ -82,3 +87,12 @@ def test_flags_of_a_tpu_are_accepted_without_one_and_the_plan_says_that_they_are
         "not read: --tpu_name, --tpu_zone, --gcp_project, --master, --num_tpu_cores, --iterations_per_loop" in printed
     )
     assert "not read" not in succeed(tiny.flags(output_dir=str(tmp_path / "out"), dry_run="true"), capsys)
+
+
+def test_a_head_of_several_labels_is_not_read_as_one_of_classes(tmp_path):
+    """A folder with labels.json alone, as of a converted model, says nothing that the flag could be compared with."""
+    (tmp_path / "labels.json").write_text(json.dumps({"label_type": "multi", "labels": ["a", "b"]}))
+    with pytest.raises(UserError, match="trained with label_type=multi, and the command's task has single. Pass --l"):
+        job.choose_labels(None, TextProcessor(), {}, str(tmp_path), check_only=False)
+    processor = TextProcessor(label_type="multi")
+    assert job.choose_labels(None, processor, {}, str(tmp_path), check_only=False) == ["a", "b"]

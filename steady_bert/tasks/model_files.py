@@ -212,10 +212,13 @@ def differences_no_shape_shows(folder: str, given: Dict[str, str]) -> Dict[str, 
                 differences[name] = "{} has other pieces".format(given[name])
     if config in own and config in given:
         before, after = _json_object(own[config]), _json_object(given[config])
-        for key, default in _IN_NO_SHAPE.items():
-            if before.get(key, default) != after.get(key, default):
-                text = "{}={!r} there, {!r} in {}"
-                differences[config] = text.format(key, before.get(key, default), after.get(key, default), given[config])
+        texts = [
+            "{}={!r} there, {!r} in {}".format(key, before.get(key, default), after.get(key, default), given[config])
+            for key, default in _IN_NO_SHAPE.items()
+            if before.get(key, default) != after.get(key, default)
+        ]
+        if texts:
+            differences[config] = "; ".join(texts)
     return differences
 
 

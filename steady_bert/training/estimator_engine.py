@@ -391,10 +391,12 @@ def loaded(engine: EstimatorEngine, prefix: str) -> Iterator[EstimatorEngine]:
 
     Raises UserError if it has no trained head.
     """
-    report = weights.match_trained(_shapes(engine), prefix, engine.task.head_variables)
+    shapes, task = _shapes(engine), engine.task
+    report = weights.match_trained(shapes, prefix, task.head_variables, task.unread_variables)
+    unread = {name: np.zeros(shapes[name], np.float32) for name in report.missing}  # Estimator restores all variables
     with tensorflow_setup.temporary_folder() as scratch:
         served = os.path.join(scratch, "served")
-        weights.export_served(prefix, served, report.loaded)
+        weights.export_served(prefix, served, report.loaded, unread)
         yield engine._replace(served=served)
 
 

@@ -34,6 +34,16 @@ class _Manifest(NamedTuple):
     being_written: Dict[str, _Print]
 
 
+def saved_case(folder: str) -> Optional[bool]:
+    """The do_lower_case of the run in a folder; None if no config.json says it, as with older runs."""
+    try:
+        with open(os.path.join(folder, CONFIG_FILE), encoding="utf-8") as file:
+            case = json.load(file)["model"]["do_lower_case"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return case if isinstance(case, bool) else None
+
+
 def verify(folder: str, allowed: Sequence[str], by_flag: bool = True) -> List[str]:
     """Compares the files of a run's folder with its manifest; returns what the user should be told.
 
@@ -42,12 +52,12 @@ def verify(folder: str, allowed: Sequence[str], by_flag: bool = True) -> List[st
     """
     differences: Dict[str, str] = {}
     for _ in range(_READS):  # a run that goes on may be writing them just now
-        manifest = _read(folder, allowed)
+        manifest = _read(folder, allowed, by_flag)
         if manifest is None:
             text = "{}: its files are used unverified: no {} says what they were."
             return [text.format(folder, FILE)]
         differences = _differences(folder, manifest)
-        if not differences or manifest == _read(folder, allowed):
+        if not differences or manifest == _read(folder, allowed, by_flag):
             break
     changed = ["{}: {}".format(name, what) for name, what in differences.items() if name not in allowed]
     if changed:
@@ -101,7 +111,7 @@ def _differences(folder: str, manifest: _Manifest) -> Dict[str, str]:
     return differences
 
 
-def _read(folder: str, allowed: Sequence[str]) -> Optional[_Manifest]:
+def _read(folder: str, allowed: Sequence[str], by_flag: bool) -> Optional[_Manifest]:
     """The manifest; None if there is none, or a damaged one is allowed."""
     path = os.path.join(folder, FILE)
     try:
@@ -113,9 +123,9 @@ def _read(folder: str, allowed: Sequence[str]) -> Optional[_Manifest]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         if FILE in allowed:
             return None
+        flag = ", or go on with --allow_changed_files={}: the files of the folder are then used unverified".format(FILE)
         raise UserError(
-            "{}: cannot be read as a manifest. Restore it from a copy, or go on with --allow_changed_files={}: the "
-            "files of the folder are then used unverified.".format(path, FILE)
+            "{}: cannot be read as a manifest. Restore it from a copy{}.".format(path, flag * by_flag)
         ) from None
 
 

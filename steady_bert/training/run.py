@@ -97,6 +97,8 @@ def dry_run(config: RunConfig, job: Job, folder: str) -> None:
     examples, sources = feature_cache.count(job.task, "train", config.max_train_examples, config.plan.seed)
     run_folder.verify(folder, config.weights)
     initial, saved = initial_checkpoint(config.weights), run_folder.saved_plan(folder)
+    if initial is not None and not checkpoint.steps_in(folder):  # it would start, not go on
+        run_folder.verify_source(initial, job, config.weights)
     plan = make_plan(config, with_note_on_windows(job, examples, sources), examples, initial, saved)
     print(plans.describe(plan))
     print("\n" + reports.sketch_curve(plans.rates(plan)))
@@ -110,9 +112,11 @@ def dry_run(config: RunConfig, job: Job, folder: str) -> None:
 def use_trained_model(config: RunConfig, job_for: Callable[[Optional[str]], Job], model_dir: str) -> None:
     """Evaluates and predicts with a trained model. All that it needs is in its folder."""
     prefix, source = model_to_use(config.weights, model_dir)
-    run_folder.verify(source, config.weights)
+    run_folder.verify(run_folder.run_folder_of(prefix), config.weights)
     job = job_for(source)
+    run_folder.require_same_model(prefix, job, config.weights)
     folder = config.weights.output_dir or os.curdir
+    run_folder.require_no_other_run(folder, prefix, job.settled() if config.do_eval else {})
     files.require_writable(folder, "--output_dir")
     with run_folder.cache_folder(config.cache_dir, config.weights.output_dir) as cache:
         records, _ = open_records(config, job, cache)

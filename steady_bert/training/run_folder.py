@@ -92,16 +92,21 @@ def verify(folder: str, weights: WeightsConfig) -> None:
 
 
 def verify_source(prefix: str, job: Job, weights: WeightsConfig) -> None:
-    """Raises UserError if initial weights are of a run whose files have changed, or that has another model than `job`.
+    """Raises UserError if initial weights are of a run whose files have changed, or whose model is not `job`'s."""
+    verify(run_folder_of(prefix), weights)
+    require_same_model(prefix, job, weights)
 
-    The difference may be one that no shape shows: other pieces, another case of the text, another activation.
+
+def require_same_model(prefix: str, job: Job, weights: WeightsConfig) -> None:
+    """Raises UserError if a checkpoint is of a run that has another model than `job`, by a difference in no shape.
+
+    That is other pieces, another case of the text, or another activation.
     """
     folder = run_folder_of(prefix)
     if not holds_run(folder):
         return
-    verify(folder, weights)
     differences = model_files.differences_no_shape_shows(folder, job.files)
-    case = _do_lower_case(folder)
+    case = manifest.saved_case(folder)
     given_case = job.documents.get(CONFIG_FILE, {}).get("model", {}).get("do_lower_case")
     if None not in (case, given_case) and case != given_case:
         text = "do_lower_case={} there, {} in this command"
@@ -117,14 +122,14 @@ def verify_source(prefix: str, job: Job, weights: WeightsConfig) -> None:
         say(text + " (--allow_changed_files)")
 
 
-def _do_lower_case(folder: str) -> Optional[bool]:
-    """What the run in a folder says of its text's case; None if it does not."""
-    try:
-        with open(os.path.join(folder, CONFIG_FILE), encoding="utf-8") as file:
-            case = json.load(file)["model"]["do_lower_case"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return case if isinstance(case, bool) else None
+def require_no_other_run(folder: str, prefix: str, settled: Mapping[str, Any]) -> None:
+    """Raises UserError if what the evaluation of a checkpoint settles would replace verified files of another run."""
+    if settled and holds_run(folder) and not holds(folder, prefix):
+        raise UserError(
+            "--output_dir={}: is the folder of another run than {}, whose {} would be replaced. Name another.".format(
+                folder, prefix, ", ".join(settled)
+            )
+        )
 
 
 def write_run_files(folder: str, plan: Plan, job: Job, data_report: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ With --ema_decay one of the slots is the weight's average, which evaluation, pre
 """
 
 import os
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -48,9 +48,14 @@ def served_tensors(prefix: str, names: Optional[Sequence[str]] = None) -> Dict[s
     return {name: reader.tensor(served) for name, served in served_names(prefix, names).items()}
 
 
-def export_served(prefix: str, target: str, names: Optional[Sequence[str]] = None) -> None:
-    """Writes a checkpoint of served_tensors, under the weights' own names, and of the step."""
-    tensors = served_tensors(prefix, names)
+def export_served(
+    prefix: str,
+    target: str,
+    names: Optional[Sequence[str]] = None,
+    more: Optional[Mapping[str, np.ndarray]] = None,
+) -> None:
+    """Writes a checkpoint of served_tensors, under the weights' own names, of `more`, and of the step."""
+    tensors = dict(more or {}, **served_tensors(prefix, names))
     step = checkpoint.Reader(prefix).tensor(_STEP) if _STEP in checkpoint.shapes_in(prefix) else 0
     checkpoint.write(target, dict(tensors, global_step=np.asarray(step, np.int64)))
 

@@ -128,7 +128,12 @@ def choose_labels(
     saved_labels = model_files.saved_labels(model_dir, "label_type")
     given = processor.known_labels()
     if saved_labels is not None:
-        saved, _ = saved_labels
+        saved, label_type = saved_labels
+        if label_type not in ("", processor.label_type):
+            raise UserError(
+                "{}: the model was trained with label_type={}, and the command's task has {}. Pass --label_type={}, or "
+                "name the task of its training.".format(model_dir, label_type, processor.label_type, label_type)
+            )
         if given is not None and given != saved:
             raise UserError(
                 "{}: the model predicts {}; the command asks for {}. Name the task and labels of its training.".format(
