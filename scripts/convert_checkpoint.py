@@ -23,6 +23,7 @@ if __name__ == "__main__":
 
 from steady_bert.base.errors import UserError
 from steady_bert.interchange import activations, hugging_face, to_safetensors
+from steady_bert.training import checkpoint
 
 
 def main() -> None:
@@ -50,6 +51,11 @@ def main() -> None:
             print("gelu_erf → gelu: {}".format(activations.use_tanh(arguments.output)))
     except UserError as error:
         print("convert_checkpoint: error: {}".format(error), file=sys.stderr)
+        sys.exit(2)
+    except checkpoint.UNWRITABLE as error:
+        path, reason = getattr(error, "filename", None) or arguments.output, checkpoint.reason_of(error)
+        text = "convert_checkpoint: error: {}: cannot be written ({}). Free space, or name another --output."
+        print(text.format(path, reason), file=sys.stderr)
         sys.exit(2)
 
 

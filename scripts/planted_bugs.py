@@ -287,9 +287,9 @@ BUGS = {
     ),
     "a served run reads its weights, not their averages": Bug(
         "steady_bert/serving/graph.py",
-        "    load(session, by_name, weights.served_tensors(run.prefix, report.loaded))",
+        "    checkpoint.assign(session, by_name, weights.served_tensors(run.prefix, report.loaded))",
         "    reader = tf.train.load_checkpoint(run.prefix)\n"
-        "    load(session, by_name, {name: reader.get_tensor(name) for name in report.loaded})",
+        "    checkpoint.assign(session, by_name, {name: reader.get_tensor(name) for name in report.loaded})",
         "tests/serving_test.py -k prediction_file",
     ),
     "a batch of requests has no limit": Bug(

@@ -2,7 +2,7 @@
 
 import json
 import os
-import subprocess
+import runpy
 import sys
 
 import numpy as np
@@ -15,7 +15,7 @@ import optimization
 from steady_bert import optimizers
 from steady_bert.base.errors import UserError
 from steady_bert.interchange import hugging_face, names, to_safetensors
-from steady_bert.training import checkpoint, weights
+from steady_bert.training import checkpoint, manifest, weights
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 GOLDEN = os.path.join(ROOT, "tests", "golden", "tiny_bert")
@@ -175,12 +175,18 @@ def test_labels_and_case_of_a_run_come_along(tmp_path):
     assert config["problem_type"] == "multi_label_classification"
     assert config["id2label"] == {"0": "a", "1": "b", "2": "c"}
     assert json.loads((tmp_path / "out" / "tokenizer_config.json").read_text()) == {"do_lower_case": False}
+    with manifest.updated(str(tmp_path / "run"), {}):
+        pass
+    (tmp_path / "run" / "labels.json").write_text(json.dumps({"label_type": "multi", "labels": ["b", "a", "c"]}))
+    with pytest.raises(UserError, match=r"labels.json: was changed\nRestore it from a copy\.$"):
+        to_safetensors.convert(str(tmp_path / "run"), str(tmp_path / "out"))
 
 
 def test_a_conversion_replaces_no_files_of_a_run_or_of_its_source(tmp_path):
     write_source(tmp_path / "hf")
     trained_checkpoint(tmp_path / "run", optimizer="sgd")
     (tmp_path / "run" / "plan.json").write_text("{}")
+    (tmp_path / "hf" / "model.safetensors").write_bytes(b"")  # refused before weights are read
     for source in ("hf", "run"):
         convert = hugging_face.convert if source == "hf" else to_safetensors.convert
         with pytest.raises(UserError, match="is the folder of a run. Name another"):
@@ -225,13 +231,24 @@ def test_other_models_are_refused_by_name(tmp_path, changed, message):
         hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "tf1"))
 
 
-def test_the_command_prints_errors_without_a_traceback(tmp_path):
-    process = subprocess.run(
-        [sys.executable, os.path.join(ROOT, "scripts", "convert_checkpoint.py"), "--to=tf1"]
-        + ["--source=" + str(tmp_path), "--output=" + str(tmp_path / "out")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
-    assert process.returncode == 2
-    assert "config.json: cannot be read" in process.stderr and "Traceback" not in process.stderr
+def full_disk(*arguments):
+    """As TensorFlow says it."""
+    raise tf.errors.ResourceExhaustedError(None, None, "out/model.ckpt; No space left on device\n\t [[save]]")
+
+
+def test_the_command_prints_errors_without_a_traceback(tmp_path, monkeypatch, capsys):
+    write_source(tmp_path / "hf")
+    main = runpy.run_path(os.path.join(ROOT, "scripts", "convert_checkpoint.py"))["main"]
+    written = tmp_path / "out" / "bert_config.json"
+    for source, writes, message in (
+        ("none", full_disk, "none: no such folder"),
+        ("hf", full_disk, "out: cannot be written (out/model.ckpt; No space left on device)"),
+        ("hf", lambda *_: written.mkdir(), ": cannot be written (Is a directory)"),
+    ):
+        monkeypatch.setattr(checkpoint, "write", writes)
+        paths = ["--source=" + str(tmp_path / source), "--output=" + str(tmp_path / "out")]
+        monkeypatch.setattr(sys, "argv", ["convert_checkpoint.py", "--to=tf1"] + paths)
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        printed = capsys.readouterr().err
+        assert message in printed and printed.startswith("convert_checkpoint: error: ") and printed.count("\n") == 1

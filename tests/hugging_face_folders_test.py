@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import tensorflow.compat.v1 as tf
-from convert_checkpoint_test import CONFIG, tensors_of, write_source
+from convert_checkpoint_test import CONFIG, full_disk, tensors_of, write_source
 
 from steady_bert.base.errors import UserError
-from steady_bert.interchange import activations, converted, folders, hugging_face, tokenizer_files
+from steady_bert.interchange import activations, configurations, converted, folders, hugging_face, tokenizer_files
 from steady_bert.training import checkpoint
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "ship", "a", "##s"]
@@ -194,6 +194,11 @@ def test_gelu_is_the_exact_one_unless_its_name_says_otherwise(tmp_path, publishe
         assert json.load(file)["hidden_act"] == ours
 
 
+def test_an_activation_that_has_no_name_there_is_refused_on_the_way_back():
+    with pytest.raises(UserError, match="hidden_act=3 is not one of .*relu"):
+        configurations.hugging_face_settings({"hidden_act": 3})
+
+
 def test_the_tanh_form_is_written_with_the_difference_that_it_makes(tmp_path):
     write(tmp_path / "hf")
     _, _, output = convert(tmp_path / "hf")
@@ -262,6 +267,8 @@ def test_a_vocabulary_in_tokenizer_json_alone_is_written_as_vocab_txt(tmp_path):
         (dict(whole=whole_tokenizer(normalizer={"handle_chinese_chars": False})), "handle_chinese_chars=False"),
         (dict(whole=whole_tokenizer(normalizer={"strip_accents": True})), "tokenizer.json: strip_accents=True"),
         (dict(whole=dict(whole_tokenizer(), pre_tokenizer={"type": "Whitespace"})), "pre_tokenizer='Whitespace'"),
+        (dict(whole=dict(whole_tokenizer(), pre_tokenizer=None)), "pre_tokenizer=None"),
+        (dict(whole=dict(whole_tokenizer(), normalizer=None)), "normalizer=None"),
         (dict(whole=whole_tokenizer(model={"type": "BPE"})), "'BPE' .*no WordPiece"),
         (dict(whole=whole_tokenizer(model={"vocab": {"a": 0, "b": 7}}), pieces=None), "an id has none or two"),
         (dict(whole=whole_tokenizer(model={"vocab": 3}), pieces=None), "has no vocabulary"),
@@ -284,8 +291,9 @@ def no_header(folder):
     (folder / "model.safetensors").write_bytes(b"\xff" * 40)
 
 
-def in_place_of_weights(name):
+def in_place_of_weights(name, **keys):
     def change(folder):
+        with_keys(**keys)(folder)
         os.rename(str(folder / "model.safetensors"), str(folder / name))
 
     return change
@@ -321,7 +329,10 @@ def with_keys(**keys):
         (lambda folder: (folder / "config.json").write_text("{"), "config.json: not JSON"),
         (lambda folder: (folder / "model.safetensors").unlink(), "has neither model.safetensors nor pytorch_model.bin"),
         (in_place_of_weights("tf_model.h5"), "tf_model.h5: such weights are not read. Make safetensors .*from_tf=True"),
-        (in_place_of_weights("flax_model.msgpack"), "flax_model.msgpack: .*from_flax=True"),
+        (
+            in_place_of_weights("flax_model.msgpack", architectures=["BertForTokenClassification"]),
+            r'import BertForTokenClassification; BertForTokenClassification\..*from_flax=True\).*/hf-safetensors"\)',
+        ),
         (without_key("type_vocab_size"), "config.json: lacks type_vocab_size"),
         (with_tensor("bert.pooler.dense.weight", (8, 5)), "pooler.dense.weight gives .*config.json says"),
         (with_tensor("cls.seq_relationship.weight", (3, 8)), "cls.seq_relationship.weight gives .*says"),
@@ -373,13 +384,26 @@ def test_a_pytorch_file_is_read_by_torch_in_a_process_of_its_own(tmp_path, twin)
     published, expected = twin
     write(tmp_path / "hf")
     os.unlink(str(tmp_path / "hf" / "model.safetensors"))
-    with open(str(tmp_path / "hf" / "pytorch_model.bin"), "wb") as file:
-        np.savez(file, **dict(published, **{"bert.embeddings.position_ids": np.arange(9)[None]}))
+    whole = dict(published, **{"bert.embeddings.position_ids": np.arange(9)[None]})
+    names = sorted(whole)
+    index = {"weight_map": {name: "shard-{}.bin".format(number % 2) for number, name in enumerate(names)}}
     python = fake_python(tmp_path / "new", "2.13.0+cpu")
-    hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "out"), python)
-    weights = tensors_of(str(tmp_path / "out" / "bert_model.ckpt"))
-    assert set(weights) == set(expected)
-    assert all(np.array_equal(weights[name], value) for name, value in expected.items())
+    for file, content in (
+        ("shard-0.bin", {name: whole[name] for name in names[0::2]}),
+        ("shard-1.bin", {name: whole[name] for name in names[1::2]}),
+        ("pytorch_model.bin", whole),
+    ):
+        with open(str(tmp_path / "hf" / file), "wb") as output:
+            np.savez(output, **content)
+        if file == "shard-0.bin":
+            (tmp_path / "hf" / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+            with pytest.raises(UserError, match="names shard-1.bin, which is not beside it"):
+                convert(tmp_path / "hf")
+            continue
+        hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "out"), python)
+        weights = tensors_of(str(tmp_path / "out" / "bert_model.ckpt"))
+        assert set(weights) == set(expected)
+        assert all(np.array_equal(weights[name], value) for name, value in expected.items())
     for python in (fake_python(tmp_path / "old", "2.5.1"), fake_python(tmp_path / "broken", "2.13") + "x"):
         with pytest.raises(UserError, match=r"2\.6 or newer is needed.*run once:\s+python .*hf|cannot be run"):
             hugging_face.convert(str(tmp_path / "hf"), str(tmp_path / "out"), python)
@@ -428,6 +452,14 @@ def test_a_folder_is_converted_once_and_again_if_its_entry_is_lost_or_damaged(tm
     os.utime(weights, (times.st_atime, times.st_mtime))
     assert converted.entry_of(source, cache) != entry  # other weights of the same size and time
     assert not [name for name in os.listdir(cache) if "building" in name]
+
+
+def test_a_full_disk_ends_a_conversion_in_the_cache_with_a_message(tmp_path, monkeypatch):
+    write(tmp_path / "hf")
+    monkeypatch.setattr(checkpoint, "write", full_disk)
+    with pytest.raises(UserError, match=r"hf cannot be converted to it \(.*No space left on device\)\. Free space"):
+        converted.entry_of(str(tmp_path / "hf"), str(tmp_path / "cache"))
+    assert not [name for name in os.listdir(str(tmp_path / "cache")) if not name.endswith(".lock")]
 
 
 def test_processes_that_start_together_convert_once(tmp_path, conversions):

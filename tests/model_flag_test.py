@@ -104,28 +104,35 @@ def predictions(folder):
 
 def test_a_run_is_used_by_model_as_by_model_dir_and_is_a_start_for_training(tiny, trained, tmp_path, capsys):
     test_file = os.path.join(tiny.data_dir, "test.tsv")
+    shutil.copytree(trained[0], str(tmp_path / "model"))  # another run, whose folder gets the predictions
     for flag in ("model", "model_dir"):
         arguments = {flag: trained[0], "output_dir": str(tmp_path / flag), "predict_file": test_file}
-        succeed(["--do_predict"] + ["--{}={}".format(*pair) for pair in arguments.items()], capsys)
+        printed = succeed(["--do_predict"] + ["--{}={}".format(*pair) for pair in arguments.items()], capsys)
+        assert "Model: " + os.path.join(trained[0], "model.ckpt-2") in printed
     assert predictions(str(tmp_path / "model")) == predictions(str(tmp_path / "model_dir"))
-    printed = succeed(flags_of(tiny, model=trained[0], output_dir=str(tmp_path / "next"), dry_run="true"), capsys)
+    next_run = dict(output_dir=str(tmp_path / "next"), do_train="true", num_train_steps=1)
+    printed = succeed(flags_of(tiny, model=trained[0], **next_run), capsys)
     assert "(a run; do_lower_case=true, by config.json)" in printed
+    assert "Initial weights from " + os.path.join(trained[0], "model.ckpt-2: 25 loaded, 0 missing") in printed
 
 
 def test_the_command_that_trained_predicts_with_what_it_has_learned(tiny, published, trained, capsys):
     flags = flags_of(tiny, model=published, output_dir=trained[0], do_predict="true")
-    assert "--init_checkpoint is not read" in succeed(flags, capsys)
-    assert "Converted" not in capsys.readouterr().out
+    printed = succeed(flags, capsys)
+    assert "--init_checkpoint is not read" in printed and "Converted" not in printed
 
 
-def test_a_fine_tuned_published_classifier_predicts_with_its_own_labels(tiny, tmp_path, capsys):
+def test_a_fine_tuned_published_classifier_predicts_with_its_own_labels(tiny, published, tmp_path, capsys):
+    """Also where the command still names the folder that another model starts from."""
     folder = tmp_path / "hf"
     folder.mkdir()
     labels = dict(id2label={"0": "cold", "1": "warm"}, architectures=["BertForSequenceClassification"])
     write_published(folder, tiny, **labels)
     test_file = os.path.join(tiny.data_dir, "test.tsv")
-    arguments = ["--do_predict", "--model=" + str(folder), "--predict_file=" + test_file]
-    succeed(arguments + ["--output_dir=" + str(tmp_path / "out"), "--max_seq_length=16"], capsys)
+    models = ["--model_dir=" + str(folder), "--init_checkpoint=" + published]
+    models.append("--bert_config_file=" + str(folder / "config.json"))
+    arguments = ["--do_predict", "--predict_file=" + test_file, "--output_dir=" + str(tmp_path / "out")]
+    assert "--init_checkpoint is not read" in succeed(arguments + models + ["--max_seq_length=16"], capsys)
     rows = predictions(str(tmp_path / "out")).split("\n")
     assert {row.split("\t")[1] for row in rows[1:] if row} <= {"cold", "warm"}
 

@@ -50,10 +50,10 @@ def _implied(f: Values, model: ModelFolder) -> Dict[str, Any]:
         own = f.output_dir is not None and os.path.abspath(f.output_dir) == os.path.abspath(model.path)
         initial = {} if own and model.kind == folders.RUN else {"init_checkpoint": model.path}  # a run goes on
         return dict(read, bert_config_file=model.bert_config_file, **initial)
-    if not f.check_data and _has_another_run(f.output_dir, model.path):
-        return {"init_checkpoint": model.path}  # the command that trained, which now evaluates or predicts
     if model.kind == folders.RUN:
         return {"model_dir": model.path}
+    if not f.check_data and _has_another_run(f.output_dir, model.path):
+        return {"init_checkpoint": model.path}  # the command that trained, which now evaluates or predicts
     if f.check_data:
         return read
     return dict(read, model_dir=model.path, bert_config_file=model.bert_config_file)

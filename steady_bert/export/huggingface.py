@@ -4,12 +4,9 @@ import os
 import shutil
 from typing import Any, Dict
 
-import numpy as np
-import safetensors.numpy
-
 from ..base import files
 from ..base.errors import UserError
-from ..interchange import configurations, names
+from ..interchange import configurations, safetensors_files
 from ..serving.saved_run import SavedRun
 from ..training import weights
 from . import model_card
@@ -39,16 +36,14 @@ def write(run: SavedRun, folder: str) -> None:
     """Writes the export into `folder`, which must not exist."""
     os.makedirs(folder)
     config = run.bert_config
-    places = names.hugging_face_places(config.num_hidden_layers)
-    tensors = {}
     unread = "bert/pooler/" if run.script == "run_ner" else "-"  # BertForTokenClassification has no pooler
-    for name, value in weights.served_tensors(run.prefix).items():
-        is_head = name in ("output_weights", "output_bias")
-        if is_head or name.startswith("bert/") and not name.startswith(unread):
-            place = places[name]
-            tensors[place.name] = np.ascontiguousarray(value.T if place.transposed else value)
-    with files.atomic_write(os.path.join(folder, "model.safetensors"), "wb") as file:
-        file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+    tensors = {
+        name: value
+        for name, value in weights.served_tensors(run.prefix).items()
+        if name in ("output_weights", "output_bias") or name.startswith("bert/") and not name.startswith(unread)
+    }
+    path = os.path.join(folder, "model.safetensors")
+    safetensors_files.write_bert(path, tensors, config.num_hidden_layers, source=run.prefix)
     files.write_json(os.path.join(folder, "config.json"), _config(run))
     shutil.copyfile(run.config.model.vocab_file, os.path.join(folder, "vocab.txt"))
     for name, content in _tokenizer_files(run).items():

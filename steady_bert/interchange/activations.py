@@ -51,8 +51,9 @@ def _last_layer(config: modeling.BertConfig, prefix: str, tokenizer: Any, activa
         reader = checkpoint.Reader(prefix)
         present = checkpoint.shapes_in(prefix)
         variables = [v for v in tf.trainable_variables() if v.op.name in present]  # a pooler is not read here
-        values = {v.initializer.inputs[1]: reader.tensor(v.op.name) for v in variables}
-        session.run([v.initializer for v in variables], values)
+        checkpoint.assign(
+            session, {v.op.name: v for v in variables}, {v.op.name: reader.tensor(v.op.name) for v in variables}
+        )
         return session.run(output)[mask.astype(bool)]
 
 

@@ -99,6 +99,12 @@ def bert_settings(path: str, content: Dict[str, Any]) -> Dict[str, Any]:
 def hugging_face_settings(bert_config: Dict[str, Any]) -> Dict[str, Any]:
     """The keys of config.json for the keys of a bert_config.json. Raises UserError for an activation without a name."""
     activation = str(bert_config["hidden_act"] or "linear").lower()
+    if activation not in ACTIVATIONS_BACK:
+        raise UserError(
+            "bert_config.json: hidden_act={!r} is not one of {}. Use the model's own file.".format(
+                bert_config["hidden_act"], ", ".join(ACTIVATIONS_BACK)
+            )
+        )
     return dict(bert_config, model_type="bert", hidden_act=ACTIVATIONS_BACK[activation], layer_norm_eps=1e-12)
 
 

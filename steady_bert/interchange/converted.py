@@ -61,10 +61,10 @@ def _build(folder: str, entry: str, sources: Dict[str, str]) -> None:
         written = {name: files.sha256_of_file(os.path.join(scratch, name)) for name in sorted(small)}
         files.write_json(os.path.join(scratch, _DESCRIPTION), {"from": folder, "sources": sources, "files": written})
         os.rename(scratch, entry)
-    except OSError as error:
+    except checkpoint.UNWRITABLE as error:
         raise UserError(
             "{}: {} cannot be converted to it ({}). Free space, or name another --cache_dir.".format(
-                entry, folder, error.strerror
+                entry, folder, checkpoint.reason_of(error)
             )
         ) from None
     finally:

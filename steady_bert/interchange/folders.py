@@ -9,13 +9,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tokenization
 
-from ..base import files
 from ..base.errors import UserError
 from ..tasks.model_files import MODEL_FILES
+from ..training import manifest
 from . import configurations, safetensors_files, tokenizer_files, torch_files
 
 RUN, CHECKPOINT, HUGGING_FACE = "a run", "a checkpoint", "Hugging Face"
-_PLAN_FILE = "plan.json"
 _SAFETENSORS = "model.safetensors"
 _INDEX_ENDING = ".index.json"
 # Files of weights that are not read → the argument with which transformers reads them.
@@ -38,7 +37,7 @@ class ModelFolder(NamedTuple):
 def kind_of(folder: str) -> Optional[str]:
     """RUN, CHECKPOINT or HUGGING_FACE; None for a folder that holds no model, or lacks its configuration."""
     present = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-    if _PLAN_FILE in present:
+    if manifest.PLAN_FILE in present:
         return RUN
     has_checkpoint = any(name.endswith(".index") and ".ckpt" in name for name in present)
     if has_checkpoint and MODEL_FILES["bert_config_file"] in present:
@@ -59,7 +58,7 @@ def described(folder: str, flag: str = "--model") -> ModelFolder:
         raise UserError(
             "{}={}: is not the folder of a model: a run ({}), a checkpoint with {}, or a Hugging Face folder ({} and "
             "its weights). Check the path.".format(
-                flag, folder, _PLAN_FILE, MODEL_FILES["bert_config_file"], configurations.CONFIG_FILE
+                flag, folder, manifest.PLAN_FILE, MODEL_FILES["bert_config_file"], configurations.CONFIG_FILE
             )
         )
     if kind == HUGGING_FACE:
@@ -79,17 +78,10 @@ def described(folder: str, flag: str = "--model") -> ModelFolder:
     return ModelFolder(folder, kind, paths["bert_config_file"], present["vocab_file"], spm_model_file, case, source)
 
 
-def _case_of_run(folder: str) -> Tuple[Optional[bool], str]:
-    """(do_lower_case, the file that says it) of a run; older ones may lack the file."""
-    path = os.path.join(folder, configurations.CONFIG_FILE)
-    content = configurations.read_object(path) if os.path.exists(path) else {}
-    return content.get("model", {}).get("do_lower_case"), configurations.CONFIG_FILE
-
-
 def case_of(folder: str, vocab_file: Optional[str]) -> Tuple[Optional[bool], str]:
     """(do_lower_case, the file that says it) of a run or a published checkpoint; None if nothing says it."""
     if kind_of(folder) == RUN:
-        return _case_of_run(folder)
+        return manifest.saved_case(folder), manifest.CONFIG_FILE
     settings = os.path.join(folder, tokenizer_files.SETTINGS_FILE)
     if os.path.exists(settings):
         lower = configurations.read_object(settings).get("do_lower_case")
@@ -130,10 +122,17 @@ def _task(content: Dict[str, Any]) -> Dict[str, str]:
 
 
 def require_no_run(output: str) -> None:
-    """Makes a folder for a conversion. Raises UserError if it is a run's, whose files would be replaced."""
+    """Raises UserError if the folder of a conversion is a run's, whose files would be replaced."""
     if kind_of(output) == RUN:
         raise UserError("--output={}: is the folder of a run. Name another.".format(output))
-    files.require_writable(output, "--output")
+
+
+def _class_of(folder: str) -> str:
+    """The class of transformers that reads all weights of a folder, its head's too."""
+    path = os.path.join(folder, configurations.CONFIG_FILE)
+    named = configurations.read_object(path).get("architectures") if os.path.exists(path) else None
+    name = named[0] if isinstance(named, list) and named else None
+    return name if isinstance(name, str) and name.isidentifier() else "BertModel"
 
 
 def weight_files(folder: str) -> List[str]:
@@ -151,8 +150,10 @@ def weight_files(folder: str) -> List[str]:
         if os.path.exists(os.path.join(folder, name)):
             raise UserError(
                 "{}: such weights are not read. Make safetensors of them, where transformers 4 is installed with their "
-                'library: python -c \'from transformers import BertModel; BertModel.from_pretrained("{}", {}=True)'
-                '.save_pretrained("{}")\''.format(os.path.join(folder, name), folder, argument, folder)
+                "library, and put the vocabulary's files beside them: python -c 'from transformers import {cls}; "
+                '{cls}.from_pretrained("{}", {}=True).save_pretrained("{}-safetensors")\''.format(
+                    os.path.join(folder, name), folder, argument, folder.rstrip(os.sep), cls=_class_of(folder)
+                )
             )
     raise UserError(
         "{}: has neither {} nor {}, whole or in shards. Fetch the whole folder.".format(

@@ -69,6 +69,7 @@ def convert(source: str, output: str, torch_python: Optional[str] = None) -> Rep
         raise UserError("{}: is the folder of a run. scripts/export_model.py --to=tf1 exports it.".format(folder))
     if kind == folders.CHECKPOINT and not os.path.exists(config_path):
         raise UserError("{}: is a TensorFlow checkpoint already. Use it as it is.".format(folder))
+    folders.require_no_run(output)
     content = configurations.read(config_path)
     settings = configurations.bert_settings(config_path, content)
     try:
@@ -86,7 +87,7 @@ def convert(source: str, output: str, torch_python: Optional[str] = None) -> Rep
         tensors = _tensors_of(source, scratch, torch_python)
         weights, left_out = _weights(tensors, settings, config_path)
     missing = _missing(source, weights, settings)
-    folders.require_no_run(output)
+    files.require_writable(output, "--output")
     checkpoint.write(os.path.join(output, CHECKPOINT), weights)
     files.write_json(os.path.join(output, MODEL_FILES["bert_config_file"]), settings)
     _write_tokenizer(tokenizer, output)

@@ -20,7 +20,8 @@ def readable(config: Any) -> Iterator[Any]:
 
     Data alone (--check_data) needs no weights: it gets a vocabulary file where that is in tokenizer.json.
     """
-    run: RunConfig = config.run
+    run = _without_unread_weights(config.run)
+    config = dataclasses.replace(config, run=run)
     source = next(filter(_is_hugging_face, (run.weights.init_checkpoint, run.weights.model_dir)), None)
     in_json = os.path.basename(config.model.vocab_file or "") == tokenizer_files.WHOLE_FILE
     if source is None and not in_json:
@@ -39,6 +40,15 @@ def readable(config: Any) -> Iterator[Any]:
         }
         run = dataclasses.replace(run, weights=dataclasses.replace(run.weights, **weights))
         yield dataclasses.replace(config, run=run, model=_with_own_files(config.model, source, entry))
+
+
+def _without_unread_weights(run: RunConfig) -> RunConfig:
+    """The command without its --init_checkpoint if it only uses a published model, which --model_dir names."""
+    weights = run.weights
+    if run.do_train or run.dry_run or weights.init_checkpoint is None or not _is_hugging_face(weights.model_dir):
+        return run
+    say("--init_checkpoint is not read: {} has a trained model.".format(weights.model_dir))
+    return dataclasses.replace(run, weights=dataclasses.replace(weights, init_checkpoint=None))
 
 
 def _is_hugging_face(path: Optional[str]) -> bool:

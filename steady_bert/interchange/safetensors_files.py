@@ -1,16 +1,19 @@
-"""Tensors of safetensors files, one at a time and as float32. Pure: no TensorFlow.
+"""Tensors of safetensors files, one at a time and as float32, and a file of a BERT's. Pure: no TensorFlow.
 
 The file's own library checks its header and sizes. NumPy has no bfloat16: its 16 bits are the upper half of a float32.
 """
 
 import json
 import os
-from typing import Dict, Iterator, NamedTuple, Tuple
+from typing import Dict, Iterator, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import safetensors
+import safetensors.numpy
 
+from ..base import files
 from ..base.errors import UserError
+from . import names
 
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
@@ -58,14 +61,30 @@ def load(tensor: Tensor) -> np.ndarray:
     return values.astype(np.float32, copy=False).reshape(tensor.shape)
 
 
+def write_bert(path: str, weights: Mapping[str, np.ndarray], layers: int, source: str) -> None:
+    """Writes variables of a BERT with so many layers as transformers names and turns them.
+
+    Raises UserError, which names `source`, for a variable that is not part of BERT.
+    """
+    places = names.hugging_face_places(layers)
+    tensors = {}
+    for name, value in weights.items():
+        if name not in places:
+            raise UserError("{}: variable {} is not part of BERT.".format(source, name))
+        place = places[name]
+        tensors[place.name] = np.ascontiguousarray(value.T if place.transposed else value)
+    with files.atomic_write(path, "wb") as file:
+        file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+
+
 def shards_of(index: str) -> Iterator[str]:
     """The paths of the files that an index (…index.json) names, each once. Raises UserError if one is absent."""
     try:
         with open(index, encoding="utf-8") as file:
-            names = sorted(set(json.load(file)["weight_map"].values()))
+            shards = sorted(set(json.load(file)["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError("{}: not an index of weights ({}). Fetch it again.".format(index, error)) from None
-    for name in names:
+    for name in shards:
         path = os.path.join(os.path.dirname(index), str(name))
         if os.path.basename(path) != name or not os.path.exists(path):
             raise UserError("{}: names {}, which is not beside it. Fetch the whole folder.".format(index, name))

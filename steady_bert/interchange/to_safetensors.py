@@ -3,47 +3,43 @@
 import os
 from typing import Any, Dict, Optional
 
-import numpy as np
-import safetensors.numpy
-
 import modeling
 
 from ..base import files
-from ..base.errors import UserError
 from ..tasks.model_files import LABELS_FILE, MODEL_FILES
-from ..training import checkpoint, run_folder, weights
-from . import configurations, folders, names, tokenizer_files
+from ..training import checkpoint, manifest, run_folder, weights
+from . import configurations, folders, names, safetensors_files, tokenizer_files
 from .hugging_face import Report
 
 
 def convert(source: str, output: str, config_file: Optional[str] = None) -> Report:
     """Converts the weights that evaluation reads, so the averages of a run with --ema_decay.
 
-    Raises UserError if the checkpoint or the bert_config.json beside it cannot be read.
+    Raises UserError if the checkpoint or the bert_config.json beside it cannot be read, or if files of its run have
+    changed.
     """
+    folders.require_no_run(output)
     prefix = checkpoint.resolve(source)
     folder = run_folder.run_folder_of(prefix)
+    notes = manifest.verify(folder, (), by_flag=False) if run_folder.holds_run(folder) else []
     config = modeling.BertConfig.from_json_file(config_file or os.path.join(folder, MODEL_FILES["bert_config_file"]))
     everything = checkpoint.shapes_in(prefix)
     converted = weights.weights_among(everything)
     served = weights.served_names(prefix, converted)
-    places = names.hugging_face_places(config.num_hidden_layers)
-    tensors = {}
-    for name, value in weights.served_tensors(prefix, converted).items():
-        if name not in places:
-            raise UserError("{}: variable {} is not part of BERT.".format(prefix, name))
-        place = places[name]
-        tensors[place.name] = np.ascontiguousarray(value.T if place.transposed else value)
-    folders.require_no_run(output)
-    with files.atomic_write(os.path.join(output, "model.safetensors"), "wb") as file:
-        file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
-    files.write_json(os.path.join(output, configurations.CONFIG_FILE), _settings(config.to_dict(), everything, folder))
+    tensors = weights.served_tensors(prefix, converted)
+    settings = _settings(config.to_dict(), everything, folder)
+    files.require_writable(output, "--output")
+    safetensors_files.write_bert(
+        os.path.join(output, "model.safetensors"), tensors, config.num_hidden_layers, source=prefix
+    )
+    files.write_json(os.path.join(output, configurations.CONFIG_FILE), settings)
     _write_tokenizer(folder, output)
     return Report(
         len(tensors),
         missing=sorted(name for name in names.shapes_of(config.to_dict()) if name not in everything),
         left_out=sorted(set(everything) - set(converted)),
         averaged=any(served[name] != name for name in converted),
+        notes=tuple(notes),
     )
 
 

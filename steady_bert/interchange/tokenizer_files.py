@@ -36,9 +36,7 @@ def read(folder: str) -> Optional[Tokenizer]:
     settings = _optional(os.path.join(folder, SETTINGS_FILE))
     whole = _optional(os.path.join(folder, WHOLE_FILE))
     _require_bert_tokenizer(os.path.join(folder, SETTINGS_FILE), settings)
-    normalizer = whole.get("normalizer") or {}
-    if whole:
-        _require_word_pieces(os.path.join(folder, WHOLE_FILE), whole, normalizer)
+    normalizer = _normalizer_of(os.path.join(folder, WHOLE_FILE), whole) if whole else {}
     path = os.path.join(folder, VOCAB_FILE)
     if os.path.exists(path):
         vocab_file: Optional[str] = path
@@ -83,19 +81,22 @@ def _require_bert_tokenizer(path: str, settings: Dict[str, Any]) -> None:
             raise UserError(_OTHER.format(path, key, False))
 
 
-def _require_word_pieces(path: str, whole: Dict[str, Any], normalizer: Dict[str, Any]) -> None:
+def _normalizer_of(path: str, whole: Dict[str, Any]) -> Dict[str, Any]:
+    """The settings of the normalizer in a tokenizer.json. Raises UserError if text is cut otherwise than by BERT's."""
     model = whole.get("model") or {}
     kind, prefix = model.get("type", "WordPiece"), model.get("continuing_subword_prefix", "##")
     if kind != "WordPiece" or prefix != "##":
         raise UserError("{}: model {!r} with prefix {!r} is no WordPiece. Use a BERT.".format(path, kind, prefix))
-    if normalizer.get("type", "BertNormalizer") != "BertNormalizer":
-        raise UserError(_OTHER.format(path, "normalizer", normalizer["type"]))
-    splitter = (whole.get("pre_tokenizer") or {}).get("type", "BertPreTokenizer")
-    if splitter != "BertPreTokenizer":
-        raise UserError(_OTHER.format(path, "pre_tokenizer", splitter))
+    for name, expected in (("normalizer", "BertNormalizer"), ("pre_tokenizer", "BertPreTokenizer")):
+        step = whole.get(name, {})
+        kind = step.get("type", expected) if isinstance(step, dict) else step  # null: text passes as it is
+        if kind != expected:
+            raise UserError(_OTHER.format(path, name, kind))
+    normalizer: Dict[str, Any] = whole.get("normalizer", {})
     for key in ("clean_text", "handle_chinese_chars"):
         if normalizer.get(key) is False:
             raise UserError(_OTHER.format(path, key, False))
+    return normalizer
 
 
 def _require_accents(folder: str, settings: Dict[str, Any], normalizer: Dict[str, Any], lower: bool) -> None:

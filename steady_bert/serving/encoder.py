@@ -176,4 +176,4 @@ def restore(session: tf.Session, encoder: Encoder) -> None:
     missing = [name for name in report.missing if not name.startswith("bert/pooler/")]
     if missing:
         raise UserError("{}: lacks {}.".format(encoder.prefix, ", ".join(missing)))
-    graph.load(session, variables, weights.served_tensors(encoder.prefix, report.loaded))
+    checkpoint.assign(session, variables, weights.served_tensors(encoder.prefix, report.loaded))

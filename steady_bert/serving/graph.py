@@ -7,10 +7,9 @@ import contextlib
 import dataclasses
 from typing import Any, ContextManager, Dict, NamedTuple
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..training import devices, towers, weights
+from ..training import checkpoint, devices, towers, weights
 from .saved_run import SavedRun
 
 # What a column holds where nothing else is fed: a sentence that is whole, a text of one window.
@@ -111,10 +110,4 @@ def restore(session: tf.Session, run: SavedRun) -> None:
         by_name = {variable.op.name: variable for variable in tf.trainable_variables()}
     shapes = {name: tuple(variable.shape.as_list()) for name, variable in by_name.items()}
     report = weights.match_trained(shapes, run.prefix, run.task.head_variables, run.task.unread_variables)
-    load(session, by_name, weights.served_tensors(run.prefix, report.loaded))
-
-
-def load(session: tf.Session, variables: Dict[str, Any], tensors: Dict[str, np.ndarray]) -> None:
-    """Gives variables values by their initializers, so that no initial values are computed."""
-    feeds = {variables[name].initializer.inputs[1]: value for name, value in tensors.items()}
-    session.run([variables[name].initializer for name in tensors], feeds)
+    checkpoint.assign(session, by_name, weights.served_tensors(run.prefix, report.loaded))

@@ -9,7 +9,7 @@ the next older one is taken.
 import os
 import re
 import shutil
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -25,6 +25,12 @@ ENDINGS = (".data-00000-of-00001", ".index")  # a checkpoint's files; without an
 
 # What TensorFlow's checkpoint reader raises for a damaged or absent file; it turns one status into several of these.
 _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError, KeyError)
+UNWRITABLE = (OSError, tf.errors.OpError)  # what writing files raises on a full disk, ours and TensorFlow's
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a file cannot be read or written, in one line."""
+    return str(getattr(error, "strerror", None) or error).split("\n", 1)[0]
 
 
 def steps_in(folder: str) -> List[int]:
@@ -265,6 +271,12 @@ def write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
         values = [tf.placeholder(tensors[name].dtype, tensors[name].shape) for name in names]
         save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
         session.run(save, dict(zip(values, (tensors[name] for name in names))))
+
+
+def assign(session: tf.Session, variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
+    """Gives variables, by name, values by their initializers, so that no initial values are computed."""
+    feeds = {variables[name].initializer.inputs[1]: value for name, value in tensors.items()}
+    session.run([variables[name].initializer for name in tensors], feeds)
 
 
 def rewrite(prefix: str, changed: Dict[str, np.ndarray]) -> None:
