@@ -579,12 +579,16 @@ def _attention(
     """attention_layer for rows: [N, W], [M, W] → [N, width]."""
     precision = compute.precision
     rows_and_layouts = ((from_rows, from_layout), (to_rows, to_layout), (to_rows, to_layout))
-    if compute.form == "fast":
+    if compute.form == "fast" and not any(activations):
         weights = [
             _dense_weights(name, _width(rows), width, initializer_range)
             for name, (rows, _) in zip(_PROJECTIONS, rows_and_layouts)
         ]
-        query, key, value = _projected_together(rows_and_layouts, weights, heads, compute)
+        if from_rows is to_rows:
+            query, key, value = _projected_together(from_rows, from_layout, weights, heads, compute)
+        else:
+            (query,) = _projected_together(from_rows, from_layout, weights[:1], heads, compute)
+            key, value = _projected_together(to_rows, to_layout, weights[1:], heads, compute)
     else:
         query, key, value = (
             layout.heads(_dense(rows, width, initializer_range, name, activation, precision), heads)
@@ -604,24 +608,15 @@ def _attention(
 
 
 def _projected_together(
-    rows_and_layouts: Sequence[Tuple[tf.Tensor, TokenLayout]],
-    weights: Sequence[Tuple[Any, Any]],
-    heads: int,
-    compute: Compute,
+    rows: tf.Tensor, layout: TokenLayout, weights: Sequence[Tuple[Any, Any]], heads: int, compute: Compute
 ) -> List[tf.Tensor]:
-    """Query, key and value, [B, A, S, D] each: one product for those of the same rows.
+    """Those of query, key and value that have these weights, [B, A, S, D] each: one product for all.
 
     The weights are put side by side in every step, which costs a pass over them and no copy in a checkpoint.
     """
-    projected: List[tf.Tensor] = []
-    while len(projected) < len(weights):
-        rows, layout = rows_and_layouts[len(projected)]
-        same = [pair for pair, (other, _) in zip(weights, rows_and_layouts) if other is rows]
-        kernels, biases = zip(*same)
-        kernel, bias = (tf.concat(parts, axis=-1) for parts in (kernels, biases))
-        side_by_side = forms_of(compute).plus_bias(product(rows, kernel, compute.precision), bias)
-        projected += layout.heads_of_parts(side_by_side, heads, len(same))
-    return projected
+    kernel, bias = (tf.concat(parts, axis=-1) for parts in zip(*weights))
+    side_by_side = forms_of(compute).plus_bias(product(rows, kernel, compute.precision), bias)
+    return layout.heads_of_parts(side_by_side, heads, len(weights))
 
 
 def transformer_model(

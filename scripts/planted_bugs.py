@@ -44,7 +44,7 @@ BUGS = {
     "the clip norm is that of one replica": Bug(
         "steady_bert/rule_optimizer.py",
         "self._norm_and_factor(on_one_replica, scale)",
-        "self._norm_and_factor([_first(strategy, gradient) for gradient in gradients], scale)",
+        "self._norm_and_factor([first_replica(strategy, gradient) for gradient in gradients], scale)",
         "tests/run_classifier_test.py -k two_replicas",
     ),
     "gradients are clipped before they are summed": Bug(
@@ -327,6 +327,12 @@ BUGS = {
         '            self._files[name].truncate(state["sizes"].get(name, 0))\n',
         "",
         "tests/extract_features_test.py -k stopped",
+    ),
+    "a recomputed layer keeps its products": Bug(
+        "steady_bert/base/compiled_layer.py",
+        "            if form.recompute:",
+        "            if False:",
+        "tests/compiled_form_test.py -k compiled_form_has",
     ),
     "layer 0 is the embeddings": Bug(
         "steady_bert/extraction/job.py",

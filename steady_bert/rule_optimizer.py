@@ -116,7 +116,7 @@ class RuleOptimizer(tf.train.Optimizer):
         self._compiled_updates = {}
 
         def update_all(strategy: tf.distribute.Strategy, gradients: Sequence[Any], rate: Any) -> Tuple[Any, Any]:
-            return self._update_all(strategy, gradients, containers, _first(strategy, rate), global_step, scale)
+            return self._update_all(strategy, gradients, containers, first_replica(strategy, rate), global_step, scale)
 
         with tf.name_scope(name or self.get_name()):
             context = tf.distribute.get_replica_context()
@@ -143,29 +143,25 @@ class RuleOptimizer(tf.train.Optimizer):
     ) -> Tuple[Any, Any]:
         """In cross-replica context: (the op that updates everything, the global norm of the summed gradients)."""
         summed = strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(zip(gradients, variables)))
-        factor = None if scale is None else tf.identity(_first(strategy, scale.loss_scale))
+        counter = self._counter(variables[0]) if self.rule.counts or self.ema_decay else None
+        count = None if counter is None else tf.cast(tf.identity(first_replica(strategy, counter)) + 1, tf.float64)
+        factor = None if scale is None else tf.identity(first_replica(strategy, scale.loss_scale))
         update = self._update_together if self.together else self._update_each
-        updates, norm = update(strategy, variables, summed, rate, factor)
-        if scale is not None:
-            with tf.control_dependencies(updates):  # they read the count
-                updates = self._settle_scale(strategy, variables[0], scale, tf.math.is_finite(norm))
-        with tf.control_dependencies(updates):
-            if global_step is None:
-                return tf.no_op(), norm
-            step = strategy.extended.update(container(global_step), _add_one, group=True)
-            with tf.control_dependencies([step]):
-                return tf.no_op(name="train_op"), norm
-
-    def _settle_scale(
-        self, strategy: tf.distribute.Strategy, variable: Any, scale: loss_scale.LossScale, finite: tf.Tensor
-    ) -> List[Any]:
-        """The ops that follow an update under a loss scale: its count, if it was made, and the next scale."""
-        settled = loss_scale.assigned(strategy, scale, finite)
-        if self._counts():
-            made = tf.cast(finite, tf.int64)
-            counter = self._counter(variable)
-            settled.append(strategy.extended.update(counter, tf.assign_add, args=(made,), group=True))
-        return settled
+        updates, norm = update(strategy, variables, summed, rate, count, factor)
+        with tf.control_dependencies(updates):  # they read the count
+            stored = []
+            finite = tf.constant(True) if scale is None else tf.math.is_finite(norm)
+            if counter is not None:  # an update that overflows is not counted
+                made = tf.cast(finite, tf.int64)
+                stored.append(strategy.extended.update(counter, tf.assign_add, args=(made,), group=True))
+            if scale is not None:
+                stored += loss_scale.assigned(strategy, scale, finite)
+            with tf.control_dependencies(stored):
+                if global_step is None:
+                    return tf.no_op(), norm
+                step = strategy.extended.update(container(global_step), _add_one, group=True)
+                with tf.control_dependencies([step]):
+                    return tf.no_op(name="train_op"), norm
 
     def _update_each(
         self,
@@ -173,14 +169,14 @@ class RuleOptimizer(tf.train.Optimizer):
         variables: Sequence[Any],
         summed: Sequence[Any],
         rate: Any,
+        count: Optional[tf.Tensor],
         scale: Optional[tf.Tensor],
     ) -> Tuple[List[Any], tf.Tensor]:
         """(the op that updates each variable on all replicas, the global norm of the gradients)."""
-        on_one_replica = [_unique_rows(_first(strategy, gradient)) for gradient in summed]
+        on_one_replica = [_unique_rows(first_replica(strategy, gradient)) for gradient in summed]
         if strategy.num_replicas_in_sync == 1:
             summed = on_one_replica
         norm, clip_scale, finite = self._norm_and_factor(on_one_replica, scale)
-        count = self._count_updates(strategy, variables[0], scale) if self._counts() else None
         # A gradient still being computed would see a reference variable that has already moved. One op waits for all of
         # them: an edge from each to every op below would be nine tenths of the graph's edges.
         with tf.control_dependencies([tf.group(*on_one_replica)]):
@@ -211,12 +207,12 @@ class RuleOptimizer(tf.train.Optimizer):
         variables: Sequence[Any],
         summed: Sequence[Any],
         rate: Any,
+        count: Optional[tf.Tensor],
         scale: Optional[tf.Tensor],
     ) -> Tuple[List[Any], tf.Tensor]:
         """(ops and tensors that are there when all variables of all replicas are updated, the global norm)."""
         names = [name_of(variable) for variable in variables]
         kept = [{WEIGHT: variable, **self._slots_and_copies(variable)} for variable in variables]
-        count = self._count_updates(strategy, variables[0], scale) if self._counts() else None
         shapes = [tuple(variable.shape.as_list()) for variable in variables]
         compiled = tf.function(functools.partial(self._all_new_values, names, shapes), jit_compile=True)
 
@@ -225,7 +221,7 @@ class RuleOptimizer(tf.train.Optimizer):
             rows = [_Rows(g.values, g.indices) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
             return compiled(handles, rows, rate, count, scale)
 
-        computed = [_first(strategy, gradient) for gradient in summed]
+        computed = [first_replica(strategy, gradient) for gradient in summed]
         with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in computed]):
             norms = strategy.extended.update(variables[0], update_replica, args=[kept, list(summed)], group=False)
         return list(norms), norms[0]
@@ -393,29 +389,11 @@ class RuleOptimizer(tf.train.Optimizer):
             variable, tf.constant_initializer(initial), shape, dtype, slot, slot
         )
 
-    def _counts(self) -> bool:
-        """Whether the number of updates is kept."""
-        return bool(self.rule.counts or self.ema_decay)
-
     def _counter(self, variable: Any) -> Any:
         # The count is a slot of the first variable, so that it is saved, restored and discarded with the other slots.
         return self._get_or_make_slot_with_initializer(
             variable, tf.zeros_initializer(), tf.TensorShape([]), tf.int64, "updates", "updates"
         )
-
-    def _count_updates(self, strategy: tf.distribute.Strategy, variable: Any, scale: Optional[tf.Tensor]) -> Any:
-        """t of this update: the stored count plus one. The new count is stored once t has been read.
-
-        Under a loss scale it is stored later, by _settle_scale: an update that overflows is not counted.
-        """
-        counter = self._counter(variable)
-        t = tf.identity(_first(strategy, counter)) + 1
-        if scale is not None:
-            return tf.cast(t, tf.float64)
-        with tf.control_dependencies([t]):
-            stored = strategy.extended.update(counter, _add_one, group=True)
-        with tf.control_dependencies([stored]):
-            return tf.cast(t, tf.float64)
 
     def _is_excluded(self, param_name: str) -> bool:
         return any(re.search(pattern, param_name) for pattern in self.exclude_from_weight_decay or ())
@@ -484,7 +462,7 @@ def _add_one(variable: Any) -> Any:
     return tf.assign_add(variable, tf.ones([], variable.dtype.base_dtype))
 
 
-def _first(strategy: tf.distribute.Strategy, value: Any) -> Any:
+def first_replica(strategy: tf.distribute.Strategy, value: Any) -> Any:
     """One replica's copy of a value that is the same on all."""
     return strategy.experimental_local_results(value)[0]
 

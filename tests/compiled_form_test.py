@@ -67,9 +67,18 @@ def values_of(compute, is_training, first_only, layers=2, activation="gelu"):
             weights = np.random.RandomState(1).randn(*((5, 16) if first_only else (5, 24, 16))).astype(np.float32)
             variables = [v for v in tf.trainable_variables() if first_only or "pooler" not in v.name]
             gradients = tf.gradients(tf.reduce_sum(output * weights), variables)
+        if compute.form == "compiled":
+            assert kept_products() == [False] * (layers * compute.recompute) + [True] * layers
         session.run(tf.global_variables_initializer())
         fetched = {"": output, **{v.op.name: tf.convert_to_tensor(g) for v, g in zip(variables, gradients)}}
         return session.run(fetched, dict(zip(fed, [ids, MASK, types])))
+
+
+def kept_products():
+    """For each call of a compiled layer's forward function in the graph, whether something reads its products."""
+    calls = [op for op in tf.get_default_graph().get_operations() if "PartitionedCall" in op.type]
+    forward = [op for op in calls if "_forward_" in op.get_attr("f").name and len(op.outputs) == 5]  # four products
+    return [any(product.consumers() for product in op.outputs[1:]) for op in forward]
 
 
 def assert_close(left, right, tolerance):
@@ -265,6 +274,29 @@ def test_the_form_is_the_fast_one_of_the_device(monkeypatch, settings, form):
     assert devices.compute_form(config) == (form if rule_optimizer.has_xla() else form.replace("compiled", "fast"))
     monkeypatch.setattr(devices, "gpus", list)
     assert devices.compute_form(config) == form.replace("compiled", "fast")
+
+
+@pytest.mark.parametrize("config, compiled_pieces", [(dict(), True), (dict(xla=True), False)])
+def test_training_alone_packs_attention_and_compiles_pieces(monkeypatch, config, compiled_pieces):
+    monkeypatch.setattr(devices, "gpus", list)
+    config, plan = session_engine.EngineConfig(**config), SimpleNamespace(seed=1)
+    seen = []
+
+    def build(batch, is_training, compute):
+        seen.append(compute)
+        raise KeyboardInterrupt
+
+    stub = SimpleNamespace(build=build)
+    with tf.Graph().as_default():
+        step = towers.make_global_step()
+        with pytest.raises(KeyboardInterrupt):
+            towers.inference_tower(stub, config, 1, {}, {})
+        with pytest.raises(KeyboardInterrupt):
+            towers.training_tower(
+                stub, config, plan, OptimizerConfig(), towers.Replicas(0, 1), step, {}, lambda part: {}
+            )
+    assert [(each.form, each.packed_attention) for each in seen] == [("fast", False), ("fast", True)]
+    assert [each.compiled_pieces for each in seen] == [False, compiled_pieces and rule_optimizer.has_xla()]
 
 
 def test_a_plan_says_how_a_gpu_computes(monkeypatch):

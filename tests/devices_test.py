@@ -1,5 +1,6 @@
 """Which devices a run uses, how replicas on several GPUs are summed, and how much memory was used. No GPU is needed."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -49,11 +50,16 @@ def test_a_run_uses_the_first_gpu_all_or_those_that_are_named(monkeypatch, setti
 def test_a_card_counts_as_its_logical_gpus_in_every_session(monkeypatch):
     monkeypatch.setenv("TF_SYNC_ON_FINISH", "1")  # as the user wants it
     monkeypatch.setattr(devices, "_logical_gpus", lambda: [HALVES, WHOLE])
-    assert devices.gpus() == ["gpu:0", "gpu:1", "gpu:2"]
-    split = devices.session_config(EngineConfig()).gpu_options.experimental.virtual_devices
-    assert [list(card.memory_limit_mb) for card in split] == [[7000, 7000], []]
+    assert devices.gpus() == ["gpu:0", "gpu:1", "gpu:2"] and os.environ["TF_SYNC_ON_FINISH"] == "1"
+    options = devices.session_config(EngineConfig(gpu_memory_fraction=0.25)).gpu_options
+    assert [list(card.memory_limit_mb) for card in options.experimental.virtual_devices] == [[7000, 7000], []]
+    assert options.per_process_gpu_memory_fraction == 0.0  # TensorFlow refuses both
+    note = devices.notes_of_form(EngineConfig(gpu_memory_fraction=0.25, padding="fixed"))["gpu_memory_fraction"]
+    assert note.startswith("no effect: a GPU was split")
+    monkeypatch.delenv("TF_SYNC_ON_FINISH")
     monkeypatch.setattr(devices, "_logical_gpus", lambda: [WHOLE])
     assert not devices.session_config(EngineConfig()).gpu_options.experimental.virtual_devices
+    assert devices.gpus() == ["gpu:0"] and os.environ["TF_SYNC_ON_FINISH"] == "0"
 
 
 def test_memory_grows_unless_a_share_is_taken(monkeypatch):

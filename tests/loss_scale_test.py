@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from steady_bert import loss_scale, rule_optimizer
 from steady_bert.base.errors import UserError
 from steady_bert.optimizers import RULES, lookahead
 from steady_bert.rule_optimizer import RuleOptimizer
-from steady_bert.training import checkpoint
+from steady_bert.training import checkpoint, towers
 
 needs_xla = pytest.mark.skipif(not rule_optimizer.has_xla(), reason="compiles from TF 2.15 on")
 
@@ -80,6 +81,26 @@ def test_an_overflow_moves_nothing_but_the_step_and_a_scale_changes_no_bit(way):
         assert_equal(plain, kept)
         assert norm == norm_under_scale
     assert list(state.values()) == [2.0**12, 1, 3]
+
+
+def test_a_scale_changes_no_bit_of_gradients_that_are_summed_over_parts():
+    """Of a batch whose size is no power of two."""
+    rows = np.random.RandomState(4).randn(12, 5).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        weight = tf.get_variable("weight", initializer=np.linspace(-1, 1, 5, dtype=np.float32), use_resource=True)
+
+        def build_part(part):
+            losses = tf.sigmoid(tf.linalg.matvec(rows[4 * part : 4 * part + 4], weight))
+            return towers._Sums(tf.reduce_sum(losses), tf.constant(4.0))
+
+        one_replica = SimpleNamespace(sum=tf.identity)
+        plain, scaled = (
+            towers._accumulated(build_part(0), build_part, 3, [weight], one_replica, factor, 12)[1][0]
+            for factor in (None, tf.constant(2.0**15))
+        )
+        session.run(weight.initializer)
+        plain, scaled = session.run([plain, scaled])
+    assert plain.any() and np.array_equal(plain * np.float32(2.0**15), scaled)
 
 
 STATE = OptimizerConfig(lookahead_steps=3, optimizer="radam", ema_decay=0.9)

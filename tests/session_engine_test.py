@@ -18,7 +18,16 @@ from optimization import OptimizerConfig
 from steady_bert.base.errors import UserError
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
-from steady_bert.training import checkpoint, feature_cache, input_pipeline, progress, session_engine, updates, weights
+from steady_bert.training import (
+    checkpoint,
+    feature_cache,
+    input_pipeline,
+    memory,
+    progress,
+    session_engine,
+    updates,
+    weights,
+)
 from steady_bert.training.evaluation import SplitOutputs
 from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig
@@ -187,7 +196,7 @@ def test_reading_ahead_changes_nothing_that_is_learned(task, records, tmp_path, 
     assert_equal(ahead, run(task, records, tmp_path / "one-by-one", plan))
 
 
-def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, records, tmp_path, monkeypatch):
+def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, records, tmp_path, monkeypatch, capsys):
     """With a clock that only reading, updating and evaluating advance; an evaluation is not training time."""
     now = [0.0]
 
@@ -212,9 +221,12 @@ def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, r
     monkeypatch.setattr(
         session_engine, "_evaluate_on_all_workers", taking(50.0, session_engine._evaluate_on_all_workers)
     )
+    monkeypatch.setattr(memory, "peak_bytes", lambda gpus: 1500000000 + len(gpus))
     run(task, records, tmp_path, plan_of(records, num_train_steps=6, eval_every_steps=2), log_every_steps=3)
     with open(str(tmp_path / "metrics.jsonl")) as file:
         lines = [json.loads(line) for line in file]
+    assert [line.get("peak_memory_bytes") for line in lines if line["split"] == "train"] == [1500000000] * 2
+    assert capsys.readouterr().out.count("  peak memory 1.50 GB") == 2
     speeds = [(line["examples_per_sec"], line["input_wait_proportion"]) for line in lines if line["split"] == "train"]
     assert speeds == [(16 / 4.0, 3.0 / 4.0)] * 2
     assert [line["evaluation_secs"] for line in lines if line["split"] == "dev"] == [50.0] * 3
@@ -428,6 +440,11 @@ def test_numbers_that_are_not_finite_are_read_from_no_checkpoint(tmp_path):
     assert checkpoint.discard_if_not_finite(folder, 0) is None and checkpoint.steps_in(folder) == [1, 0]
     assert "bad has numbers" in checkpoint.discard_if_not_finite(folder, 1)  # Estimator saves before anybody looks
     assert tf.train.latest_checkpoint(folder) == str(tmp_path / "model.ckpt-0")
+    data = tmp_path / ("model.ckpt-0" + checkpoint.ENDINGS[0])
+    data.write_bytes(bytes(len(data.read_bytes())))
+    with pytest.raises(UserError, match="is damaged at"):
+        checkpoint.discard_if_not_finite(folder, 0)
+    assert checkpoint.steps_in(folder) == [0]
 
 
 def test_the_checkpoint_before_the_newest_is_kept_and_named_if_nothing_goes_on_from_the_newest(records):

@@ -119,8 +119,12 @@ def shapes_in(prefix: str) -> Dict[str, Tuple[int, ...]]:
     return {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
 
 
+class NotFiniteError(UserError):
+    """A checkpoint holds a number that is not finite."""
+
+
 class Reader:
-    """Reads tensors of a checkpoint by name. Raises UserError if it is damaged, or a number in it is not finite."""
+    """Reads tensors of a checkpoint by name. Raises UserError if it is damaged, NotFiniteError for such a number."""
 
     def __init__(self, prefix: str) -> None:
         shapes_in(prefix)
@@ -136,7 +140,7 @@ class Reader:
                 "a run's folder.".format(self.prefix, name, str(error).split("\n", 1)[0])
             ) from None
         if value.dtype.kind == "f" and not name.startswith(STATE_PREFIX) and not np.all(np.isfinite(value)):
-            raise UserError(
+            raise NotFiniteError(
                 "{}: {} has numbers that are not finite: the training that wrote it went wrong. Use an older "
                 "checkpoint.".format(self.prefix, name)
             )
@@ -243,14 +247,17 @@ def discard_after(folder: str, step: int) -> None:
 
 
 def discard_if_not_finite(folder: str, step: int) -> Optional[str]:
-    """Removes the checkpoint of `step` if a number in it is not finite, and says which; None if all are."""
+    """Removes the checkpoint of `step` if a number in it is not finite, and says which; None if all are.
+
+    Raises UserError if it cannot be read: it stays, since the fault may be the disk's.
+    """
     if step not in steps_in(folder):
         return None
     try:
         reader = Reader(prefix_of(folder, step))
         for name in shapes_in(reader.prefix):
             reader.tensor(name)
-    except UserError as error:
+    except NotFiniteError as error:
         discard_after(folder, step - 1)
         return str(error)
     return None

@@ -79,6 +79,11 @@ def _logical_gpus() -> List[List[Any]]:
     return [settings_of(card) or [None] for card in cards]
 
 
+def _has_split(logical_gpus: Sequence[Sequence[Any]]) -> bool:
+    """Whether a card was split. The user has settled the memory of each part then."""
+    return any(len(logical) > 1 for logical in logical_gpus)
+
+
 def used_gpus(config: EngineConfig) -> List[str]:
     """Those of `gpus` on which the replicas of this process compute."""
     if config.devices:
@@ -115,6 +120,8 @@ def notes_of_form(config: EngineConfig) -> Dict[str, str]:
         notes["recompute"] = effect
     if config.gpu_memory_fraction and not used_gpus(config):
         notes["gpu_memory_fraction"] = "no effect without a GPU"
+    elif config.gpu_memory_fraction and _has_split(_logical_gpus()):
+        notes["gpu_memory_fraction"] = "no effect: a GPU was split, and each part's memory settled"
     return notes
 
 
@@ -165,8 +172,7 @@ def _sums_between(devices: Sequence[str]) -> Optional[tf.distribute.CrossDeviceO
     """
     if len(devices) < 2 or not all(name.startswith("gpu:") for name in devices):
         return None
-    split = any(len(logical) > 1 for logical in _logical_gpus())
-    if split or not kernels.get_registered_kernels_for_op("NcclAllReduce").kernel:
+    if _has_split(_logical_gpus()) or not kernels.get_registered_kernels_for_op("NcclAllReduce").kernel:
         return tf.distribute.ReductionToOneDevice()
     return tf.distribute.NcclAllReduce()
 
@@ -175,12 +181,13 @@ def session_config(config: EngineConfig, strategy: Optional[tf.distribute.Strate
     """The options of a session: TensorFlow's own, except for passes that were measured to be better off."""
     options = tf.ConfigProto(allow_soft_placement=True, device_count={"CPU": _cpu_count(config.devices)})
     options.gpu_options.allow_growth = not config.gpu_memory_fraction
-    options.gpu_options.per_process_gpu_memory_fraction = config.gpu_memory_fraction
     logical_gpus = _logical_gpus()
-    if any(len(logical) > 1 for logical in logical_gpus):  # tf.config settles it for eager TensorFlow alone
+    if _has_split(logical_gpus):  # tf.config settles it for eager TensorFlow alone
         for logical in logical_gpus:
             limits = [setting.memory_limit for setting in logical if setting]
             options.gpu_options.experimental.virtual_devices.add(memory_limit_mb=limits)
+    else:  # TensorFlow refuses both
+        options.gpu_options.per_process_gpu_memory_fraction = config.gpu_memory_fraction
     # The two passes that fold constants keep a copy of every initial value as long as the session lives.
     options.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
     options.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF

@@ -5,10 +5,8 @@ from typing import Optional, Sequence
 
 from ..base.deferred_tensorflow import tf
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 
 def peak_bytes(gpus: Sequence[str]) -> Optional[int]:
@@ -24,7 +22,7 @@ def peak_bytes(gpus: Sequence[str]) -> Optional[int]:
             return max(int(tf.config.experimental.get_memory_info(name.upper())["peak"]) for name in gpus)
         except ValueError:  # TensorFlow does not count on this device
             return None
-    if resource is None:
+    if sys.platform == "win32":
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * unit

@@ -109,9 +109,10 @@ def require_finite(
 ) -> None:
     """Raises UserError if the loss or the gradient of the update from `step` is not finite.
 
+    In float16, the gradient of an update that overflowed is not finite here if the loss scale was at its floor.
+
+    numbers: the examples of the update, if they are known.
     saved: the steps of the checkpoint that the run went on from and of the one before, if there are such.
-    numbers: the examples of the update, if they are known. In float16, the gradient of an update that overflowed is
-    not finite here if the loss scale was at its floor.
     """
     bad = [name for name in ("loss", "grad_norm") if not np.isfinite(result[name])]
     if bad:
@@ -120,9 +121,11 @@ def require_finite(
             lines = ", ".join(map(str, records.lines(numbers)))
             examples = " Its examples are at these lines of the training file: {}.".format(lines)
         back = ""
-        if step in saved[:1]:
-            back = " If that does not help, the checkpoint itself is too far off: move model.ckpt-{}.* away, and the "
-            back = (back + "command goes on from step {}.").format(*saved, 0)
+        if saved and step == saved[0]:
+            back = (
+                " If that does not help, the checkpoint itself is too far off: move model.ckpt-{}.* away, and the "
+                "command goes on from step {}.".format(step, saved[1] if len(saved) > 1 else 0)
+            )
         raise UserError(
             "The {} of the update from step {} is not finite ({}).{} Nothing was saved after step {}: {}lower "
             "--learning_rate, lengthen the warm-up, or look at these examples.{}".format(

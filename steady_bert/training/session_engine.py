@@ -17,6 +17,7 @@ import tensorflow.compat.v1 as tf
 
 import optimization
 
+from .. import rule_optimizer
 from ..base.errors import UserError
 from ..tasks.task import Outputs, Predictions, Task
 from . import (
@@ -61,7 +62,7 @@ class Engine(NamedTuple):
     state: Dict[str, Any]  # field of TrainingState → variable; empty without a plan
     state_feeds: Dict[str, tf.Tensor]
     assign_state: Any
-    finite: Dict[str, tf.Tensor]  # name of a variable of numbers → whether all of them are finite
+    finite: Dict[str, tf.Tensor]  # name of a variable of numbers → whether all are finite; empty without a plan
     weights_saver: tf.train.Saver  # writes `served` under the weights' names, and the step
     full_saver: tf.train.Saver
 
@@ -134,7 +135,7 @@ def _build_in(
     trainable = {variable.op.name: variable for variable in tf.trainable_variables()}
     served = dict(trainable, **averages)
     exported = dict(served, global_step=inputs.global_step)
-    first_replica = {name: strategy.experimental_local_results(v)[0] for name, v in exported.items()}
+    first_replica = {name: rule_optimizer.first_replica(strategy, v) for name, v in exported.items()}
     state_feeds = {name: tf.placeholder(variable.dtype.base_dtype, []) for name, variable in state.items()}
     assignments = [
         strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(state_feeds[name],))
@@ -159,7 +160,7 @@ def _build_in(
         state=state,
         state_feeds=state_feeds,
         assign_state=assignments,
-        finite=updates.finite(strategy),
+        finite=updates.finite(strategy) if plan is not None else {},
         weights_saver=tf.train.Saver(first_replica, max_to_keep=None),
         full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
     )
@@ -187,7 +188,7 @@ def _build_training(
     trained = devices.on_replicas(strategy, train)
     names = ("loss", "learning_rate", "grad_norm") + (("votes",) if several else ())
     names += progress.SCALING if config.precision == "float16" else ()
-    fetched = {name: strategy.experimental_local_results(getattr(trained, name))[0] for name in names}
+    fetched = {name: rule_optimizer.first_replica(strategy, getattr(trained, name)) for name in names}
     with tf.control_dependencies(strategy.experimental_local_results(trained.loss)):  # every replica has updated
         return {name: tf.identity(value) for name, value in fetched.items()}
 
@@ -372,8 +373,8 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     )
     run_step = updates.step_runner(engine, step)
     report = _report(engine, plan, step, folder)
-    followed = updates.Followed(engine.kept, session, records, report, engine.config.log_every_steps)
-    followed.go_on_from(checkpoint.steps_in(folder)[:2] if step else [])
+    before = checkpoint.steps_in(folder)[:2] if step else []
+    followed = updates.Followed(engine.kept, session, records, report, engine.config.log_every_steps, before)
     saved = (step, state) if step else None
     keep = checkpoint.kept_in_training(engine.config.keep_checkpoint_max)
     open_files = contextlib.closing(report), contextlib.closing(batches)

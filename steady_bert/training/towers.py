@@ -5,6 +5,7 @@ over the replicas, and each replica gets the sum.
 """
 
 import contextlib
+import math
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
@@ -249,8 +250,9 @@ def _accumulated(
     the batch's weight has to wait for the last part. factor: of the gradients, from the loss on.
     """
     sums = [first]
-    # Until it is known, the batch's size stands in for its weight, so that the factor is right for sums too.
-    upstream = None if factor is None else factor / batch_size
+    # Until the batch's weight is known, a power of two near its size stands in: so the factor is right for sums too.
+    stand_in = 1.0 if factor is None else 2.0 ** round(math.log2(batch_size))
+    upstream = None if factor is None else factor / stand_in
     summed = tf.gradients(first.loss, variables, upstream)
     for part in range(1, parts):
         done = [gradient for gradient in summed if gradient is not None]
@@ -260,7 +262,7 @@ def _accumulated(
         summed = [_added(a, b) for a, b in zip(summed, gradients)]
     weight = replicas.sum(tf.add_n([part.weight for part in sums]))
     loss = tf.add_n([part.loss for part in sums]) / weight
-    scale = (1.0 if factor is None else float(batch_size)) / weight
+    scale = stand_in / weight
     return loss, [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from .. import rule_optimizer
 from ..base.errors import UserError
 from . import checkpoint, devices, progress
 from .engine_config import EngineConfig
@@ -78,7 +79,7 @@ def kept(strategy: tf.distribute.Strategy, numbers: Dict[str, tf.Tensor]) -> Kep
         collections=[tf.GraphKeys.LOCAL_VARIABLES],  # in no checkpoint
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )
-    rows = tf.identity(strategy.experimental_local_results(variable)[0])
+    rows = tf.identity(rule_optimizer.first_replica(strategy, variable))
     newest = tf.stack([tf.cast(number, tf.float32) for number in numbers.values()])
     moved_up = tf.concat([rows[1:], newest[None]], axis=0)
     keep = strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(moved_up,))
@@ -88,7 +89,7 @@ def kept(strategy: tf.distribute.Strategy, numbers: Dict[str, tf.Tensor]) -> Kep
 def finite(strategy: tf.distribute.Strategy) -> Dict[str, tf.Tensor]:
     """For each variable of numbers that a checkpoint holds, whether all are finite. TrainingState's begin with -∞."""
     return {
-        variable.op.name: tf.reduce_all(tf.math.is_finite(strategy.experimental_local_results(variable)[0]))
+        variable.op.name: tf.reduce_all(tf.math.is_finite(rule_optimizer.first_replica(strategy, variable)))
         for variable in tf.global_variables()
         if variable.dtype.base_dtype.is_floating and not variable.op.name.startswith(checkpoint.STATE_PREFIX)
     }
@@ -107,17 +108,22 @@ def require_finite_weights(session: tf.Session, finite: Dict[str, tf.Tensor], st
 class Followed:
     """The updates of a run whose numbers have not been read yet."""
 
-    def __init__(self, kept: Kept, session: tf.Session, records: RecordFile, report: Any, log_every_steps: int) -> None:
+    def __init__(
+        self,
+        kept: Kept,
+        session: tf.Session,
+        records: RecordFile,
+        report: Any,
+        log_every_steps: int,
+        saved: Sequence[int],
+    ) -> None:
+        """saved: the steps of the checkpoint that the run goes on from and of the one before, if there are such."""
         self._names = kept.names
         self._fetch = session.make_callable(kept.rows)
         self._records = records
         self._report = report
         self._log_every_steps = log_every_steps
         self._examples: List[np.ndarray] = []  # of each update, the numbers of its examples
-        self._saved: List[int] = []
-
-    def go_on_from(self, saved: List[int]) -> None:
-        """Notes the steps of the checkpoint that the run goes on from and of the one before, if there are such."""
         self._saved = saved
 
     def add(self, step: int, examples: np.ndarray) -> None:
