@@ -17,14 +17,14 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 import tensorflow.compat.v1 as tf
 
 if __package__:  # cloned as a package: `from bert import modeling`
-    from .steady_bert.base import compiled_layer, compiled_pieces, fast_attention
+    from .steady_bert.base import compiled_layer, compiled_pieces, fast_attention, json_files
     from .steady_bert.base.compute import PLAIN, Compute
     from .steady_bert.base.errors import UserError
     from .steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf, product
     from .steady_bert.base.randomness import dropout, dropout_moment, dropout_place, is_keyed, keyed_mask
     from .steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
 else:
-    from steady_bert.base import compiled_layer, compiled_pieces, fast_attention
+    from steady_bert.base import compiled_layer, compiled_pieces, fast_attention, json_files
     from steady_bert.base.compute import PLAIN, Compute
     from steady_bert.base.errors import UserError
     from steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf, product
@@ -40,6 +40,14 @@ _PROJECTIONS = ("query", "key", "value")  # the scopes of their variables, in th
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_MOST_DROPOUT = 0.999  # masks are drawn from 16 bits, so that a rate nearer to 1 would keep nothing
+_MOST_DEVIATION = 1000.0  # of initial weights; published models have 0.02
 
 
 class BertConfig:
@@ -91,12 +99,18 @@ class BertConfig:
         for name in names:
             value = getattr(self, name)
             if name.endswith("_prob"):
-                if not _is_number(value) or not 0 <= value < 1:
-                    raise UserError("{}={!r} is not from 0 to below 1. Fix it.".format(name, value))
-            elif name not in ("hidden_act", "initializer_range") and not (isinstance(value, int) and value > 0):
+                if not _is_number(value) or not 0 <= value <= _MOST_DROPOUT:
+                    raise UserError("{}={!r} is not a number from 0 to {}. Fix it.".format(name, value, _MOST_DROPOUT))
+            elif name not in ("hidden_act", "initializer_range") and not (_is_whole(value) and value > 0):
                 raise UserError("{}={!r} is not a positive whole number. Fix it.".format(name, value))
-        if not _is_number(self.initializer_range) or self.initializer_range <= 0:
-            raise UserError("initializer_range={!r} is not above 0. Fix it.".format(self.initializer_range))
+        if not _is_number(self.initializer_range) or not 0 < self.initializer_range <= _MOST_DEVIATION:
+            raise UserError(
+                "initializer_range={!r} is not a number above 0, up to {}. Fix it.".format(
+                    self.initializer_range, _MOST_DEVIATION
+                )
+            )
+        if isinstance(self.hidden_act, (bool, int, float, list, dict)):
+            raise UserError("hidden_act={!r} is not the name of an activation. Fix it.".format(self.hidden_act))
         if self.hidden_size % self.num_attention_heads:
             raise UserError(
                 "hidden_size={} is not a multiple of num_attention_heads={}. Use the model's own file.".format(
@@ -109,10 +123,13 @@ class BertConfig:
     def from_json_file(cls, json_file: str) -> "BertConfig":
         """Raises UserError, naming the file, if it is absent or not JSON, or as from_dict does."""
         try:
-            with tf.io.gfile.GFile(json_file, "r") as reader:
-                return cls.from_dict(json.loads(reader.read()))
+            with tf.io.gfile.GFile(json_file, "rb") as reader:
+                content = reader.read()
         except tf.errors.OpError as error:
             raise UserError("{}: cannot be read ({}). Check the path.".format(json_file, error.message)) from None
+        json_object = json_files.parse(content, json_file, remedy="Use the model's own file.")
+        try:
+            return cls.from_dict(json_object)
         except ValueError as error:  # UserError is one
             raise UserError("{}: {}".format(json_file, error)) from None
 

@@ -13,6 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
     {"base.compute", "base.deferred_tensorflow", "base.errors", "base.packing", "base.processor"},
+    {"base.json_files"},
     {
         "base.files",
         "base.forms",

@@ -151,7 +151,7 @@ def test_the_chief_is_the_first_member_and_worker_0_is_the_chief_by_default(job,
 
 BAD_CONFIGS = {
     "is not set": {},
-    "{'cluster': 1} is not JSON": {"TF_CONFIG": "{'cluster': 1}"},
+    "not JSON (Expecting property name": {"TF_CONFIG": "{'cluster': 1}"},
     'it has no "cluster" of jobs': {"TF_CONFIG": '{"task": {"type": "worker", "index": 0}}'},
     'address "a", which is not host:port': environment_of({"worker": ["a"]}, "worker", 0),
     'address "a:65536", which': environment_of({"worker": ["a:65536"]}, "worker", 0),

@@ -167,7 +167,7 @@ def test_labels_and_case_of_a_run_come_along(tmp_path):
     """Without them transformers gives softmax where several labels may hold, and lower case."""
     trained_checkpoint(tmp_path / "run", optimizer="sgd")
     (tmp_path / "run" / "plan.json").write_text("{}")
-    (tmp_path / "run" / "config.json").write_text(json.dumps({"model": {"do_lower_case": False}}))
+    (tmp_path / "run" / "config.json").write_text(json.dumps({"data": {}, "model": {"do_lower_case": False}}))
     (tmp_path / "run" / "vocab.txt").write_text("[UNK]\n")
     (tmp_path / "run" / "labels.json").write_text(json.dumps({"label_type": "multi", "labels": ["a", "b", "c"]}))
     to_safetensors.convert(str(tmp_path / "run"), str(tmp_path / "out"))
@@ -216,7 +216,7 @@ def test_a_conversion_replaces_no_files_of_a_run_or_of_its_source(tmp_path):
         ),
         (dict(config=dict(CONFIG, hidden_act="swish")), "config.json: hidden_act 'swish'"),
         (dict(config=dict(CONFIG, layer_norm_eps=1e-5)), "config.json: layer_norm_eps=1e-05: LayerNorm has 1e-12 here"),
-        (dict(config=[CONFIG]), "config.json: holds list"),
+        (dict(config=[CONFIG]), "config.json: holds a list, expected an object"),
         (dict(config={}), "config.json: .*vocab_size"),
         (
             dict(head=True, **{"classifier.weight": np.ones((3, 5), np.float32)}),

@@ -277,7 +277,7 @@ def test_towers_share_variables_and_slots_of_scopes():
     "text, said",
     [
         ("{", "bert_config.json"),
-        ("[5]", "an object with keys, not [5]"),
+        ("[5]", "holds a list, expected an object"),
         ('{"hidden_size": 8}', "'vocab_size' is missing"),
         ('{"vocab_size": 8, "hidden_size": 0}', "hidden_size=0 is not a positive whole number"),
     ],

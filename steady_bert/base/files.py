@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -57,6 +58,12 @@ def copy(source: str, target: str) -> None:
     if os.path.abspath(source) != os.path.abspath(target):
         with open(source, "rb") as file, atomic_write(target, "wb") as into:
             shutil.copyfileobj(file, into)
+
+
+def free_name(path: str) -> str:
+    """The path if nothing is there, else the first with a number after it."""
+    numbered = (path if number == 1 else "{}.{}".format(path, number) for number in itertools.count(1))
+    return next(name for name in numbered if not os.path.lexists(name))
 
 
 def require_writable(folder: str, flag: str) -> None:

@@ -3,17 +3,19 @@
 A slice is defined where it is read; a field is filled from the flag of its name.
 """
 
-import json
+import dataclasses
+import functools
 import os
 import re
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
+from ..base import json_files
 from ..base.errors import UserError
 from ..interchange import folders
 from ..optimizer_config import OptimizerConfig, rule_of
 from ..serving.settings import ServingConfig
 from ..tasks.classification.config import ClassifierConfig, ClassifierDataConfig
-from ..tasks.model_files import MODEL_FILES, ModelConfig
+from ..tasks.model_files import MODEL_FILES, ModelConfig, RunConfigFile
 from ..tasks.tagging.config import TaggingConfig, TaggingDataConfig
 from ..training import plan as plans
 from ..training.engine_config import EngineConfig, TpuConfig
@@ -22,6 +24,7 @@ from ..training.plan import PlanConfig
 from . import model_flag, relations
 from .help_screens import text_of
 from .list_flags import Values, devices, filled, items, multipliers, numbers, patterns, profile_steps, require
+from .training_flags import Flag
 
 # What config.json in a model's folder says of its input, unless the command does. A text that is read otherwise than
 # the training text gives noise, so the command may not contradict some of it.
@@ -197,10 +200,10 @@ def _from_model(f: Values, folder: Optional[str], names: Sequence[str]) -> Dict[
     saved: Dict[str, Any] = {}
     if folders.kind_of(folder) == folders.HUGGING_FACE:
         saved = {name: value for name, value in folders.described(folder).task.items() if name in names}
-    elif os.path.exists(path):
-        saved = _read_config(path, tuple(names) + _SAVED_OF_MODEL)
+    elif os.path.lexists(path):
+        saved = _read_config(f, path, tuple(names) + _SAVED_OF_MODEL)
         if "text_columns" in names:
-            saved["text_columns"] = tuple(saved.get("text_columns", ()))
+            saved["text_columns"] = tuple(saved.get("text_columns") or ())
     for name in (name for name in _FIXED if name in saved):
         require(
             not f.given(name) or getattr(f, name) == saved[name],
@@ -215,12 +218,27 @@ def _from_model(f: Values, folder: Optional[str], names: Sequence[str]) -> Dict[
     return {name: value for name, value in saved.items() if not f.given(name)}
 
 
-def _read_config(path: str, names: Tuple[str, ...]) -> Dict[str, Any]:
-    """The values of so many flags in a run's config.json."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-        values = dict(content["data"], **content.get("model", {}))
-        return {name: values[name] for name in names if name in values}
-    except (ValueError, KeyError, TypeError):
-        raise UserError("{}: not the config.json of a run. Restore it from a copy.".format(path)) from None
+def _read_config(f: Values, path: str, names: Tuple[str, ...]) -> Dict[str, Any]:
+    """The values of so many flags in a run's config.json, which are as the table of flags says."""
+    content = json_files.read(path, RunConfigFile)
+    values = dict(content["data"], **(content.get("model") or {}))
+    values = {name: values[name] for name in names if name in values}
+    flags = [f.flags[name] for name in values]
+    json_files.require(values, path, _schema_of(tuple(flags)))
+    for flag in flags:
+        value = values[flag.name]
+        if isinstance(flag.kind, tuple) and value is not None and value not in flag.kind:
+            text = '{}: key "{}": found {}, expected one of {}. Restore it from a copy.'
+            raise UserError(text.format(path, flag.name, json_files.kind_of(value), ", ".join(flag.kind)))
+        if flag.kind == "integer":
+            least, most = flag.lower or 0, flag.upper or 1 << 31
+            json_files.require_range(path, values, [flag.name], int(least), int(most), "Restore it from a copy.")
+    return values
+
+
+@functools.lru_cache(maxsize=None)
+def _schema_of(flags: Tuple[Flag, ...]) -> type:
+    """The schema of settings that are the values of flags."""
+    types: Dict[Any, Any] = {"boolean": bool, "integer": int, "float": float, "list": List[str]}
+    keys = [(flag.name, Optional[types.get(flag.kind, str)], None) for flag in flags]
+    return dataclasses.make_dataclass("_Settings", keys)

@@ -1,13 +1,12 @@
 """The folder of an export: whole under its name, or not there. Pure: no TensorFlow."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
 from typing import Any, Dict, Iterator
 
-from ..base import files, tensorflow_setup
+from ..base import files, json_files, tensorflow_setup
 from ..base.errors import UserError
 
 UNPROVEN = ".unproven"  # ends the name under which an export stays that was not proven
@@ -21,9 +20,8 @@ def write_record(folder: str, record: Dict[str, Any]) -> None:
 def is_export(folder: str) -> bool:
     """Whether a folder was written by an export."""
     try:
-        with open(os.path.join(folder, RECORD_FILE), encoding="utf-8") as file:
-            return "exported" in json.load(file)
-    except (OSError, ValueError, TypeError):
+        return "exported" in json_files.read(os.path.join(folder, RECORD_FILE))
+    except UserError:
         return False
 
 

@@ -4,18 +4,18 @@ R records · N outputs, one a record or one a word · L labels
 """
 
 import copy
-import json
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..base import tensorflow_setup
+from ..base import json_files, tensorflow_setup
 from ..base.errors import UserError
 from ..serving.saved_run import SavedRun
 from ..tasks.classification import assembly as classification
 from ..tasks.classification.assembly import TaskInputs
+from ..tasks.model_files import RunConfigFile
 from ..tasks.tagging import assembly as tagging
 from ..tasks.tagging import job as tagging_job
 from ..tasks.tagging.assembly import TaggingInputs
@@ -71,9 +71,8 @@ def check_file_of(run: SavedRun) -> Optional[str]:
 
 
 def _config_of(run: SavedRun) -> Dict[str, Any]:
-    with open(os.path.join(run.folder, "config.json"), encoding="utf-8") as file:
-        data: Dict[str, Any] = json.load(file)["data"]
-        return data
+    data: Dict[str, Any] = json_files.read(os.path.join(run.folder, "config.json"), RunConfigFile)["data"]
+    return data
 
 
 def reading(run: SavedRun, path: str, is_dev: bool) -> Tuple[SavedRun, str]:

@@ -3,21 +3,33 @@
 T tokens of all lines · N lines · K layers · H hidden
 """
 
+import contextlib
 import json
 import os
 import shutil
 import time
 import zipfile
+from dataclasses import dataclass
 from typing import IO, Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from ..base import files, locks
-from ..base.errors import RunError
+from ..base import files, json_files, locks
+from ..base.errors import RunError, UserError
 from .lines import Encoded
 
 _SAVE_SECS = 5.0
 _DIGITS = 6  # of the original's values, after the point
+
+
+@dataclass
+class _StateFile:
+    """The schema of the file that says how much of an output is done."""
+
+    identity: Dict[str, Any]
+    lines: int
+    tokens: int
+    sizes: Dict[str, int]
 
 
 class Output:
@@ -51,14 +63,11 @@ class Output:
         self._saved = time.monotonic()
 
     def _saved_state(self) -> Dict[str, Any]:
-        try:
-            with open(os.path.join(self._folder, "state.json"), encoding="utf-8") as file:
-                state: Dict[str, Any] = json.load(file)
+        with contextlib.suppress(OSError, UserError):
+            state = json_files.read(os.path.join(self._folder, "state.json"), _StateFile)
             sizes = {name: os.path.getsize(os.path.join(self._folder, name)) for name in state["sizes"]}
-            if state["identity"] == self._identity and all(sizes[name] >= n for name, n in state["sizes"].items()):
+            if state["identity"] == self._identity and all(sizes[name] >= n >= 0 for name, n in state["sizes"].items()):
                 return state
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
         return {"lines": 0, "tokens": 0, "sizes": {}}
 
     def add(self, rows: Sequence[Tuple[Encoded, np.ndarray]]) -> None:

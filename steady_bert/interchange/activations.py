@@ -9,10 +9,10 @@ import tensorflow.compat.v1 as tf
 import modeling
 import tokenization
 
-from ..base import files
+from ..base import files, json_files
 from ..tasks.model_files import MODEL_FILES
 from ..training import checkpoint
-from . import configurations, tokenizer_files
+from . import tokenizer_files
 from .hugging_face import CHECKPOINT
 
 SENTENCES = (
@@ -76,7 +76,7 @@ def use_tanh(folder: str) -> str:
     vocab_file = os.path.join(folder, MODEL_FILES["vocab_file"])
     moved = "without a vocabulary, the difference is not known"
     if os.path.exists(vocab_file):
-        settings = configurations.read_object(os.path.join(folder, tokenizer_files.SETTINGS_FILE))
+        settings = json_files.read(os.path.join(folder, tokenizer_files.SETTINGS_FILE))
         tokenizer = tokenization.FullTokenizer(vocab_file, do_lower_case=settings["do_lower_case"])
         moved = str(difference(config, os.path.join(folder, CHECKPOINT), tokenizer, "gelu"))
     files.write_json(path, dict(config.to_dict(), hidden_act="gelu"))

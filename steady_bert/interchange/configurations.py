@@ -1,8 +1,9 @@
 """Hugging Face's config.json ↔ bert_config.json. Pure: no TensorFlow."""
 
-import json
+from dataclasses import dataclass
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from ..base import json_files
 from ..base.errors import UserError
 from ..tasks import model_files
 
@@ -56,27 +57,28 @@ class Head(NamedTuple):
     label_type: str  # single, multi or regression; single for a tagger
 
 
+FETCH = "Fetch it again."  # what to do if a published file is damaged
+
+
+@dataclass
+class _ConfigFile:
+    """The schema of config.json; the sizes are checked with the model's other numbers."""
+
+    model_type: Optional[str] = None
+    architectures: Optional[List[str]] = None
+    id2label: Optional[Dict[str, Any]] = None
+    problem_type: Optional[str] = None
+    hidden_act: Optional[str] = None
+    num_labels: Optional[int] = None
+
+
 def read(path: str) -> Dict[str, Any]:
     """The object in a config.json. Raises UserError for what is none, or describes another model than BERT."""
-    content = read_object(path)
+    content = json_files.read(path, _ConfigFile, FETCH)
     model_files.require_bert(path, content)
     for name, allowed in _ABSENT_OR.items():
         if content.get(name) not in allowed:
             raise UserError("{}: {}={!r} is not supported. Use another model.".format(path, name, content[name]))
-    return content
-
-
-def read_object(path: str) -> Dict[str, Any]:
-    """The JSON object in a file. Raises UserError where there is none."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except OSError as error:
-        raise UserError("{}: cannot be read ({}). Fetch the whole folder.".format(path, error.strerror)) from None
-    except ValueError as error:
-        raise UserError("{}: not JSON ({}). Fetch it again.".format(path, error)) from None
-    if not isinstance(content, dict):
-        raise UserError("{}: holds {}, not an object. Fetch it again.".format(path, type(content).__name__))
     return content
 
 

@@ -6,11 +6,12 @@ name and renamed, and a lock keeps processes that start together from doing it t
 
 import os
 import shutil
+from dataclasses import dataclass
 from typing import Dict
 
 import filelock
 
-from ..base import files
+from ..base import files, json_files
 from ..base.errors import UserError
 from ..training import checkpoint, feature_cache
 from ..training.reports import say
@@ -18,6 +19,13 @@ from . import configurations, folders, hugging_face, tokenizer_files
 
 FORMAT = 1  # raise when the same sources give other files
 _DESCRIPTION = "converted_from.json"
+
+
+@dataclass
+class _Description:
+    """The schema of the file that lists an entry's small files with their sha256."""
+
+    files: Dict[str, str]
 
 
 def checkpoint_folder(folder: str, cache_dir: str) -> str:
@@ -74,8 +82,8 @@ def _build(folder: str, entry: str, sources: Dict[str, str]) -> None:
 def _is_whole(entry: str) -> bool:
     """Whether every file of an entry is as it was written; TensorFlow verifies a checksum of each tensor."""
     try:
-        written = configurations.read_object(os.path.join(entry, _DESCRIPTION))["files"]
+        written = json_files.read(os.path.join(entry, _DESCRIPTION), _Description)["files"]
         same = all(files.sha256_of_file(os.path.join(entry, name)) == digest for name, digest in written.items())
-    except (UserError, KeyError, AttributeError):
+    except UserError:
         return False
     return same and checkpoint.damage(os.path.join(entry, hugging_face.CHECKPOINT)) is None

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tokenization
 
+from ..base import json_files
 from ..base.errors import UserError
 from ..tasks.model_files import MODEL_FILES
 from ..training import manifest
@@ -45,7 +46,7 @@ def kind_of(folder: str) -> Optional[str]:
     published = {_SAFETENSORS, torch_files.FILE, *_UNREAD}
     published |= {name + _INDEX_ENDING for name in (_SAFETENSORS, torch_files.FILE)}
     if configurations.CONFIG_FILE in present:
-        content = configurations.read_object(os.path.join(folder, configurations.CONFIG_FILE))
+        content = json_files.read(os.path.join(folder, configurations.CONFIG_FILE), remedy=configurations.FETCH)
         if "model_type" in content or present & published:
             return HUGGING_FACE
     return None
@@ -83,8 +84,8 @@ def case_of(folder: str, vocab_file: Optional[str]) -> Tuple[Optional[bool], str
     if kind_of(folder) == RUN:
         return manifest.saved_case(folder), manifest.CONFIG_FILE
     settings = os.path.join(folder, tokenizer_files.SETTINGS_FILE)
-    if os.path.exists(settings):
-        lower = configurations.read_object(settings).get("do_lower_case")
+    if os.path.lexists(settings):
+        lower = json_files.read(settings, tokenizer_files.SettingsFile, configurations.FETCH).get("do_lower_case")
         if isinstance(lower, bool):
             return lower, tokenizer_files.SETTINGS_FILE
     if vocab_file is None:
@@ -130,7 +131,7 @@ def require_no_run(output: str) -> None:
 def _class_of(folder: str) -> str:
     """The class of transformers that reads all weights of a folder, its head's too."""
     path = os.path.join(folder, configurations.CONFIG_FILE)
-    named = configurations.read_object(path).get("architectures") if os.path.exists(path) else None
+    named = json_files.read(path, remedy=configurations.FETCH).get("architectures") if os.path.exists(path) else None
     name = named[0] if isinstance(named, list) and named else None
     return name if isinstance(name, str) and name.isidentifier() else "BertModel"
 

@@ -5,7 +5,7 @@ import dataclasses
 import os
 from typing import Any, Dict, Iterator, Optional
 
-from ..base import files
+from ..base import files, json_files
 from ..base.errors import UserError
 from ..tasks.model_files import MODEL_FILES, ModelConfig
 from ..training import checkpoint, run_folder
@@ -90,8 +90,8 @@ def _with_own_files(model: ModelConfig, source: str, entry: str) -> ModelConfig:
 def _warn_of_activation(model: ModelConfig, source: str, entry: str, changed: Dict[str, Any]) -> None:
     if model.bert_config_file is None or "bert_config_file" in changed or not os.path.exists(model.bert_config_file):
         return
-    given = configurations.read_object(model.bert_config_file).get("hidden_act", "gelu")
-    own = configurations.read_object(os.path.join(entry, MODEL_FILES["bert_config_file"]))["hidden_act"]
+    given = json_files.read(model.bert_config_file).get("hidden_act", "gelu")
+    own = json_files.read(os.path.join(entry, MODEL_FILES["bert_config_file"]))["hidden_act"]
     if given != own:
         say(
             "WARNING: {} has hidden_act={}, but the weights in {} are of a model with {}. --model={} takes its own "

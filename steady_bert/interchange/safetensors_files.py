@@ -5,17 +5,25 @@ The file's own library checks its header and sizes. NumPy has no bfloat16: its 1
 
 import json
 import os
+from dataclasses import dataclass
 from typing import Dict, Iterator, Mapping, NamedTuple, Tuple
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from ..base import files
+from ..base import files, json_files
 from ..base.errors import UserError
 from . import names
 
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+@dataclass
+class _IndexFile:
+    """The schema of an index of weights."""
+
+    weight_map: Dict[str, str]
 
 
 class Tensor(NamedTuple):
@@ -79,13 +87,9 @@ def write_bert(path: str, weights: Mapping[str, np.ndarray], layers: int, source
 
 def shards_of(index: str) -> Iterator[str]:
     """The paths of the files that an index (…index.json) names, each once. Raises UserError if one is absent."""
-    try:
-        with open(index, encoding="utf-8") as file:
-            shards = sorted(set(json.load(file)["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError("{}: not an index of weights ({}). Fetch it again.".format(index, error)) from None
-    for name in shards:
-        path = os.path.join(os.path.dirname(index), str(name))
+    shards = set(json_files.read(index, _IndexFile, "Fetch it again.")["weight_map"].values())
+    for name in sorted(shards):
+        path = os.path.join(os.path.dirname(index), name)
         if os.path.basename(path) != name or not os.path.exists(path):
             raise UserError("{}: names {}, which is not beside it. Fetch the whole folder.".format(index, name))
         yield path

@@ -5,8 +5,8 @@ from typing import Any, Dict, Optional
 
 import modeling
 
-from ..base import files
-from ..tasks.model_files import LABELS_FILE, MODEL_FILES
+from ..base import files, json_files
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES, LabelsFile
 from ..training import checkpoint, manifest, run_folder, weights
 from . import configurations, folders, names, safetensors_files, tokenizer_files
 from .hugging_face import Report
@@ -57,11 +57,10 @@ def _head_settings(outputs: int, labels_file: str) -> Dict[str, Any]:
     """The keys of config.json for a head; without labels.json it is taken for a classifier's."""
     if not os.path.exists(labels_file):
         return {"architectures": ["BertForSequenceClassification"], "num_labels": outputs}
-    content = configurations.read_object(labels_file)
+    content = json_files.read(labels_file, LabelsFile)
     tags = "tag_scheme" in content
-    labels = [str(label) for label in content.get("labels", ())]
     return configurations.head_settings(
-        configurations.Head(tags, labels, "single" if tags else content.get("label_type", "single"))
+        configurations.Head(tags, content["labels"], "single" if tags else content.get("label_type") or "single")
     )
 
 

@@ -5,13 +5,14 @@ vocab.txt alone. What this program's tokenizer would do otherwise is refused by 
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import tokenization
 
-from ..base import files
+from ..base import files, json_files
 from ..base.errors import UserError
-from .configurations import read_object
+from .configurations import FETCH
 
 VOCAB_FILE = "vocab.txt"
 SETTINGS_FILE = "tokenizer_config.json"
@@ -24,6 +25,54 @@ _CLASSES = {
 _OTHER = "{}: {}={!r}: this program reads text in another way. Use another model."
 
 
+@dataclass
+class SettingsFile:
+    """The schema of tokenizer_config.json."""
+
+    tokenizer_class: Optional[str] = None
+    do_lower_case: Optional[bool] = None
+    tokenize_chinese_chars: Optional[bool] = None
+    do_basic_tokenize: Optional[bool] = None
+    strip_accents: Optional[bool] = None
+
+
+@dataclass
+class _Normalizer:
+    type: Optional[str] = None
+    lowercase: Optional[bool] = None
+    strip_accents: Optional[bool] = None
+    clean_text: Optional[bool] = None
+    handle_chinese_chars: Optional[bool] = None
+
+
+@dataclass
+class _Splitter:
+    type: Optional[str] = None
+
+
+@dataclass
+class _Model:
+    type: Optional[str] = None
+    continuing_subword_prefix: Optional[str] = None
+    vocab: Any = None  # a list, with scores, in other kinds of models
+
+
+@dataclass
+class _AddedToken:
+    id: int
+    content: str
+
+
+@dataclass
+class _WholeFile:
+    """The schema of tokenizer.json."""
+
+    normalizer: Optional[_Normalizer] = None
+    pre_tokenizer: Optional[_Splitter] = None
+    model: Optional[_Model] = None
+    added_tokens: Optional[List[_AddedToken]] = None
+
+
 class Tokenizer(NamedTuple):
     vocab_file: Optional[str]  # None: the vocabulary is in tokenizer.json
     pieces: List[str]  # in id order
@@ -33,8 +82,8 @@ class Tokenizer(NamedTuple):
 
 def read(folder: str) -> Optional[Tokenizer]:
     """The tokenizer of a folder, None without a vocabulary. Raises UserError if it cuts text otherwise than BERT's."""
-    settings = _optional(os.path.join(folder, SETTINGS_FILE))
-    whole = _optional(os.path.join(folder, WHOLE_FILE))
+    settings = _optional(os.path.join(folder, SETTINGS_FILE), SettingsFile)
+    whole = _optional(os.path.join(folder, WHOLE_FILE), _WholeFile)
     _require_bert_tokenizer(os.path.join(folder, SETTINGS_FILE), settings)
     normalizer = _normalizer_of(os.path.join(folder, WHOLE_FILE), whole) if whole else {}
     path = os.path.join(folder, VOCAB_FILE)
@@ -67,8 +116,8 @@ def _case(settings: Dict[str, Any], normalizer: Dict[str, Any], pieces: List[str
     return tokenization.check_case_against_vocab(pieces, True) is None, VOCAB_FILE
 
 
-def _optional(path: str) -> Dict[str, Any]:
-    return read_object(path) if os.path.exists(path) else {}
+def _optional(path: str, schema: type) -> Dict[str, Any]:
+    return json_files.read(path, schema, FETCH) if os.path.lexists(path) else {}
 
 
 def _require_bert_tokenizer(path: str, settings: Dict[str, Any]) -> None:
@@ -84,7 +133,7 @@ def _require_bert_tokenizer(path: str, settings: Dict[str, Any]) -> None:
 def _normalizer_of(path: str, whole: Dict[str, Any]) -> Dict[str, Any]:
     """The settings of the normalizer in a tokenizer.json. Raises UserError if text is cut otherwise than by BERT's."""
     model = whole.get("model") or {}
-    kind, prefix = model.get("type", "WordPiece"), model.get("continuing_subword_prefix", "##")
+    kind, prefix = model.get("type") or "WordPiece", model.get("continuing_subword_prefix") or "##"
     if kind != "WordPiece" or prefix != "##":
         raise UserError("{}: model {!r} with prefix {!r} is no WordPiece. Use a BERT.".format(path, kind, prefix))
     for name, expected in (("normalizer", "BertNormalizer"), ("pre_tokenizer", "BertPreTokenizer")):

@@ -17,6 +17,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
+from ..base import json_files
 from ..base.errors import UserError
 from . import messages
 from .answers import Text
@@ -124,8 +125,8 @@ def model_card(predictor: Predictor, config: ServingConfig) -> Dict[str, Any]:
             checkpoint=os.path.basename(run.prefix),
             text_counts=list(run.text_counts),
         )
-        with contextlib.suppress(OSError, ValueError), open(os.path.join(run.folder, "eval_results.json")) as file:
-            scores = json.load(file)
+        with contextlib.suppress(UserError):
+            scores = json_files.read(os.path.join(run.folder, "eval_results.json"))
             card["scores"] = {name: value for name, value in scores.items() if isinstance(value, (int, float))}
     return card
 

@@ -1,12 +1,12 @@
 """A run's folder, read as `--do_predict --model_dir=FOLDER` reads it: task, tokenizer, labels, checkpoint."""
 
-import json
 import os
 import warnings
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import modeling
 
+from ..base import json_files
 from ..base.errors import UserError
 from ..command_line import configuration
 from ..command_line.flag_table import flags_of
@@ -91,14 +91,11 @@ def is_run(folder: str) -> bool:
 def script_of(folder: str) -> str:
     """The script that trained the run in a folder. Raises UserError if there is no run."""
     content: Dict[str, Any] = {}
-    try:
-        with open(_labels_file(folder), encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError):
-        pass
+    if os.path.lexists(_labels_file(folder)):
+        content = json_files.read(_labels_file(folder), model_files.LabelsFile)
     has_config = os.path.exists(os.path.join(folder, "config.json"))
     script = {"label_type": "run_classifier", "tag_scheme": "run_ner"}
-    kind = next((name for name in model_files.LABEL_KINDS if isinstance(content, dict) and name in content), None)
+    kind = next((name for name in model_files.LABEL_KINDS if name in content), None)
     if kind is None or not has_config:
         raise UserError(
             "{}: not the folder of a trained run: {} and config.json say what it predicts. Name the --output_dir of a "

@@ -1,14 +1,13 @@
 """The files of a model, configuration, vocabulary and labels, and checks that they belong together."""
 
 import difflib
-import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import tokenization
 
-from ..base import files
+from ..base import files, json_files
 from ..base.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,6 +83,28 @@ class ModelConfig:
     max_seq_length: int
 
 
+@dataclass
+class LabelsFile:
+    """The schema of labels.json."""
+
+    labels: List[str]
+    label_type: Optional[str] = None
+    tag_scheme: Optional[str] = None
+
+
+@dataclass
+class _InputSettings:
+    do_lower_case: Optional[bool] = None
+
+
+@dataclass
+class RunConfigFile:
+    """The schema of config.json in a run's folder. What the settings of its task are depends on the script."""
+
+    data: Dict[str, Any]
+    model: Optional[_InputSettings] = None  # older folders lack it
+
+
 def load_tokenizer(config: ModelConfig, model_dir: Optional[str]) -> Tuple[Any, str]:
     """(tokenizer, its fingerprint). Raises UserError if it does not fit the model, or do_lower_case does not fit it."""
     given = config.vocab_file or config.spm_model_file
@@ -155,13 +176,8 @@ def note_unread_keys(config: ModelConfig) -> Dict[str, str]:
 
 
 def _json_object(path: str) -> Dict[str, Any]:
-    """The object in a file; empty if there is none, which BertConfig.from_json_file explains."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """The object in a bert_config.json. Raises UserError where there is none."""
+    return json_files.read(path, remedy="Use the file that belongs to the model.")
 
 
 def require_bert(path: str, content: Dict[str, Any]) -> None:
@@ -228,14 +244,10 @@ def saved_labels(folder: Optional[str], kind: str) -> Optional[Tuple[List[str], 
     None if the folder has no labels.json. Raises UserError if the model was trained by the other script.
     """
     path = os.path.join(folder or "", LABELS_FILE)
-    if folder is None or not os.path.exists(path):
+    if folder is None or not os.path.lexists(path):
         return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-        labels = [str(label) for label in content["labels"]]
-    except (ValueError, KeyError, TypeError):
-        raise UserError("{}: not a list of labels. Restore it from a copy.".format(path)) from None
+    content = json_files.read(path, LabelsFile)
+    labels = content["labels"]
     if kind not in content and set(LABEL_KINDS) & set(content):
         raise UserError("{}: has no {}: the model was trained by the other script.".format(path, kind))
     return labels, str(content.get(kind, ""))

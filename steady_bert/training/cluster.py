@@ -19,6 +19,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, NoReturn, Optional, Set, Tuple, Union
 
+from ..base import json_files
 from ..base.errors import UserError
 
 JOIN_SECS = 600.0  # how long members wait for each other: a queue may start machines minutes apart
@@ -117,10 +118,14 @@ def _is_address(text: str) -> bool:
 def tasks_in(environment: Mapping[str, str]) -> int:
     """How many processes the job has that TF_CONFIG describes; 0 if it is not set, or describes none."""
     try:
-        jobs = json.loads(environment.get("TF_CONFIG", "")).get("cluster")
-        return sum(len(addresses) for addresses in jobs.values())
-    except (ValueError, AttributeError, TypeError):
+        jobs = _parsed(environment.get("TF_CONFIG", "")).get("cluster")
+        return sum(len(addresses) for addresses in jobs.values())  # type: ignore
+    except (UserError, AttributeError, TypeError):
         return 0
+
+
+def _parsed(text: str) -> Dict[str, Any]:
+    return json_files.parse(text.encode("utf-8", "surrogateescape"), "TF_CONFIG", remedy=EXAMPLE)
 
 
 def from_environment(environment: Mapping[str, str]) -> Cluster:
@@ -128,11 +133,8 @@ def from_environment(environment: Mapping[str, str]) -> Cluster:
     text = environment.get("TF_CONFIG", "")
     if not text.strip():
         raise mistake("it is not set, so this process does not know the other workers")
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise mistake("{} is not JSON ({})", text[:200], error) from None
-    jobs = checked_jobs(config.get("cluster") if isinstance(config, dict) else None)
+    config = _parsed(text)
+    jobs = checked_jobs(config.get("cluster"))
     task = config.get("task")
     job, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
     if not isinstance(job, str) or job not in jobs:

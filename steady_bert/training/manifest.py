@@ -7,13 +7,13 @@ Checkpoints have TensorFlow's checksums.
 
 import contextlib
 import hashlib
-import json
 import os
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
-from ..base import files
+from ..base import files, json_files
 from ..base.errors import UserError
-from ..tasks.model_files import LABELS_FILE, MODEL_FILES
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES, RunConfigFile
 
 FILE = "manifest.json"
 CONFIG_FILE, PLAN_FILE, THRESHOLD_FILE = "config.json", "plan.json", "threshold.json"
@@ -36,12 +36,10 @@ class _Manifest(NamedTuple):
 
 def saved_case(folder: str) -> Optional[bool]:
     """The do_lower_case of the run in a folder; None if no config.json says it, as with older runs."""
-    try:
-        with open(os.path.join(folder, CONFIG_FILE), encoding="utf-8") as file:
-            case = json.load(file)["model"]["do_lower_case"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return case if isinstance(case, bool) else None
+    path = os.path.join(folder, CONFIG_FILE)
+    content = json_files.read(path, RunConfigFile) if os.path.lexists(path) else {}
+    case: Optional[bool] = (content.get("model") or {}).get("do_lower_case")
+    return case
 
 
 def verify(folder: str, allowed: Sequence[str], by_flag: bool = True) -> List[str]:
@@ -114,26 +112,35 @@ def _differences(folder: str, manifest: _Manifest) -> Dict[str, str]:
 def _read(folder: str, allowed: Sequence[str], by_flag: bool) -> Optional[_Manifest]:
     """The manifest; None if there is none, or a damaged one is allowed."""
     path = os.path.join(folder, FILE)
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-        return _Manifest(*(_prints(content[section]) for section in _Manifest._fields))
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        if FILE in allowed:
+    flag = ", or go on with --allow_changed_files={}: the files of the folder are then used unverified".format(FILE)
+    remedy = "Restore it from a copy{}.".format(flag * by_flag)
+    try:
+        content = json_files.read(path, _ManifestFile, remedy)
+    except UserError:
+        if FILE in allowed or not os.path.lexists(path):
             return None
-        flag = ", or go on with --allow_changed_files={}: the files of the folder are then used unverified".format(FILE)
-        raise UserError(
-            "{}: cannot be read as a manifest. Restore it from a copy{}.".format(path, flag * by_flag)
-        ) from None
+        raise
+    sections = [
+        {name: _Print(entry["bytes"], entry["sha256"]) for name, entry in content[section].items()}
+        for section in _Manifest._fields
+    ]
+    for name in set().union(*sections) - set(VERIFIED):
+        raise UserError("{}: lists {!r}, which no run has. {}".format(path, name, remedy))
+    return _Manifest(*sections)
 
 
-def _prints(section: Any) -> Dict[str, _Print]:
-    prints = {name: _Print(**entry) for name, entry in section.items()}
-    if not all(name in VERIFIED for name in prints):
-        raise ValueError("an unknown file")
-    return prints
+@dataclass
+class _Entry:
+    bytes: int
+    sha256: str
+
+
+@dataclass
+class _ManifestFile:
+    files: Dict[str, _Entry]
+    being_written: Dict[str, _Entry]
 
 
 def _write(folder: str, manifest: _Manifest) -> None:

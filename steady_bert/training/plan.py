@@ -13,6 +13,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from .. import schedules
+from ..base import json_files
 from ..base.errors import UserError
 from ..schedules import ScheduleConfig, ScheduleNumbers
 
@@ -262,13 +263,40 @@ def from_json(value: Dict[str, Any], path: str) -> Plan:
     value = dict(ADDED, **value) if isinstance(value, dict) else value
     if not isinstance(value, dict) or set(value) != names:
         raise UserError(
-            "{}: not a plan of this program (missing {}, unknown {}). Restore it, or use another --output_dir.".format(
-                path, sorted(names - set(value)), sorted(set(value) - names)
+            "{}: not a plan of this program (missing {}, unknown {}). {}".format(
+                path, sorted(names - set(value)), sorted(set(value) - names), _RESTORE
             )
         )
+    for part in (ScheduleConfig, _PlanFile):
+        json_files.require(value, path, part, _RESTORE)
+    for (least, most), keys in _RANGES.items():
+        json_files.require_range(path, value, keys, least, most, _RESTORE)
     value = {name: tuple(number) if name in _TUPLES else number for name, number in value.items()}
     schedule = ScheduleConfig(**{name: value.pop(name) for name in of_schedule})
+    try:
+        schedules.check_numbers(schedule)
+        if schedule.lr_schedule in schedules.WITH_HORIZON and schedule.lr_decay_steps < 1:
+            raise UserError("lr_decay_steps is at least 1.")
+    except UserError as error:
+        raise UserError("{}: {} {}".format(path, error, _RESTORE)) from None
     return Plan(schedule=schedule, **value)
 
 
+_RESTORE = "Restore it from a copy, or use another --output_dir."
+# What plan.json has beside the numbers of the schedule.
+_PlanFile = dataclasses.make_dataclass(
+    "_PlanFile", [(field.name, field.type) for field in dataclasses.fields(Plan) if field.name != "schedule"]
+)
+_RANGES = {
+    (1, MOST_STEPS): ("num_train_steps",),
+    (1, 1 << 62): ("examples", "train_batch_size"),
+    (0, 1 << 62): (
+        "eval_every_steps",
+        "save_checkpoints_steps",
+        "early_stopping_patience",
+        "num_warmup_steps",
+        "lr_decay_steps",
+        "plateau_patience",
+    ),
+}
 _TUPLES = ("derivation", "warnings", "lr_boundaries", "lr_values")  # lists in JSON

@@ -6,7 +6,6 @@ an earlier attempt wrote after that step is dropped.
 """
 
 import contextlib
-import json
 import os
 import sys
 import time
@@ -15,8 +14,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 import numpy as np
 import tqdm
 
-from ..base import files, tensorflow_setup
+from ..base import files, json_files, tensorflow_setup
 from ..base.deferred_tensorflow import tf
+from ..base.errors import UserError
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -180,19 +180,37 @@ def write_trace(folder: str, step: int, step_stats: Any) -> None:
 
 
 def _drop_after(path: str, step: int) -> None:
-    """Removes the lines of metrics.jsonl later than `step`, and a last line that a kill cut short."""
-    if not os.path.exists(path):
+    """Removes the lines of metrics.jsonl later than `step`, and a last line that a kill cut short.
+
+    A line that is damaged otherwise, or a file that cannot be read, is kept under another name: it is a log, and no
+    reason to stop.
+    """
+    if not os.path.lexists(path):
         return
-    kept = []
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            try:
-                if json.loads(line)["step"] <= step:
+    kept, damaged = [], not os.path.isfile(path)
+    if not damaged:
+        with open(path, "rb") as file:
+            for line in file:
+                at = _step_of(line)
+                if at is None:
+                    damaged = damaged or line.endswith(b"\n")
+                elif at <= step:
                     kept.append(line)
-            except (ValueError, KeyError):
-                continue
-    with files.atomic_write(path) as file:
+    if damaged:
+        aside = files.free_name(path + ".damaged")
+        os.rename(path, aside)
+        say("WARNING: {}: lines of it are damaged. It is kept as {}.".format(path, os.path.basename(aside)))
+    with files.atomic_write(path, "wb") as file:
         file.writelines(kept)
+
+
+def _step_of(line: bytes) -> Optional[int]:
+    """The step of a line of metrics.jsonl; None for a damaged one."""
+    try:
+        step = json_files.parse(line, METRICS_FILE)["step"]
+    except (UserError, KeyError):
+        return None
+    return step if type(step) is int else None
 
 
 def format_metrics(metrics: Dict[str, float]) -> str:

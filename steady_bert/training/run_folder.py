@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, Iterable, Iterator, Mapping, Optional
 
-from ..base import files, locks, tensorflow_setup
+from ..base import files, json_files, locks, tensorflow_setup
 from ..base.errors import UserError
 from ..tasks import model_files
 from . import checkpoint, manifest
@@ -67,15 +67,9 @@ def holds(folder: str, prefix: str) -> bool:
 def saved_plan(folder: str) -> Optional[Plan]:
     """The plan of the run in the folder, None if there is none."""
     path = os.path.join(folder, PLAN_FILE)
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            return plans.from_json(json.load(file), path)
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError("{}: not JSON ({}). Restore it, or use another --output_dir.".format(path, error)) from None
+    return plans.from_json(json_files.read(path, remedy="Restore it from a copy, or use another --output_dir."), path)
 
 
 def holds_run(folder: str) -> bool:

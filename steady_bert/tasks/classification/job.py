@@ -1,12 +1,12 @@
 """The job of run_classifier: the task with its labels and files, and what is written of its predictions."""
 
 import dataclasses
-import json
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from ...base import json_files
 from ...base.errors import UserError
 from ...interchange import in_use
 from ...training import run
@@ -162,14 +162,16 @@ def choose_threshold(data: ClassifierDataConfig, model_dir: Optional[str]) -> Th
     if model_dir is None:
         return Threshold()
     path = os.path.join(model_dir, THRESHOLD_FILE)
-    try:
-        with open(path, encoding="utf-8") as file:
-            return Threshold(float(json.load(file)["threshold"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            "{}: missing, or no threshold: it is tuned at the end of training. Give the command that trained again, or "
-            "a number with --multi_label_threshold.".format(path)
-        ) from None
+    remedy = (
+        "It is tuned at the end of training: give the command that trained again, or a number with "
+        "--multi_label_threshold."
+    )
+    return Threshold(float(json_files.read(path, _ThresholdFile, remedy)["threshold"]))
+
+
+@dataclasses.dataclass
+class _ThresholdFile:
+    threshold: float
 
 
 def class_weights(data: ClassifierDataConfig, processor: DataProcessor, paths: Dict[str, str]) -> List[float]:
