@@ -16,7 +16,7 @@ import flags
 import tokenization
 from steady_bert.base.errors import RunError, UserError
 from steady_bert.command_line import flag_table
-from steady_bert.extraction import job, lines, outputs
+from steady_bert.extraction import job, json_lines, lines, outputs
 from steady_bert.extraction.config import ExtractionConfig
 from steady_bert.serving import Predictor
 
@@ -78,10 +78,15 @@ def test_golden_lines_and_numbers_are_the_originals(model, tmp_path, capsys):
 
 
 def test_the_text_of_a_number_is_that_of_round():
-    values = np.array([2**-7, -(2**-7), 3 * 2**-7, 1e-7, -1e-7, 2.5e-5, 123.4567891, 0.1], np.float32)
-    expected = "0.007812 -0.007812 0.023438 0.0 -0.0 2.5e-05 123.456787 0.1"
-    assert list(map(repr, outputs.rounded(values).tolist())) == expected.split()
-    assert [repr(round(float(value), 6)) for value in values] == expected.split()
+    values = np.array([2**-7, -(2**-7), 3 * 2**-7, 1e-7, -1e-7, 2.5e-5, 123.4567891, 0.1, 30, -4.0625], np.float32)
+    expected = "0.007812, -0.007812, 0.023438, 0.0, -0.0, 2.5e-05, 123.456787, 0.1, 30.0, -4.0625"
+    assert json_lines.row_texts(values[None, :]) == [expected]
+    rng = np.random.RandomState(0)
+    many = (rng.randn(60, 50) * 10.0 ** rng.randint(-8, 2, (60, 50))).astype(np.float32)
+    large = np.where(rng.rand(60, 50) < 0.01, np.float32(98765.4321), many)  # three digits before the point are usual
+    for rows in (many, large, np.array([[999.9999999, 0.001, 0.000999, 1e-4, 9.9e-5]], np.float32)):
+        as_original = [json.dumps([round(float(value), 6) for value in row])[1:-1] for row in rows]
+        assert json_lines.row_texts(rows) == as_original
 
 
 def test_arrays_and_vectors_are_the_same_numbers_for_any_batch(model, tmp_path, capsys):

@@ -14,7 +14,7 @@ from hypothesis import given, strategies
 import create_pretraining_data
 import flags
 import tokenization
-from steady_bert.base import worker_processes
+from steady_bert.base import record_frames, worker_processes
 from steady_bert.base.errors import RunError, UserError
 from steady_bert.command_line import flag_table
 from steady_bert.command_line.training_flags import Flag
@@ -91,6 +91,7 @@ def test_the_script_writes_the_originals_records_in_turn_to_its_files(files, nam
 def test_records_do_not_depend_on_the_number_of_processes_but_on_the_seed(files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(making, "_UNIT_SENTENCES", 6)
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 300)
+    monkeypatch.setattr(making, "_FRAMED_AT_ONCE", 2)
 
     def written(**more):
         succeed(arguments(files, tmp_path / "out", dupe_factor=3, **more), capsys, SCRIPT)
@@ -130,6 +131,16 @@ def test_the_encoding_is_that_of_protocol_buffers(files):
     assert encode(instance) == example.SerializeToString(deterministic=True)
     with pytest.raises(UserError, match="6 tokens and 2 predictions; 5 and 3 fit"):
         RecordEncoder(lambda tokens: tokens, 5, 3)(instance)
+
+
+def test_frames_of_records_are_tensorflows(tmp_path):
+    rng = random.Random(0)
+    written = [bytes(rng.randrange(256) for _ in range(size)) for size in (0, 1, 2, 3, 4, 300, 1001, 7)]
+    with tf.python_io.TFRecordWriter(str(tmp_path / "records")) as writer:
+        for record in written:
+            writer.write(record)
+    assert b"".join(record_frames.framed(written)) == (tmp_path / "records").read_bytes()
+    assert record_frames.framed([]) == []
 
 
 def test_a_whole_word_that_does_not_fit_is_passed_over():

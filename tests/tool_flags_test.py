@@ -77,6 +77,7 @@ def test_a_flag_changes_its_own_part_of_the_configuration(script, name, tmp_path
     others = {key: other for key, other in needed.items() if expected.get(key, "") is not None}
     before, after = configured(script, needed), configured(script, {**others, name: value})
     assert {field: after[field] for field in before if before[field] != after[field]} == expected
+    assert script != "extract_features" or before["max_seq_length"] is None  # a run has its own
 
 
 def test_progress_leaves_out_what_an_earlier_command_did_and_stops_at_the_whole(capsys, monkeypatch):

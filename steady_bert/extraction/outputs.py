@@ -4,22 +4,21 @@ T tokens of all lines · N lines · K layers · H hidden
 """
 
 import contextlib
-import json
 import os
 import shutil
 import time
 import zipfile
 from dataclasses import dataclass
-from typing import IO, Any, Dict, List, Sequence, Tuple
+from typing import IO, Any, Dict, Sequence, Tuple
 
 import numpy as np
 
 from ..base import files, json_files, locks
 from ..base.errors import RunError, UserError
+from . import json_lines
 from .lines import Encoded
 
 _SAVE_SECS = 5.0
-_DIGITS = 6  # of the original's values, after the point
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Output:
                     )
                 )
             if "text" in self._files:
-                self._files["text"].write(self._text(line, values))
+                self._files["text"].write(json_lines.line_of(line, values, self._layers, self._pooled))
             else:
                 self._tokens += len(line.tokens)
                 self._files["values"].write(np.ascontiguousarray(values, "<f4").tobytes())
@@ -92,21 +91,6 @@ class Output:
         self.lines += len(rows)
         if time.monotonic() - self._saved > _SAVE_SECS:
             self.save()
-
-    def _text(self, line: Encoded, values: np.ndarray) -> bytes:
-        """A line of JSON."""
-        numbers = rounded(values).tolist()
-        content: Dict[str, Any] = {"linex_index": line.unique_id}
-        if self._pooled:
-            content["layers"] = self._by_layer(numbers)
-        else:
-            content["features"] = [
-                {"token": token, "layers": self._by_layer(of_token)} for token, of_token in zip(line.tokens, numbers)
-            ]
-        return json.dumps(content).encode("ascii") + b"\n"
-
-    def _by_layer(self, numbers: Sequence[Any]) -> List[Dict[str, Any]]:
-        return [{"index": layer, "values": values} for layer, values in zip(self._layers, numbers)]
 
     def save(self) -> None:
         """From here a run goes on that is stopped later."""
@@ -155,9 +139,3 @@ class Output:
                         shutil.copyfileobj(content, member, 1 << 20)
             with archive.open("layers.npy", "w") as member:
                 np.lib.format.write_array(member, np.array(self._layers, np.int32), allow_pickle=False)
-
-
-def rounded(values: np.ndarray) -> np.ndarray:
-    """float32 → float64: what round(value, 6) gives of each."""
-    # A float32 times 10⁶ is exact in float64, so a tie is seen as one.
-    return np.rint(values.astype(np.float64) * 10**_DIGITS) / 10**_DIGITS

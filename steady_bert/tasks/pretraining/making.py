@@ -11,6 +11,7 @@ document's number, and the order is a keyed permutation: the records do not depe
 """
 
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ import numpy as np
 from ...base import files, tensorflow_setup
 from ...base.errors import UserError
 from ...base.progress_lines import ProgressLines
+from ...base.record_frames import framed
 from ...base.worker_processes import WorkerProcesses
 from ...training.permutation import Permutation
 from .. import model_files
@@ -32,6 +34,7 @@ from .records import RecordEncoder
 
 _UNIT_SENTENCES = 4096  # of documents that a process makes instances of at once
 _ORDER_CHUNK = 1 << 16
+_FRAMED_AT_ONCE = 1024
 
 
 class Made(NamedTuple):
@@ -151,7 +154,7 @@ def _tokenized(block: Block) -> Tuple[str, int, Tokenized]:
 
 
 class InstanceWriter:
-    """Appends records to a file, and where each ends to another."""
+    """Appends records to a file, framed as in the output, and where each ends to another."""
 
     def __init__(self, path: str) -> None:
         self._records, self._ends = (open(name, "wb") for name in (path, path + ".ends"))  # noqa: SIM115
@@ -159,13 +162,16 @@ class InstanceWriter:
         self._ends.write(array("Q", [0]).tobytes())
 
     def add(self, records: Iterable[bytes]) -> None:
-        ends = array("Q")
-        for record in records:
-            self._records.write(record)
-            self._end += len(record)
-            ends.append(self._end)
-        self._ends.write(ends.tobytes())
-        self.count += len(ends)
+        records = iter(records)
+        while True:
+            frames = framed(list(itertools.islice(records, _FRAMED_AT_ONCE)))
+            if not frames:
+                return
+            ends = np.cumsum([len(frame) for frame in frames], dtype=np.uint64) + np.uint64(self._end)
+            self._records.write(b"".join(frames))
+            self._ends.write(ends.tobytes())
+            self._end = int(ends[-1])
+            self.count += len(frames)
 
     def append_file(self, path: str) -> None:
         """Moves the records of another writer's file to the end of this one."""
@@ -187,7 +193,7 @@ class InstanceWriter:
 
 
 class InstanceReader:
-    """The records of a writer's file, by number."""
+    """The framed records of a writer's file, by number."""
 
     def __init__(self, path: str) -> None:
         self._records, self._ends = (open(name, "rb") for name in (path, path + ".ends"))  # noqa: SIM115
@@ -209,10 +215,14 @@ def _make_in_sequence(config: PretrainingDataConfig, path: str, rng: random.Rand
     here = _here()
     documents = Reordered(here.corpus, _shuffled(len(here.corpus), rng))
     progress = ProgressLines("Making instances", config.dupe_factor * len(documents), "passes over documents")
-    with InstanceWriter(path) as writer:
+
+    def instances() -> Iterator[TrainingInstance]:
         for number in range(config.dupe_factor * len(documents)):
-            writer.add(map(here.encode, here.instances(documents, number % len(documents), rng)))
+            yield from here.instances(documents, number % len(documents), rng)
             progress.update(number + 1)
+
+    with InstanceWriter(path) as writer:
+        writer.add(map(here.encode, instances()))
     return writer.count
 
 
@@ -244,11 +254,15 @@ def _make_unit(unit: Tuple[int, int, int]) -> Tuple[int, str]:
     number, first, end = unit
     here = _here()
     path = os.path.join(here.scratch, "unit-{}-{}".format(number, first))
-    rng = random.Random()
-    with InstanceWriter(path) as writer:
+
+    def instances() -> Iterator[TrainingInstance]:
+        rng = random.Random()
         for document in range(first, end):
             rng.seed("{}/{}/{}".format(here.config.random_seed, number, document))
-            writer.add(map(here.encode, here.instances(here.corpus, document, rng)))
+            yield from here.instances(here.corpus, document, rng)
+
+    with InstanceWriter(path) as writer:
+        writer.add(map(here.encode, instances()))
     return end - first, path
 
 
@@ -263,9 +277,6 @@ def _permuted(count: int, seed: int) -> Iterator[int]:
 
 def _write(paths: Sequence[str], records: InstanceReader, order: Iterable[int], count: int) -> None:
     """Writes the records in this order, in turn to each file."""
-    tensorflow_setup.import_tensorflow()  # writes the checksums of a TFRecord file
-    import tensorflow.compat.v1 as tf
-
     progress = ProgressLines("Writing", count, "instances")
     with contextlib.ExitStack() as stack:
         folders = {path: os.path.dirname(os.path.abspath(path)) for path in paths}
@@ -274,7 +285,7 @@ def _write(paths: Sequence[str], records: InstanceReader, order: Iterable[int], 
             for folder in set(folders.values())
         }
         parts = [os.path.join(scratch[folders[path]], "part-{}".format(n)) for n, path in enumerate(paths)]
-        writers = [tf.python_io.TFRecordWriter(part) for part in parts]
+        writers = [stack.enter_context(open(part, "wb")) for part in parts]
         for number, instance in enumerate(order):
             writers[number % len(writers)].write(records[instance])
             progress.update(number + 1)
