@@ -140,7 +140,10 @@ def main() -> None:
         for name, (ending, layers, pooling) in OUTPUTS.items():
             output = os.path.join(folder, "features" + ending)
             files = [os.path.join(folder, file) for file in ("vocab.txt", "bert_config.json", "bert_model.ckpt")]
-            config = ExtractionConfig(paths[0], output, None, *files, True, LENGTH, layers, BATCH, pooling)
+            vocab, sizes, weights = files
+            config = ExtractionConfig(
+                paths[0], output, None, vocab, sizes, weights, True, LENGTH, layers, BATCH, pooling
+            )
             rates = [
                 (
                     len(lines) / seconds(job.extract, config),
