@@ -5,13 +5,12 @@ means given by the user, which is not the same as different from the default. A 
 its flags. Imported by another script it registers few, so that the other can define flags of its own.
 """
 
-import sys
 from typing import Any, Callable, Dict, List, NoReturn, Sequence
 
 from absl import flags as absl_flags
 
-from steady_bert.base import tensorflow_setup
-from steady_bert.base.errors import RunError, UserError
+from steady_bert.base import program_end
+from steady_bert.base.errors import UserError
 from steady_bert.command_line import help_screens
 from steady_bert.command_line.flag_table import GROUPS as GROUPS
 from steady_bert.command_line.flag_table import REGISTERED_BY_IMPORT, flags_of
@@ -105,26 +104,22 @@ def _registered_default(name: str) -> Any:
 
 def run(script: str, main: Callable[[], None], argv: Sequence[str], description: str) -> NoReturn:
     """Parses the command line, calls main, and exits: 0 done, 2 a mistake of the user's, 1 a failure in the run."""
+    program_end.run(script, lambda: _answer(script, main, argv, description))
+
+
+def _answer(script: str, main: Callable[[], None], argv: Sequence[str], description: str) -> None:
     arguments = argv[1:]
-    try:
-        if "--helpfull" in arguments or "-helpfull" in arguments:
-            print(help_screens.full_help(script, description), flush=True)
-        elif any(argument in ("--help", "-h", "-help", "-?", "--helpshort") for argument in arguments):
-            print(help_screens.short_help(script, description), flush=True)
-        else:
-            register(script)
+    if "--helpfull" in arguments or "-helpfull" in arguments:
+        print(help_screens.full_help(script, description), flush=True)
+    elif any(argument in ("--help", "-h", "-help", "-?", "--helpshort") for argument in arguments):
+        print(help_screens.short_help(script, description), flush=True)
+    else:
+        register(script)
+        try:
             _parse(script, argv)
-            main()
-    except (absl_flags.Error, UserError) as error:
-        print("{}: error: {}".format(script, error), file=sys.stderr)
-        sys.exit(2)
-    except RunError as error:
-        print("{}: {}".format(script, error), file=sys.stderr)
-        sys.exit(1)
-    except BrokenPipeError:  # `| head`
-        tensorflow_setup.discard_standard_output()
-        sys.exit(1)
-    sys.exit(0)
+        except absl_flags.Error as error:
+            raise UserError(str(error)) from None
+        main()
 
 
 def _parse(script: str, argv: Sequence[str]) -> None:

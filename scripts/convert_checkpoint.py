@@ -16,14 +16,12 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from steady_bert.base import tensorflow_setup
+from steady_bert.base import program_end, tensorflow_setup
 
 if __name__ == "__main__":
     tensorflow_setup.start_program()
 
-from steady_bert.base.errors import UserError
 from steady_bert.interchange import activations, hugging_face, to_safetensors
-from steady_bert.training import checkpoint
 
 
 def main() -> None:
@@ -41,23 +39,14 @@ def main() -> None:
     for name in unread:
         if getattr(arguments, name) != parser.get_default(name):
             parser.error("--{} is not read with --to={}. Leave it out.".format(name, arguments.to))
-    try:
-        if arguments.to == "tf1":
-            report = hugging_face.convert(arguments.source, arguments.output, arguments.torch_python)
-        else:
-            report = to_safetensors.convert(arguments.source, arguments.output, arguments.bert_config_file)
-        print("{}: {}".format(arguments.output, report))
-        if arguments.activation == "tanh":
-            print("gelu_erf → gelu: {}".format(activations.use_tanh(arguments.output)))
-    except UserError as error:
-        print("convert_checkpoint: error: {}".format(error), file=sys.stderr)
-        sys.exit(2)
-    except checkpoint.UNWRITABLE as error:
-        path, reason = getattr(error, "filename", None) or arguments.output, checkpoint.reason_of(error)
-        text = "convert_checkpoint: error: {}: cannot be written ({}). Free space, or name another --output."
-        print(text.format(path, reason), file=sys.stderr)
-        sys.exit(2)
+    if arguments.to == "tf1":
+        report = hugging_face.convert(arguments.source, arguments.output, arguments.torch_python)
+    else:
+        report = to_safetensors.convert(arguments.source, arguments.output, arguments.bert_config_file)
+    print("{}: {}".format(arguments.output, report))
+    if arguments.activation == "tanh":
+        print("gelu_erf → gelu: {}".format(activations.use_tanh(arguments.output)))
 
 
 if __name__ == "__main__":
-    main()
+    program_end.run("convert_checkpoint", main)

@@ -17,12 +17,10 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from steady_bert.base import tensorflow_setup
+from steady_bert.base import program_end, tensorflow_setup
 
 if __name__ == "__main__":
     tensorflow_setup.start_program()
-
-from steady_bert.base.errors import RunError, UserError
 
 
 def main() -> None:
@@ -43,15 +41,8 @@ def main() -> None:
     tensorflow_setup.import_tensorflow()
     from steady_bert.export import command
 
-    try:
-        command.export(command.Options(**vars(arguments)))
-    except UserError as error:
-        print("export_model: error: {}".format(error), file=sys.stderr)
-        sys.exit(2)
-    except RunError as error:
-        print("export_model: {}".format(error), file=sys.stderr)
-        sys.exit(1)
+    command.export(command.Options(**vars(arguments)))
 
 
 if __name__ == "__main__":
-    main()
+    program_end.run("export_model", main)

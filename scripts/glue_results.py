@@ -1,7 +1,6 @@
 """glue_results.py RUNS_DIR: results.md (mean ± sd over seeds, by task) and submission.zip (of the first seed)."""
 
 import collections
-import json
 import os
 import re
 import statistics
@@ -11,6 +10,7 @@ from typing import Dict, List, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from steady_bert.base import json_files, program_end
 from steady_bert.tasks.classification.registry import PROCESSORS
 
 RUN = re.compile(r"(.+)-seed(\d+)$")
@@ -41,8 +41,7 @@ def table(runs: List[Tuple[str, int, str]]) -> str:
         results = os.path.join(path, "eval_results.json")
         if not os.path.exists(results):  # ax has no labels
             continue
-        with open(results, encoding="utf-8") as file:
-            results_of_run = json.load(file)
+        results_of_run = json_files.read(results)
         for metric in official_metrics(task):
             scores[task, metric].append(results_of_run[metric])
         with open(os.path.join(path, "seconds"), encoding="utf-8") as file:
@@ -87,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program_end.run("glue_results", main)

@@ -4,12 +4,15 @@ With several folders, each row begins with the folder's name. With one, the tabl
 """
 
 import collections
-import json
 import os
 import re
 import statistics
 import sys
 from typing import Dict, List, Tuple
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from steady_bert.base import json_files, program_end
 
 RUN = re.compile(r"(.+)-seed(\d+)$")
 FILES = (("dev", "eval_results.json"), ("test", "test_results.json"))
@@ -30,8 +33,7 @@ def rows(folder: str, name: str) -> List[str]:
             minutes[match.group(1)].append(int(file.read()) / 60)
         for split, results in FILES:
             if os.path.exists(os.path.join(path, results)):
-                with open(os.path.join(path, results), encoding="utf-8") as file:
-                    values = json.load(file)
+                values = json_files.read(os.path.join(path, results))
                 for metric in METRICS:
                     if metric in values:
                         scores[match.group(1), split][metric].append(values[metric])
@@ -67,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program_end.run("ner_results", main)

@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import numpy as np
 
 from steady_bert import schedules
+from steady_bert.base import program_end
 from steady_bert.base.errors import UserError
 from steady_bert.training import reports
 
@@ -51,18 +52,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--learning_rate", type=float, default=5e-5)
     arguments = parser.parse_args()
-    try:
-        configs = {text: parse(text, arguments.learning_rate, arguments.steps) for text in arguments.schedule}
-        curves = {
-            text: schedules.learning_rates(config, np.arange(arguments.steps)) for text, config in configs.items()
-        }
-        if not reports.plot_curves(arguments.figure, curves):
-            raise UserError("matplotlib is not installed: pip install matplotlib.")
-    except UserError as error:
-        print("plot_schedule.py: error: {}".format(error), file=sys.stderr)
-        sys.exit(2)
+    configs = {text: parse(text, arguments.learning_rate, arguments.steps) for text in arguments.schedule}
+    curves = {text: schedules.learning_rates(config, np.arange(arguments.steps)) for text, config in configs.items()}
+    if not reports.plot_curves(arguments.figure, curves):
+        raise UserError("matplotlib is not installed: pip install matplotlib.")
     print("Wrote " + arguments.figure)
 
 
 if __name__ == "__main__":
-    main()
+    program_end.run("plot_schedule", main)

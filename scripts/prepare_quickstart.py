@@ -12,7 +12,7 @@ from typing import Dict, List, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from steady_bert.base import files
+from steady_bert.base import files, program_end
 
 SEED = 0
 
@@ -59,4 +59,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program_end.run("prepare_quickstart", main)

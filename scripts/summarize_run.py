@@ -1,13 +1,13 @@
 """Prints what a classification run achieved: summarize_run.py RUN_FOLDER [SENTENCES_TSV PREDICTIONS_TSV]"""
 
 import csv
-import json
 import os
 import sys
 from typing import Dict, List
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from steady_bert.base import json_files, program_end
 from steady_bert.training import reports
 
 
@@ -18,8 +18,7 @@ def _rows(path: str) -> List[Dict[str, str]]:
 
 def main() -> None:
     folder = sys.argv[1]
-    with open(os.path.join(folder, "eval_results.json"), encoding="utf-8") as file:
-        results = json.load(file)
+    results = json_files.read(os.path.join(folder, "eval_results.json"))
     metrics = {name: value for name, value in results.items() if isinstance(value, float)}
     print(
         "\n=== Result: {:,} examples that training never saw, at step {}".format(
@@ -41,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program_end.run("summarize_run", main)

@@ -13,15 +13,15 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
     {"base.compute", "base.deferred_tensorflow", "base.errors", "base.packing", "base.processor"},
-    {"base.json_files"},
+    {"base.disk", "base.json_files", "base.tensorflow_setup"},
     {
         "base.files",
         "base.forms",
         "base.locks",
+        "base.program_end",
         "base.progress_lines",
         "base.randomness",
         "base.record_frames",
-        "base.tensorflow_setup",
         "base.token_layout",
         "base.worker_processes",
         "interchange.names",
@@ -158,10 +158,12 @@ LAYERS = [
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 PURE = {
     "base.compute",
+    "base.disk",
     "base.errors",
     "base.files",
     "base.locks",
     "base.processor",
+    "base.program_end",
     "base.progress_lines",
     "base.record_frames",
     "base.worker_processes",

@@ -13,6 +13,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 import optimization
 from steady_bert import optimizers
+from steady_bert.base import program_end
 from steady_bert.base.errors import UserError
 from steady_bert.interchange import hugging_face, names, to_safetensors
 from steady_bert.training import checkpoint, manifest, weights
@@ -240,15 +241,16 @@ def test_the_command_prints_errors_without_a_traceback(tmp_path, monkeypatch, ca
     write_source(tmp_path / "hf")
     main = runpy.run_path(os.path.join(ROOT, "scripts", "convert_checkpoint.py"))["main"]
     written = tmp_path / "out" / "bert_config.json"
-    for source, writes, message in (
-        ("none", full_disk, "none: no such folder"),
-        ("hf", full_disk, "out: cannot be written (out/model.ckpt; No space left on device)"),
-        ("hf", lambda *_: written.mkdir(), ": cannot be written (Is a directory)"),
+    for source, writes, message, code in (
+        ("none", full_disk, "error: {}/none: no such folder", 2),
+        ("hf", full_disk, "{}/out/bert_model.ckpt: the disk is full. ", 1),
+        ("hf", lambda *_: written.mkdir(), "{}/out/bert_config.json: Is a directory", 1),
     ):
         monkeypatch.setattr(checkpoint, "write", writes)
         paths = ["--source=" + str(tmp_path / source), "--output=" + str(tmp_path / "out")]
         monkeypatch.setattr(sys, "argv", ["convert_checkpoint.py", "--to=tf1"] + paths)
-        with pytest.raises(SystemExit, match="2"):
-            main()
+        with pytest.raises(SystemExit, match=str(code)):
+            program_end.run("convert_checkpoint", main)
         printed = capsys.readouterr().err
-        assert message in printed and printed.startswith("convert_checkpoint: error: ") and printed.count("\n") == 1
+        assert printed.startswith("convert_checkpoint: " + message.format(tmp_path)), printed
+        assert "Traceback" not in printed and len(printed.splitlines()) <= 2

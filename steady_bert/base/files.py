@@ -11,6 +11,7 @@ import tempfile
 import zlib
 from typing import IO, Any, Iterator, Optional
 
+from . import disk
 from .errors import UserError
 
 
@@ -35,11 +36,15 @@ def rename_synced(temporary: str, path: str) -> None:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str, mode: str = "w") -> Iterator[IO[Any]]:
-    """Opens a temporary file in the folder of `path`; on success it is synced and renamed to `path`, else removed."""
+def atomic_write(path: str, mode: str = "w", size_bytes: Optional[int] = None) -> Iterator[IO[Any]]:
+    """Opens a temporary file in the folder of `path`; on success it is synced and renamed to `path`, else removed.
+
+    size_bytes: how large it will be, if that is known. Raises DiskFullError.
+    """
     folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix="." + os.path.basename(path) + ".", suffix=".tmp", dir=folder)
+    with disk.writing(path, size_bytes):  # an empty file takes room too
+        os.makedirs(folder, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix="." + os.path.basename(path) + ".", suffix=".tmp", dir=folder)
     try:
         umask = os.umask(0)
         os.umask(umask)
@@ -47,9 +52,14 @@ def atomic_write(path: str, mode: str = "w") -> Iterator[IO[Any]]:
         with os.fdopen(descriptor, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
         rename_synced(temporary, path)
-    except BaseException:
+    except BaseException as error:
+        written = 0
+        with contextlib.suppress(OSError):
+            written = os.path.getsize(temporary)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if disk.is_full(error) and not isinstance(error, disk.DiskFullError):
+            raise disk.DiskFullError(path, size_bytes or written, at_least=size_bytes is None) from error
         raise
 
 
@@ -106,7 +116,7 @@ def write_json(path: str, value: Any) -> None:
 
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a whole file, atomically."""
-    with atomic_write(path, "wb") as file:
+    with atomic_write(path, "wb", len(content)) as file:
         file.write(content)
 
 

@@ -91,16 +91,20 @@ def require(value: Any, place: str, schema: type, remedy: str = _RESTORE) -> Non
     try:
         _adapter(schema).validate_json(json.dumps(value), strict=True)
     except pydantic.ValidationError as error:
-        problem: Any = error.errors()[0]
-        key = '"{}"'.format(".".join(map(str, problem["loc"]))) if problem["loc"] else "it"
-        if problem["type"] == "missing":
-            text = "{}: lacks the key {}. {}".format(place, key, remedy)
-        elif problem["type"] in _EXPECTED:
-            found, expected = kind_of(problem["input"]), _EXPECTED[problem["type"]]
-            text = "{}: key {}: found {}, expected {}. {}".format(place, key, found, expected, remedy)
-        else:
-            text = "{}: key {}: {}. {}".format(place, key, problem["msg"], remedy)
-        raise UserError(text) from None
+        raise UserError("{}: {}. {}".format(place, _text_of(error.errors()[0]), remedy)) from None
+
+
+def _text_of(problem: Any) -> str:
+    """An error of pydantic's in words."""
+    kind, key = problem["type"], ".".join(map(str, problem["loc"]))
+    if kind == "json_invalid":  # that which Python's parser takes all the same
+        reason = problem["ctx"]["error"]
+        return "is nested too deeply" if "recursion" in reason else "not JSON ({})".format(reason)
+    if kind == "missing":
+        return 'lacks the key "{}"'.format(key)
+    if kind in _EXPECTED:
+        return 'key "{}": found {}, expected {}'.format(key, kind_of(problem["input"]), _EXPECTED[kind])
+    return 'key "{}": {}'.format(key, problem["msg"])
 
 
 @functools.lru_cache(maxsize=None)

@@ -98,11 +98,18 @@ class _InputSettings:
 
 
 @dataclass
+class RunCaseFile:
+    """The part of the schema of config.json that says the case of the text; older folders lack it."""
+
+    model: Optional[_InputSettings] = None
+
+
+@dataclass
 class RunConfigFile:
     """The schema of config.json in a run's folder. What the settings of its task are depends on the script."""
 
     data: Dict[str, Any]
-    model: Optional[_InputSettings] = None  # older folders lack it
+    model: Optional[_InputSettings] = None
 
 
 def load_tokenizer(config: ModelConfig, model_dir: Optional[str]) -> Tuple[Any, str]:

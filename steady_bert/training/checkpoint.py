@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..base import files
+from ..base import disk, files
 from ..base.errors import UserError
 
 _PREFIX = "model.ckpt"
@@ -147,14 +147,18 @@ class Reader:
         return value
 
 
-def save(saver: tf.train.Saver, session: tf.Session, folder: str, step: int, keep: int) -> str:
+def save(
+    saver: tf.train.Saver, session: tf.Session, folder: str, step: int, keep: int, size_bytes: Optional[int] = None
+) -> str:
     """Writes the checkpoint of `step`, makes `checkpoint` name it, then keeps only the newest `keep` (0: keeps all).
 
-    saver: must have max_to_keep=None, because old checkpoints are removed here, once the new one is safe.
+    saver: must have max_to_keep=None, because old checkpoints are removed here, once the new one is safe. size_bytes:
+    what it will take, for the message of the DiskFullError.
     """
-    os.makedirs(folder, exist_ok=True)
     prefix = prefix_of(folder, step)
-    bring_in(folder, step, lambda path: saver.save(session, path, write_meta_graph=False, write_state=False))
+    with disk.writing(prefix, size_bytes):
+        os.makedirs(folder, exist_ok=True)
+        bring_in(folder, step, lambda path: saver.save(session, path, write_meta_graph=False, write_state=False))
     keep_newest(folder, keep, step)
     return prefix
 
@@ -180,9 +184,14 @@ def keep_newest(folder: str, keep: int, step: int) -> None:
 def _move(prefix: str, write_to: Callable[[str], Any]) -> None:
     """Lets write_to(path) write a checkpoint under a temporary name, and renames it to `prefix` once it is on disk."""
     temporary = os.path.join(os.path.dirname(prefix), ".saving-" + os.path.basename(prefix))
-    write_to(temporary)
-    for ending in ENDINGS:  # the index last
-        files.rename_synced(temporary + ending, prefix + ending)
+    try:
+        write_to(temporary)
+        for ending in ENDINGS:  # the index last
+            files.rename_synced(temporary + ending, prefix + ending)
+    except Exception as error:
+        if disk.is_full(error):  # the room is needed
+            remove_leftovers(os.path.dirname(prefix))
+        raise
 
 
 def point_at(prefix: str) -> None:
@@ -271,7 +280,12 @@ def remove_leftovers(folder: str) -> None:
 
 
 def write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
-    """Writes a checkpoint of these values."""
+    """Writes a checkpoint of these values. Raises DiskFullError."""
+    with disk.writing(prefix, sum(value.nbytes for value in tensors.values())):
+        _write(prefix, tensors)
+
+
+def _write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
     names = sorted(tensors)
     on_host = tf.ConfigProto(device_count={"GPU": 0})  # else a session takes all memory of a GPU
     with tf.Graph().as_default(), tf.Session(config=on_host) as session:

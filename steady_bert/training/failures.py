@@ -3,17 +3,17 @@
 import contextlib
 import os
 import re
-import traceback
 from typing import Callable, Iterator, Optional
 
 import tensorflow.compat.v1 as tf
 
+from ..base import disk, program_end
 from ..base.errors import RunError
 from . import checkpoint, devices
 from .job import RunConfig
 
 TRACEBACK_FILE = "failure.txt"
-_FAILURES = (tf.errors.OpError, MemoryError)
+_FAILURES = (tf.errors.OpError, OSError, RecursionError, MemoryError)
 # What TensorFlow 2 puts before the reason: the lines of Python that made the failing nodes, and the worker.
 _WHERE = re.compile(
     r"\A(?:Graph execution error:\s*(?:Detected at node .*?\nNode: '[^\n]*'\n)*)?(?:From /job:\S+\n)?", re.DOTALL
@@ -37,6 +37,8 @@ def explained(config: RunConfig) -> Iterator[None]:
     """Turns a failure into a RunError, and writes its traceback to the run's folder."""
     try:
         yield
+    except BrokenPipeError:  # nobody reads what is printed
+        raise
     except _FAILURES as error:
         folder = config.weights.output_dir or os.curdir
         raise RunError("\n".join(filter(None, [_problem(error, config), _remains(folder)]))) from error
@@ -46,6 +48,8 @@ def _problem(error: BaseException, config: RunConfig) -> str:
     """What happened, and what to do about it."""
     updates: Optional[int] = getattr(error, "updates", None)
     when = "" if updates is None else " at step {:,}, after {:,} updates".format(updates + 1, updates)
+    if disk.is_full(error) or isinstance(error, (OSError, RecursionError)):
+        return program_end.reason_of(error)
     if is_out_of_memory(error):
         return "Out of memory{}. {}".format(when, _less_memory(config, updates is not None))
     text = str(getattr(error, "message", error)).strip()
@@ -91,9 +95,8 @@ def _remains(folder: str) -> str:
     """Where the traceback is, which is written now, and from where the run can go on."""
     lines = []
     if os.path.isdir(folder):
-        path = os.path.join(folder, TRACEBACK_FILE)
-        with contextlib.suppress(OSError), open(path, "w", encoding="utf-8", errors="replace") as file:
-            file.write(traceback.format_exc())
+        path = program_end.keep_traceback(os.path.join(folder, TRACEBACK_FILE))
+        if path is not None:
             lines.append("The traceback is in {}.".format(path))
     steps = checkpoint.steps_in(folder)
     if steps:

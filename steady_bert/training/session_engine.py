@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -343,7 +343,7 @@ def hand_over(engine: Engine, folder: str, prefix: Optional[str]) -> None:
     if prefix is None or "training_state/examples_consumed" not in checkpoint.shapes_in(prefix):
         step = int(engine.session.run(engine.global_step))
         keep = checkpoint.kept_in_training(engine.config.keep_checkpoint_max)
-        checkpoint.save(engine.full_saver, engine.session, folder, step, keep)
+        checkpoint.save(engine.full_saver, engine.session, folder, step, keep, _bytes_of_all(engine))
     else:
         checkpoint.point_at(prefix)
 
@@ -393,7 +393,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
                 updates.require_finite_weights(session, engine.finite, step)
                 _set_state(engine, state)
                 if link.is_chief:
-                    checkpoint.save(engine.full_saver, session, folder, step, keep)
+                    checkpoint.save(engine.full_saver, session, folder, step, keep, _bytes_of_all(engine))
                 saved = (step, state)
             progress.exit_if_stopped(stop, step)
             if last:
@@ -425,14 +425,20 @@ def _report(engine: Engine, plan: Plan, step: int, folder: str) -> Any:
     )
 
 
-def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best: bool) -> None:
-    def size(variables: Sequence[Any]) -> int:
-        return sum(v.shape.num_elements() * v.dtype.base_dtype.size for v in variables)
+def _bytes_of(variables: Iterable[Any]) -> int:
+    return sum(v.shape.num_elements() * v.dtype.base_dtype.size for v in variables)
 
+
+def _bytes_of_all(engine: Engine) -> int:
+    """What a checkpoint takes on the disk."""
+    return _bytes_of(engine.session.graph.get_collection("variables"))
+
+
+def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best: bool) -> None:
     os.makedirs(folder, exist_ok=True)
     saves = -(-(plan.num_train_steps - step) // plan.save_checkpoints_steps)
-    everything = size(engine.session.graph.get_collection("variables"))
-    best = size(list(engine.weights.values())) if with_best else 0
+    everything = _bytes_of_all(engine)
+    best = _bytes_of(engine.weights.values()) if with_best else 0
     keep = checkpoint.kept_in_training(engine.config.keep_checkpoint_max)
     checkpoint.require_space(folder, everything, best, saves, keep)
 
@@ -446,7 +452,8 @@ def _dev_evaluation(
 
     def keep_best(step: int) -> None:
         if engine.link.is_chief:
-            checkpoint.save(engine.weights_saver, engine.session, checkpoint.best_folder(folder), step, keep=1)
+            best, size = checkpoint.best_folder(folder), _bytes_of(engine.weights.values())
+            checkpoint.save(engine.weights_saver, engine.session, best, step, keep=1, size_bytes=size)
 
     return progress.DevEvaluation(plan, engine.task.best_metric, evaluate, keep_best, report)
 

@@ -1,0 +1,47 @@
+"""A full disk as one message: what was being written, how much it takes, and that the command goes on. Pure."""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from typing import Iterator, Optional
+
+from .errors import RunError
+
+_CODES = (errno.ENOSPC, errno.EDQUOT)
+_TEXT = re.compile(r"No space left on device|Disk quota exceeded")  # in TensorFlow's errors, which have several types
+
+
+class DiskFullError(RunError):
+    """The message says which file, how much it takes, and how much is free."""
+
+    def __init__(self, path: str, needed_bytes: Optional[int] = None, at_least: bool = False) -> None:
+        """needed_bytes: what the file takes, or, with at_least, what it had when the disk was full."""
+        folder = os.path.dirname(os.path.abspath(path))
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        takes = ""
+        if needed_bytes:
+            takes = " It takes {}{:,} bytes,".format("more than " * at_least, needed_bytes)
+        super().__init__(
+            "{}: the disk is full.{} {:,} bytes are free. Free some: the same command then goes on.".format(
+                path, takes + " and" * bool(takes), shutil.disk_usage(folder).free
+            )
+        )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error, Python's or TensorFlow's, is that of a full disk."""
+    return getattr(error, "errno", None) in _CODES or _TEXT.search(str(getattr(error, "message", error))) is not None
+
+
+@contextlib.contextmanager
+def writing(path: str, needed_bytes: Optional[int] = None, at_least: bool = False) -> Iterator[None]:
+    """Within it, a full disk is a DiskFullError that names `path`, unless it is one already."""
+    try:
+        yield
+    except Exception as error:  # TensorFlow's have no type that this module may import; any other is raised again
+        if isinstance(error, DiskFullError) or not is_full(error):
+            raise
+        raise DiskFullError(path, needed_bytes, at_least) from error
