@@ -16,14 +16,19 @@ from steady_bert.command_line.training_flags import Flag
 def flags_table() -> str:
     lines = ["# Flags", "", "Made by `scripts/write_flags_table.py` from `steady_bert/command_line/`."]
     scripts: Dict[str, List[str]] = {}
-    groups = {}
+    groups: Dict[str, List[Flag]] = {}
     for script in flags.GROUPS:
         for title, group in flags.GROUPS[script].items():
             scripts.setdefault(title, []).append(script + ".py")
-            groups[title] = group
+            groups.setdefault(title, group)
     for title, group in groups.items():
         suffix = "" if len(scripts[title]) > 1 else " (" + scripts[title][0] + ")"
         lines += section(title + suffix, group)
+    shown = {flag.name: flag for group in groups.values() for flag in group}
+    for script in flags.GROUPS:
+        own = [flag for flag in flags.flags_of(script) if flag.default != shown[flag.name].default]
+        if own:
+            lines += section("Defaults of {}.py".format(script), own)
     for script, tool_groups in TOOLS.items():
         lines += section(script + ".py", [flag for group in tool_groups.values() for flag in group])
     return "\n".join(lines) + "\n"

@@ -106,7 +106,14 @@ LAYERS = [
         "training.evaluation",
         "interchange.tokenizer_files",
     },
-    {"tasks.classification.config", "tasks.tagging.config", "command_line.training_flags"},
+    {
+        "tasks.classification.config",
+        "tasks.pretraining.training_config",
+        "tasks.tagging.config",
+        "command_line.training_flags",
+    },
+    {"command_line.pretraining_flags", "tasks.pretraining.examples", "tasks.pretraining.heads"},
+    {"tasks.pretraining.assembly", "tasks.pretraining.training_upstream"},
     {
         "interchange.folders",
         "training.input_pipeline",
@@ -128,7 +135,7 @@ LAYERS = [
     {"interchange.in_use", "training.trained_model"},
     {"training.run"},
     {"tasks.classification.outputs", "tasks.tagging.outputs"},
-    {"tasks.classification.job", "tasks.tagging.job"},
+    {"tasks.classification.job", "tasks.pretraining.job", "tasks.tagging.job"},
     {"extraction.config"},
     {"command_line.tool_flags"},
     {"command_line.flag_table"},
@@ -153,7 +160,7 @@ LAYERS = [
     {"serving.gate"},
     {"serving.application"},
     {"serving.server"},
-    {"create_pretraining_data", "extract_features", "run_classifier", "run_ner", "serve"},
+    {"create_pretraining_data", "extract_features", "run_classifier", "run_ner", "run_pretraining", "serve"},
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 PURE = {
@@ -172,6 +179,7 @@ PURE = {
     "command_line.help_screens",
     "command_line.list_flags",
     "command_line.model_flag",
+    "command_line.pretraining_flags",
     "command_line.relations",
     "command_line.tool_configuration",
     "command_line.tool_flags",
@@ -207,6 +215,7 @@ PURE = {
     "tasks.classification.label_cells",
     "tasks.model_files",
     "tasks.pretraining.config",
+    "tasks.pretraining.training_config",
     "tasks.pretraining.corpus",
     "tasks.pretraining.instances",
     "tasks.pretraining.making",
@@ -238,7 +247,7 @@ PURE = {
     "training.reports",
     "training.resume",
 }
-ENTRY_SCRIPTS = {"create_pretraining_data", "extract_features", "run_classifier", "run_ner", "serve"}
+ENTRY_SCRIPTS = {"create_pretraining_data", "extract_features", "run_classifier", "run_ner", "run_pretraining", "serve"}
 PACKAGE = "steady_bert"
 
 

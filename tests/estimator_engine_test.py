@@ -72,9 +72,9 @@ print(json.dumps(tests.{}(*json.loads(sys.argv[1]))))
     return json.loads(process.stdout.splitlines()[-1])
 
 
-def run_each(commands):
+def run_each(commands, script="run_classifier"):
     """Runs the commands one after the other; gives their exit codes."""
-    return [run_main(arguments) for arguments in commands]
+    return [run_main(arguments, script) for arguments in commands]
 
 
 def numbers(folder):

@@ -23,6 +23,7 @@ import flags
 import optimization
 from steady_bert.command_line import configuration, relations
 from steady_bert.tasks.classification import job as classifier_job
+from steady_bert.tasks.pretraining import job as pretraining_job
 from steady_bert.tasks.tagging import job as tagger_job
 from steady_bert.tasks.task import BadLines
 from steady_bert.training import (
@@ -53,6 +54,7 @@ class Command(NamedTuple):
 CONFIGURATIONS: Dict[str, Any] = {
     "run_classifier": (configuration.classifier_config, classifier_job.make_job),
     "run_ner": (configuration.tagging_config, tagger_job.make_job),
+    "run_pretraining": (configuration.pretraining_config, pretraining_job.make_job),
 }
 
 
@@ -327,6 +329,9 @@ class Row(NamedTuple):
 
 
 TAGGING = dict(script="run_ner")
+PRETRAINING = dict(script="run_pretraining")
+WORD_PIECES = dict(text_files="{chinese}", vocab_file="{word_pieces}")
+WHOLE_WORDS = dict(WORD_PIECES, do_whole_word_mask="true")
 USING = dict(do_train="false", model_dir="{model}")
 PLATEAU = dict(lr_schedule="plateau", do_eval="true")
 PIECEWISE = dict(lr_schedule="piecewise", learning_rate=None, num_warmup_steps=0)
@@ -457,6 +462,16 @@ ROWS: Dict[str, Row] = {
     "lstm_cell": Row("gru", tower, BILSTM, **TAGGING),
     "constrained_decoding": Row("true", tower, dict(head="crf"), **TAGGING),
     "doc_stride": Row(1, features("train"), dict(max_seq_length=6), **TAGGING),
+    "input_file": Row("{records2}", files, dict(text_files=None), **PRETRAINING, instead="{records}"),
+    "text_files": Row("{sentences}", files, **PRETRAINING, instead="{chinese}"),
+    "text_form": Row("document", features("train"), **PRETRAINING),
+    "use_next_sentence_task": Row("true", tower, dict(use_next_sentence_task=None), **PRETRAINING, instead="false"),
+    "max_predictions_per_seq": Row(1, features("train"), **PRETRAINING),
+    "masked_lm_prob": Row(0.5, features("train"), **PRETRAINING),
+    "do_whole_word_mask": Row("true", features("train"), WORD_PIECES, **PRETRAINING),
+    "segmentation_suffix": Row(".words", features("train"), WHOLE_WORDS, **PRETRAINING),
+    "short_seq_prob": Row(1.0, features("train"), dict(use_next_sentence_task="true"), **PRETRAINING),
+    "max_eval_steps": Row(1, records, dict(do_eval="true", eval_batch_size=1), **PRETRAINING),
 }
 
 
@@ -506,7 +521,13 @@ def places(tiny, tmp_path_factory):
         accents=write("accents.json", entities("caf\u00e9s alpha", (7, 12))),
         pos=write("pos.txt", "alpha\tbeta\tB-A\ngood\tbad\tO\n\n"),
         tag_list=write("tag_list.txt", "I-A\nB-A\nO\n"),
+        word_pieces=write("pieces.txt", "\n".join(pieces + ["##x", "##y", "\u8bed", "\u8a00"]) + "\n"),
+        sentences=write("sentences.txt", "good alpha\nbad beta gamma\n\nalpha delta\nzeta\n" * 6),
+        chinese=write("chinese.txt", "alphaxy \u8bed\u8a00 good\n" * 6),
+        records=write("one.tfrecord", "12340000".replace("0", "\0")),
+        records2=write("two.tfrecord", "12350000".replace("0", "\0")),
     )
+    write("chinese.txt.words", "alphaxy \u8bed\u8a00 good\n" * 6)
     write_model(paths, tiny)
     for name, config in (("published", paths["wide"]), ("narrow", tiny.bert_config_file)):
         paths[name] = str(root / name)
@@ -553,6 +574,8 @@ def arguments_of(paths, tiny, row):
     )
     if row.script == "run_classifier":
         common.update(task_name="text", data_dir="{data}")
+    elif row.script == "run_pretraining":
+        common.update(text_files="{sentences}", dev_file="{sentences}", use_next_sentence_task="false")
     else:
         common.update(train_file="{tags}", dev_file="{tags}", test_file="{tags}")
     common.update(row.companions)

@@ -1,6 +1,7 @@
 """The whole training step as a TPU compiles it: forward, backward, sum, clip and update under XLA, static shapes."""
 
 import pytest
+import run_pretraining_test
 import tagging_test
 import tensorflow.compat.v1 as tf
 
@@ -10,6 +11,8 @@ from steady_bert import rule_optimizer
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.tasks.classification.processor import InputExample
+from steady_bert.tasks.pretraining import assembly as pretraining
+from steady_bert.tasks.pretraining.examples import Example
 from steady_bert.tasks.tagging import assembly as tagging
 from steady_bert.training import checkpoint, feature_cache, towers
 from steady_bert.training.engine_config import EngineConfig
@@ -53,6 +56,18 @@ def tagger():
         for n in range(EXAMPLES)
     ]
     return tagging.tagging_task(inputs, tagging.Reader(inputs)), sentences
+
+
+def pretrainer():
+    """Masked words and second segments: two losses with means of their own."""
+    inputs = pretraining.PretrainingInputs(
+        run_pretraining_test.data_of(max_seq_length=LENGTH), {}, "document", None, "", bert_config()
+    )
+    ids = [[5 + (n + m) % 3 for m in range(6 + n)] for n in range(EXAMPLES)]
+    return pretraining.pretraining_task(inputs), [
+        Example(str(n), n, row, [0] * 3 + [1] * (len(row) - 3), [1, 4], [5, 6], [1.0, 1.0], n % 2)
+        for n, row in enumerate(ids)
+    ]
 
 
 def batch_of(task, examples):
@@ -106,7 +121,7 @@ def losses(task, batch, precision="float32", compiled=True, through_python=False
 
 @pytest.mark.parametrize("optimizer", [{}, {"optimizer": "radam", "lookahead_steps": 2}], ids=["adamw", "lookahead"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("make", [classifier, tagger])
+@pytest.mark.parametrize("make", [classifier, tagger, pretrainer])
 def test_the_whole_step_compiles_and_learns_what_the_plain_one_learns(make, precision, optimizer):
     task, examples = make()
     batch = batch_of(task, examples)

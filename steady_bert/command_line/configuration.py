@@ -16,6 +16,8 @@ from ..optimizer_config import OptimizerConfig, rule_of
 from ..serving.settings import ServingConfig
 from ..tasks.classification.config import ClassifierConfig, ClassifierDataConfig
 from ..tasks.model_files import MODEL_FILES, ModelConfig, RunConfigFile
+from ..tasks.pretraining import examples
+from ..tasks.pretraining.training_config import PretrainingConfig, PretrainingInput
 from ..tasks.tagging.config import TaggingConfig, TaggingDataConfig
 from ..training import plan as plans
 from ..training.engine_config import EngineConfig, TpuConfig
@@ -23,7 +25,19 @@ from ..training.job import RunConfig, WeightsConfig
 from ..training.plan import PlanConfig
 from . import model_flag, relations
 from .help_screens import text_of
-from .list_flags import Values, devices, filled, items, multipliers, numbers, patterns, profile_steps, require
+from .list_flags import (
+    Values,
+    WithConstants,
+    devices,
+    filled,
+    items,
+    matching_files,
+    multipliers,
+    numbers,
+    patterns,
+    profile_steps,
+    require,
+)
 from .training_flags import Flag
 
 # What config.json in a model's folder says of its input, unless the command does. A text that is read otherwise than
@@ -49,6 +63,19 @@ _SAVED_OF_TAGGER = (
     "lstm_cell",
     "constrained_decoding",
     "doc_stride",
+)
+_SAVED_OF_PRETRAINING = (
+    "text_form",
+    "segmentation_suffix",
+    "use_next_sentence_task",
+    "max_predictions_per_seq",
+    "masked_lm_prob",
+    "short_seq_prob",
+    "do_whole_word_mask",
+)
+# What run_pretraining does not do, as the flags of the other scripts say it.
+_NOT_OF_PRETRAINING = dict(
+    do_predict=False, predict_file=None, predict_output=None, predict_batch_size=8, encoding="auto", skip_bad_lines=0
 )
 _FIXED = ("label_type", "do_lower_case", "text_units", "head", "lstm_size", "lstm_layers", "lstm_cell")
 
@@ -97,6 +124,47 @@ def tagging_config(f: Values) -> TaggingConfig:
         **dict(saved, doc_stride=_doc_stride(f, saved), class_weights=items(f, "class_weights")),
     )
     return TaggingConfig(run=_run_config(f, saved), model=_model_config(f, saved), data=data)
+
+
+def pretraining_config(f: Values) -> PretrainingConfig:
+    """The configuration of run_pretraining. Raises UserError for relations that do not hold."""
+    f = WithConstants(f, _NOT_OF_PRETRAINING)
+    relations.check_common(f)
+    f = model_flag.expanded(f)
+    trains = (f.do_train or f.dry_run) and not f.check_data
+    saved: Dict[str, Any] = {}
+    if trains:
+        relations.check_training(f, ())
+    elif not f.check_data:
+        relations.check_using(f)
+        saved = _from_model(f, f.model_dir or f.output_dir, _SAVED_OF_PRETRAINING)
+    relations.check_pretraining(f, saved, trains)
+    data = filled(f, PretrainingInput, **{**saved, "files": _pretraining_files(f)})
+    if f.given("num_train_epochs") and not f.given("num_warmup_steps"):  # a tenth, as 10,000 steps of 100,000
+        f = model_flag.Expanded(f, {"num_warmup_steps": None})
+    most = f.max_eval_examples if f.given("max_eval_examples") else f.max_eval_steps * f.eval_batch_size
+    run = dataclasses.replace(_run_config(f, saved), max_eval_examples=most)
+    return PretrainingConfig(run, _model_config(f, saved, needs_vocabulary=bool(f.text_files)), data)
+
+
+def _pretraining_files(f: Values) -> Dict[str, Tuple[str, ...]]:
+    """Split → its files."""
+    files: Dict[str, Tuple[str, ...]] = {}
+    for split, name in (("train", "text_files" if f.text_files else "input_file"), ("dev", "dev_file")):
+        if not getattr(f, name):
+            continue
+        files[split] = matching_files(getattr(f, name), name)
+        kinds = [examples.is_record_file(path) for path in files[split]]
+        for path, is_records in zip(files[split], kinds):
+            expected = {"input_file": True, "text_files": False}.get(name, kinds[0])
+            require(
+                is_records == expected,
+                "--{}: {} holds {}. Name records with --input_file, text with --text_files, and one of them with "
+                "--dev_file.".format(name, path, "records" if is_records else "text"),
+            )
+    if "dev" not in files and f.do_eval:
+        files["dev"] = files["train"]
+    return files
 
 
 def serving_config(f: Values) -> ServingConfig:
@@ -154,8 +222,14 @@ def _run_config(f: Values, saved: Dict[str, Any]) -> RunConfig:
 
 def _plan_config(f: Values) -> PlanConfig:
     """The plan's numbers. Those with a default that another flag replaces are None where they were not given."""
-    replaced = ("num_train_epochs", "warmup_proportion", "eval_every_epochs")
-    given = {name: getattr(f, name) if f.given(name) else None for name in replaced}
+    pairs = {
+        "num_train_epochs": "num_train_steps",
+        "warmup_proportion": "num_warmup_steps",
+        "eval_every_epochs": "eval_every_steps",
+    }
+    given = {name: getattr(f, name) if f.given(name) else None for name in pairs}
+    # A script may have a default number of steps.
+    given.update((steps, None) for name, steps in pairs.items() if f.given(name) and not f.given(steps))
     config = filled(
         f,
         PlanConfig,
@@ -183,10 +257,10 @@ def _engine_config(f: Values, saved: Dict[str, Any]) -> EngineConfig:
     )
 
 
-def _model_config(f: Values, saved: Dict[str, Any]) -> ModelConfig:
+def _model_config(f: Values, saved: Dict[str, Any], needs_vocabulary: bool = True) -> ModelConfig:
     config = filled(f, ModelConfig, **saved)
     require(
-        config.vocab_file or config.spm_model_file,
+        config.vocab_file or config.spm_model_file or not needs_vocabulary,
         "--vocab_file (or --spm_model_file) is needed: it says what the model's input ids are.",
     )
     return config

@@ -9,6 +9,7 @@ from ..tasks.classification.registry import PROCESSORS
 from ..tasks.tagging.formats import FORMATS
 from ..tasks.tagging.heads import CELLS, HEADS
 from ..tasks.tagging.sentences import OFFSET_UNITS, OVERLAPS, SCHEMES, UNITS
+from .pretraining_flags import OWN_TRAINING, PRETRAINING, PRETRAINING_BY_IMPORT
 from .tool_flags import TOOLS, TOOLS_BY_IMPORT
 from .training_flags import BERT_CONFIG_FILE, DO_LOWER_CASE, TRAINING, VOCAB_FILE, Flag
 
@@ -314,6 +315,14 @@ GROUPS: Dict[str, Dict[str, List[Flag]]] = {
         "Data and model": _INPUT,
         **TRAINING,
     },
+    "run_pretraining": {
+        "What to do": [flag for flag in _PHASES if flag.name != "do_predict"],
+        **PRETRAINING,
+        "Data and model": [
+            flag for flag in _INPUT if flag.name not in ("encoding", "skip_bad_lines", "predict_file", "predict_output")
+        ],
+        **OWN_TRAINING,
+    },
     "serve": {"Server": _SERVER, "Batches and limits": _LIMITS},
 }
 # With the scripts that train nothing.
@@ -329,6 +338,7 @@ UPSTREAM = frozenset(
 REGISTERED_BY_IMPORT = {
     "run_classifier": UPSTREAM,
     "run_ner": UPSTREAM | {"train_file", "dev_file", "test_file"},
+    "run_pretraining": PRETRAINING_BY_IMPORT,
     "serve": frozenset(),
     **TOOLS_BY_IMPORT,
 }
@@ -361,6 +371,12 @@ COMMON = {
         *_COMMON_SETTINGS,
     ],
     "run_ner": [*_COMMON_PHASES, *("train_file", "dev_file", "test_file", "format", "head"), *_COMMON_SETTINGS],
+    "run_pretraining": [
+        *(name for name in _COMMON_PHASES if name != "do_predict"),
+        *("input_file", "text_files", "dev_file", "text_form", "use_next_sentence_task", "max_predictions_per_seq"),
+        *(name for name in _COMMON_SETTINGS if name not in ("predict_file", "warmup_proportion")),
+        "num_warmup_steps",
+    ],
     "serve": [flag.name for flag in _SERVER + _LIMITS if flag.name != "precision"],
 }
 

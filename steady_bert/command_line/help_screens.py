@@ -24,6 +24,11 @@ _EXAMPLES = {
         "--bert_config_file=BERT/bert_config.json --vocab_file=BERT/vocab.txt --output_dir=RUN",
         "--do_predict --model_dir=RUN --predict_file=FILE --predict_output=PREDICTIONS",
     ),
+    "run_pretraining": (
+        "Go on with the pre-training of a BERT, on text of your own:",
+        "--do_train --do_eval --text_files=TEXT --dev_file=HELD_OUT --use_next_sentence_task=false "
+        "--num_train_epochs=3 --model=BERT --output_dir=RUN",
+    ),
     "serve": ("Serve a run of run_classifier.py or run_ner.py:", "--model_dir=RUN --port=8080"),
 }
 

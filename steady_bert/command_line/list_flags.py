@@ -4,14 +4,30 @@ Each function raises UserError for a bad value.
 """
 
 import dataclasses
+import glob
 import math
+import os
 import re
-from typing import Any, Callable, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from ..base.errors import UserError
 
 # flags.Values: an attribute for each flag, and given(name).
 Values = Any
+
+
+class WithConstants:
+    """The flags of a script, with values for flags of other scripts that it lacks. Nobody gave these."""
+
+    def __init__(self, given: Values, constants: Dict[str, Any]) -> None:
+        self._values = given
+        self._constants = constants
+
+    def __getattr__(self, name: str) -> Any:
+        return self._constants[name] if name in self._constants else getattr(self._values, name)
+
+    def given(self, name: str) -> bool:
+        return name not in self._constants and bool(self._values.given(name))
 
 
 def require(condition: Any, message: str) -> None:
@@ -116,3 +132,17 @@ def profile_steps(f: Values) -> Tuple[int, ...]:
         ),
     )
     return steps
+
+
+def matching_files(patterns: str, flag: str = "input_file") -> Tuple[str, ...]:
+    """The files that each pattern of a comma-separated list matches, sorted within a pattern."""
+    paths: List[str] = []
+    for pattern in (pattern.strip() for pattern in patterns.split(",")):
+        if not pattern:
+            continue
+        require("://" not in pattern, "--{}={}: is not on this machine. Copy it here first.".format(flag, pattern))
+        matches = [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern)))
+        require(matches, "--{}={}: there is no such file. Check the path.".format(flag, pattern))
+        paths += matches
+    require(paths, "--{}={}: names no file.".format(flag, patterns))
+    return tuple(paths)

@@ -6,11 +6,12 @@ Each check raises UserError for the first relation that does not hold. f: flags.
 import dataclasses
 import difflib
 import os
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from ..tasks.classification.config import ClassifierDataConfig
 from ..tasks.classification.processor import is_number
 from ..tasks.classification.registry import PROCESSORS
+from ..tasks.pretraining.instances import SHORTEST
 from ..tasks.reading import encodings
 from ..training import cluster, manifest
 from . import model_flag
@@ -282,6 +283,47 @@ def check_threshold(f: Values, data: ClassifierDataConfig) -> None:
     require(
         threshold != "tune" or f.do_eval or f.check_data,
         "--multi_label_threshold=tune: the threshold is tuned on dev. Give --do_eval too.",
+    )
+
+
+def check_pretraining(f: Values, saved: Dict[str, Any], trains: bool) -> None:
+    """The flags that say what is pre-trained on. saved: what the model's folder says. trains: or plans to."""
+    require(not (f.input_file and f.text_files), "--input_file and --text_files were both given. Give one.")
+    if trains:
+        require(f.input_file or f.text_files, "--input_file (records) or --text_files (text) is needed to train.")
+        require(
+            not (f.do_eval and f.text_files) or f.dev_file,
+            "--dev_file is needed to evaluate: text that is not trained on.",
+        )
+    elif f.check_data:
+        require(f.input_file or f.text_files or f.dev_file, "--input_file, --text_files or --dev_file is needed.")
+    else:
+        require(f.input_file or f.dev_file, "--dev_file (or --input_file) is needed to evaluate.")
+        require(not f.text_files, "--text_files is what is trained on. Name the text to evaluate with --dev_file.")
+    if f.input_file and trains:
+        for name in ("masked_lm_prob", "do_whole_word_mask", "segmentation_suffix", "short_seq_prob", "text_form"):
+            require(
+                not f.given(name),
+                "--{}: is read with --text_files; records have their masks already. Leave it out.".format(name),
+            )
+    pairs = saved.get("use_next_sentence_task", f.use_next_sentence_task)
+    length = saved.get("max_seq_length", f.max_seq_length)
+    require(
+        not pairs or length >= SHORTEST,
+        "--max_seq_length={}: two segments need {} tokens. Raise it.".format(length, SHORTEST),
+    )
+    require(
+        pairs or not f.given("short_seq_prob"),
+        "--short_seq_prob is read with --use_next_sentence_task. Leave it out.",
+    )
+    whole_words = saved.get("do_whole_word_mask", f.do_whole_word_mask)
+    require(
+        whole_words or not f.given("segmentation_suffix"),
+        "--segmentation_suffix is read with --do_whole_word_mask. Give both.",
+    )
+    require(
+        not (f.given("max_eval_steps") and f.given("max_eval_examples")),
+        "--max_eval_steps and --max_eval_examples were both given. Give one.",
     )
 
 

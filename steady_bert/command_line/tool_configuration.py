@@ -1,15 +1,14 @@
 """The flags of the scripts beside the runs as frozen configuration. Pure: no TensorFlow."""
 
-import glob
 import os
-from typing import List, Sequence, Tuple
+from typing import Sequence, Tuple
 
 from ..base import processor
 from ..base.errors import UserError
 from ..extraction.config import ExtractionConfig
 from ..tasks.pretraining.config import PretrainingDataConfig
 from ..tasks.pretraining.instances import SHORTEST
-from .list_flags import Values, filled, require, require_finite
+from .list_flags import Values, filled, matching_files, require, require_finite
 
 
 def pretraining_data_config(f: Values) -> PretrainingDataConfig:
@@ -36,21 +35,6 @@ def require_given(f: Values, names: Sequence[str]) -> None:
     """Raises UserError if a flag that the script needs is missing."""
     missing = ["--" + name for name in names if not getattr(f, name)]
     require(not missing, "{} is needed. --help shows an example.".format(" and ".join(missing)))
-
-
-def matching_files(patterns: str) -> Tuple[str, ...]:
-    """The files that each pattern of a comma-separated list matches, sorted within a pattern."""
-    paths: List[str] = []
-    for pattern in (pattern.strip() for pattern in patterns.split(",")):
-        if not pattern:
-            continue
-        require("://" not in pattern, "--input_file={}: is not on this machine. Copy it here first.".format(pattern))
-        matches = [pattern] if os.path.isfile(pattern) else sorted(filter(os.path.isfile, glob.glob(pattern)))
-        if not matches:
-            raise UserError("--input_file={}: there is no such file. Check the path.".format(pattern))
-        paths += matches
-    require(paths, "--input_file={}: names no file.".format(patterns))
-    return tuple(paths)
 
 
 def _require_distinct(inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -11,14 +11,15 @@ from ..tasks.model_files import MODEL_FILES, ModelConfig
 from ..training import checkpoint, run_folder
 from ..training.job import RunConfig
 from ..training.reports import say
-from . import configurations, converted, folders, tokenizer_files
+from . import configurations, converted, folders, names, tokenizer_files
 
 
 @contextlib.contextmanager
-def readable(config: Any) -> Iterator[Any]:
-    """A ClassifierConfig or TaggingConfig in which conversions in the cache take the place of Hugging Face folders.
+def readable(config: Any, head: str = "output_weights") -> Iterator[Any]:
+    """A script's configuration (run, model, data) in which conversions in the cache replace Hugging Face folders.
 
-    Data alone (--check_data) needs no weights: it gets a vocabulary file where that is in tokenizer.json.
+    head: a variable that a model must have to be used without training. Data alone (--check_data) needs no weights: it
+    gets a vocabulary file where that is in tokenizer.json.
     """
     run = _without_unread_weights(config.run)
     config = dataclasses.replace(config, run=run)
@@ -33,7 +34,7 @@ def readable(config: Any) -> Iterator[Any]:
             return
         _require_another_folder(run, source)
         entry = converted.entry_of(source, cache)
-        _require_head(run, source, entry)
+        _require_head(run, source, entry, head)
         weights: Dict[str, Any] = {
             name: entry if getattr(run.weights, name) == source else getattr(run.weights, name)
             for name in ("init_checkpoint", "model_dir")
@@ -62,13 +63,14 @@ def _require_another_folder(run: RunConfig, source: str) -> None:
         raise UserError("--output_dir={}: is the model's own folder. Name another.".format(output_dir))
 
 
-def _require_head(run: RunConfig, source: str, entry: str) -> None:
+def _require_head(run: RunConfig, source: str, entry: str, head: str) -> None:
     """Raises UserError for a model without a head that a command would predict with."""
     used = not (run.do_train or run.dry_run) and run.weights.model_dir == source
-    if used and "output_weights" not in checkpoint.shapes_in(checkpoint.resolve(entry)):
+    if used and head not in checkpoint.shapes_in(checkpoint.resolve(entry)):
+        published = next(name for name, place in names.HEADS.items() if place.name == head)
         raise UserError(
-            "{}: has no trained head (classifier.weight), so its predictions would be noise. Train first: --do_train "
-            "--model={}.".format(source, source)
+            "{}: has no trained head ({}), so its predictions would be noise. Train first: --do_train "
+            "--model={}.".format(source, published, source)
         )
 
 
@@ -79,9 +81,9 @@ def _with_own_files(model: ModelConfig, source: str, entry: str) -> ModelConfig:
         "vocab_file": (tokenizer_files.VOCAB_FILE, tokenizer_files.WHOLE_FILE),
     }
     changed: Dict[str, Any] = {}
-    for flag, names in own.items():
+    for flag, bases in own.items():
         path = getattr(model, flag)
-        if path is not None and any(os.path.realpath(path) == os.path.realpath(os.path.join(source, n)) for n in names):
+        if path is not None and any(os.path.realpath(path) == os.path.realpath(os.path.join(source, n)) for n in bases):
             changed[flag] = os.path.join(entry, MODEL_FILES[flag])
     _warn_of_activation(model, source, entry, changed)
     return dataclasses.replace(model, **changed)

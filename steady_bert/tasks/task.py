@@ -82,11 +82,12 @@ class Outputs(NamedTuple):
     """The result of a forward pass for a batch of B examples.
 
     The loss of an update is sum(loss) / sum(weight) over all replicas and all accumulated micro-batches. It is the mean
-    over examples if each example has weight 1, the mean over tokens if each token has.
+    over examples if each example has weight 1, the mean over tokens if each token has. A task that adds K losses, each
+    with a mean of its own, gives [B, K]: the loss is the sum of their means.
     """
 
-    loss: Any  # [B] float32, the summed loss of each example
-    weight: Any  # [B] float32, the number of losses that the loss of each example is the sum of
+    loss: Any  # [B] or [B, K] float32, the summed loss of each example
+    weight: Any  # like `loss`, the number of losses that the loss of each example is the sum of
     predictions: Dict[str, Any]  # name -> [B, ...]; [B, S, ...] for the names in Task.per_token_predictions
     # [B, L] or, for words, [B, W, L] float32: what probabilities are made from, by which an export is compared with the
     # run. Not part of what an engine fetches.
@@ -103,6 +104,10 @@ class Task(NamedTuple):
     fingerprint(split) returns everything that decides the bytes of the split's records (files, vocabulary, lengths).
     build(batch, is_training, compute) makes the graph; batch has a tensor for each column and `input_mask` [B, S].
         It is called once for each replica and mode; calls share variables by name.
+    loss_weights(batch) returns Outputs.weight of a batch. A task with K losses has it: a batch that is computed in
+        parts needs the weights of all parts before the gradients of the first.
+    in_epoch(records, numbers, epochs, seed) returns serialized training records as these epochs have them, a pure
+        function of its arguments. records[i] is that of example numbers[i]. None: they are the same in every epoch.
     score(split, predictions) returns metric name → value over the whole split.
     """
 
@@ -127,3 +132,5 @@ class Task(NamedTuple):
     skip_bad_lines: int = 0  # number of lines of a file that may be skipped
     kinds: Tuple[str, ...] = ()  # what the data report counts within examples, such as types of entities
     kinds_in: Optional[Callable[[Any], Sequence[str]]] = None  # example → the kind of each occurrence in it
+    loss_weights: Optional[Callable[[Dict[str, Any]], Any]] = None
+    in_epoch: Optional[Callable[[List[bytes], np.ndarray, np.ndarray, int], List[bytes]]] = None

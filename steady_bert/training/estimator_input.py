@@ -23,7 +23,8 @@ def training_input(
         replica_batch_size = plan.train_batch_size // replicas
 
         def batches() -> Iterator[Dict[str, Any]]:
-            for _, serialized in input_pipeline.training_batches(records, order, position, plan.train_batch_size):
+            stream = input_pipeline.training_batches(records, order, position, plan.train_batch_size, task.in_epoch)
+            for _, serialized in stream:
                 for start in range(0, plan.train_batch_size, replica_batch_size):  # a replica takes one at a time
                     yield {"records": serialized[start : start + replica_batch_size]}
 

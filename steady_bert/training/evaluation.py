@@ -27,17 +27,18 @@ class SplitOutputs:
     def __init__(self, task: Task, records: RecordFile) -> None:
         self._task = task
         self._records = records
-        self._loss = np.zeros(len(records))
-        self._weight = np.zeros(len(records))
+        self._loss = self._weight = np.zeros(0)  # [N] or [N, K], once the first outputs are there
         self._predictions: Predictions = {}
         self._numbers: List[np.ndarray] = []  # the examples that were added
 
     def add(self, numbers: np.ndarray, loss: Any, weight: Any, predictions: Dict[str, Any]) -> None:
-        """Adds outputs of the numbered examples: loss [B], weight [B], predictions [B, …], as tasks.task.Outputs, or a
-        list of rows.
+        """Adds outputs of the numbered examples, as tasks.task.Outputs has them, or predictions as lists of rows.
 
         Raises UserError for predictions that are not finite.
         """
+        if not self._numbers:
+            shape = (len(self._records), *np.shape(loss)[1:])
+            self._loss, self._weight = np.zeros(shape), np.zeros(shape)
         self._numbers.append(numbers)
         self._loss[numbers], self._weight[numbers] = loss, weight
         for name, values in predictions.items():
@@ -85,7 +86,7 @@ class SplitOutputs:
 
     def evaluation(self, split: str) -> Evaluation:
         """Every example counts once. Raises UserError if the loss or a score is not finite."""
-        loss = float(np.sum(self._loss) / max(np.sum(self._weight), 1e-12))
+        loss = float(np.sum(np.sum(self._loss, axis=0) / np.maximum(np.sum(self._weight, axis=0), 1e-12)))
         metrics = dict(self._task.score(split, self._predictions), loss=loss)
         bad = ["{} ({})".format(name, value) for name, value in metrics.items() if not np.isfinite(value)]
         if bad:

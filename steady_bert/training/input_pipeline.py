@@ -7,7 +7,7 @@ examples of similar length together, so that a batch has little padding.
 """
 
 from concurrent import futures
-from typing import Any, Dict, Generator, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Generator, Iterator, List, NamedTuple, Optional, Tuple, TypeVar
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -61,7 +61,7 @@ class TrainingOrder:
 
     def __init__(self, examples: int, seed: int, shuffle: bool = True, grouping: Optional[Grouping] = None) -> None:
         self._examples = examples
-        self._seed = seed
+        self.seed = seed
         self._shuffle = shuffle
         self._grouping = grouping
         self._block: Tuple[Tuple[int, int], np.ndarray] = ((-1, -1), np.zeros(0, np.int64))
@@ -78,6 +78,10 @@ class TrainingOrder:
             count -= len(piece)
         return np.concatenate(pieces)
 
+    def epochs(self, position: int, count: int) -> np.ndarray:
+        """[count] int64: the epoch of each of these positions."""
+        return np.arange(position, position + count, dtype=np.int64) // self._examples
+
     def _block_around(self, epoch: int, within: int) -> Tuple[int, int]:
         """(first, last + 1) of the positions that are computed together with the position `within` of an epoch."""
         if self._grouping is not None:
@@ -89,9 +93,9 @@ class TrainingOrder:
         """A block of an epoch. The last block is kept, because the next batch mostly needs it too."""
         if self._block[0] != (epoch, start):
             within = np.arange(start, end, dtype=np.int64)
-            numbers = epoch_permutation(self._examples, self._seed, epoch)(within) if self._shuffle else within
+            numbers = epoch_permutation(self._examples, self.seed, epoch)(within) if self._shuffle else within
             if self._grouping is not None:
-                numbers = self._grouping.apply(numbers, "grouped/{}/{}/{}".format(self._seed, epoch, start))
+                numbers = self._grouping.apply(numbers, "grouped/{}/{}/{}".format(self.seed, epoch, start))
             self._block = ((epoch, start), numbers)
         return self._block[1]
 
@@ -104,13 +108,22 @@ def training_order(plan: Plan, records: RecordFile, position: int) -> TrainingOr
     return TrainingOrder(len(records.index), plan.seed, plan.shuffle, grouping)
 
 
+InEpoch = Callable[[List[bytes], np.ndarray, np.ndarray, int], List[bytes]]
+
+
 def training_batches(
-    records: RecordFile, order: TrainingOrder, position: int, batch_size: int
+    records: RecordFile, order: TrainingOrder, position: int, batch_size: int, in_epoch: Optional[InEpoch] = None
 ) -> Iterator[Tuple[np.ndarray, List[bytes]]]:
-    """Yields (example numbers, serialized examples) of every batch from stream position `position` on, endlessly."""
+    """Yields (example numbers, serialized examples) of every batch from stream position `position` on, endlessly.
+
+    in_epoch: tasks.task.Task.in_epoch.
+    """
     while True:
         numbers = order.numbers(position, batch_size)
-        yield numbers, records.read(numbers)
+        serialized = records.read(numbers)
+        if in_epoch is not None:
+            serialized = in_epoch(serialized, numbers, order.epochs(position, batch_size), order.seed)
+        yield numbers, serialized
         position += batch_size
 
 

@@ -68,3 +68,4 @@ class Job(NamedTuple):
     notes: Dict[str, str]  # further lines of the plan
     # What an evaluation settles: file name → value that is written beside the scores as JSON.
     settled: Callable[[], Dict[str, Any]] = dict
+    eval_prefix: str = "eval_"  # of the scores' names in eval_results.txt, as the original's script has it

@@ -217,9 +217,11 @@ def format_metrics(metrics: Dict[str, float]) -> str:
     return "  ".join("{} {:.4f}".format(name, value) for name, value in metrics.items())
 
 
-def write_eval_results(folder: str, metrics: Dict[str, float], step: int, details: Dict[str, Any]) -> None:
+def write_eval_results(
+    folder: str, metrics: Dict[str, float], step: int, details: Dict[str, Any], prefix: str = "eval_"
+) -> None:
     """Writes eval_results.txt in upstream's form (`eval_accuracy = 0.86`) and eval_results.json with `details` too."""
-    lines = {"eval_" + name: value for name, value in metrics.items()}
+    lines = {prefix + name: value for name, value in metrics.items()}
     lines.update(global_step=step, loss=metrics["loss"])
     with files.atomic_write(os.path.join(folder, "eval_results.txt")) as file:
         file.writelines("{} = {}\n".format(name, lines[name]) for name in sorted(lines))

@@ -369,7 +369,9 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
         _require_space(engine, plan, step, folder, with_best=dev is not None)
     order = input_pipeline.training_order(plan, records, state.examples_consumed)
     batches = input_pipeline.read_ahead(
-        input_pipeline.training_batches(records, order, state.examples_consumed, plan.train_batch_size)
+        input_pipeline.training_batches(
+            records, order, state.examples_consumed, plan.train_batch_size, engine.task.in_epoch
+        )
     )
     run_step = updates.step_runner(engine, step)
     report = _report(engine, plan, step, folder)

@@ -125,10 +125,16 @@ def inference_tower(task: Task, config: EngineConfig, seed: int, batch: Batch, a
 
 
 class _Sums(NamedTuple):
-    """Sums over the examples of a part of the batch."""
+    """Sums over the examples of a part of the batch: [], or [K] of a task with K losses."""
 
     loss: tf.Tensor
     weight: tf.Tensor
+
+
+def _mean(loss: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """The sum of the means of K losses [K], or of one []."""
+    mean = loss / weight
+    return tf.reduce_sum(mean) if mean.shape.ndims else mean
 
 
 def training_tower(
@@ -159,15 +165,21 @@ def training_tower(
     def build_part(part: int) -> _Sums:
         with keyed_randomness(plan.seed, tf.identity(global_step), replicas.index * parts + part):
             outputs = task.build(batch_of(part), True, compute)
-        return _Sums(tf.reduce_sum(outputs.loss), tf.reduce_sum(outputs.weight))
+        return _Sums(tf.reduce_sum(outputs.loss, axis=0), tf.reduce_sum(outputs.weight, axis=0))
 
     scale = loss_scale.variables() if config.precision == "float16" else None
     factor = None if scale is None else tf.identity(scale.loss_scale)
     first = build_part(0)  # makes the variables
     variables = optimization.trained_variables(optimizer)
     if parts == 1:
-        loss = first.loss / replicas.sum(first.weight)
+        loss = _mean(first.loss, replicas.sum(first.weight))
         gradients = tf.gradients(loss, variables, factor)
+    elif task.loss_weights is not None:
+        weights = [tf.reduce_sum(task.loss_weights(batch_of(part)), axis=0) for part in range(parts)]
+        weight = replicas.sum(tf.add_n(weights))
+        means = [_mean(first.loss, weight)]
+        gradients = _in_parts(means, lambda part: _mean(build_part(part).loss, weight), parts, variables, factor)
+        loss = tf.add_n(means)
     else:
         loss, gradients = _accumulated(first, build_part, parts, variables, replicas, factor, plan.train_batch_size)
     if replicas.on_tpu:
@@ -246,24 +258,43 @@ def _accumulated(
 ) -> Tuple[tf.Tensor, List[Optional[Any]]]:
     """(this replica's share of the loss, its gradients) over all parts, of which `first` is built already.
 
-    A part starts when the one before is done, so that the activations of one part are held at a time. The division by
-    the batch's weight has to wait for the last part. factor: of the gradients, from the loss on.
+    The division by the batch's weight has to wait for the last part. factor: of the gradients, from the loss on.
     """
-    sums = [first]
+    sums, losses = [first], [first.loss]
+
+    def loss_of(part: int) -> tf.Tensor:
+        sums.append(build_part(part))
+        return sums[-1].loss
+
     # Until the batch's weight is known, a power of two near its size stands in: so the factor is right for sums too.
     stand_in = 1.0 if factor is None else 2.0 ** round(math.log2(batch_size))
     upstream = None if factor is None else factor / stand_in
-    summed = tf.gradients(first.loss, variables, upstream)
-    for part in range(1, parts):
-        done = [gradient for gradient in summed if gradient is not None]
-        with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
-            sums.append(build_part(part))
-            gradients = tf.gradients(sums[-1].loss, variables, upstream)
-        summed = [_added(a, b) for a, b in zip(summed, gradients)]
+    summed = _in_parts(losses, loss_of, parts, variables, upstream)
     weight = replicas.sum(tf.add_n([part.weight for part in sums]))
     loss = tf.add_n([part.loss for part in sums]) / weight
     scale = stand_in / weight
     return loss, [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
+
+
+def _in_parts(
+    losses: List[tf.Tensor],
+    loss_of: Callable[[int], tf.Tensor],
+    parts: int,
+    variables: Sequence[Any],
+    upstream: Optional[tf.Tensor],
+) -> List[Optional[Any]]:
+    """The summed gradients of the parts' losses, of which losses[0] is built; the others are built and added to it.
+
+    A part starts when the one before is done, so that the activations of one part are held at a time.
+    """
+    summed = tf.gradients(losses[0], variables, upstream)
+    for part in range(1, parts):
+        done = [gradient for gradient in summed if gradient is not None]
+        with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
+            losses.append(loss_of(part))
+            gradients = tf.gradients(losses[-1], variables, upstream)
+        summed = [_added(a, b) for a, b in zip(summed, gradients)]
+    return summed
 
 
 def _added(first: Any, second: Any) -> Any:

@@ -79,7 +79,7 @@ def evaluate(model: Model, job: Job, records: Dict[str, RecordFile], folder: str
         say(text.format(model.step, of_split["examples"], split, reports.format_metrics(evaluation.metrics)))
         if shown:
             say(shown)
-    reports.write_eval_results(folder, metrics, model.step, details)
+    reports.write_eval_results(folder, metrics, model.step, details, job.eval_prefix)
     settled = job.settled()
     if settled:
         run_folder.write_settled(folder, settled)
