@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from conftest import ROOT, run_main
 from run_ner_test import Files, read_json
 
 from steady_bert.base.errors import RunError, UserError
-from steady_bert.export import command, output_folder, proof, reference
+from steady_bert.export import command, huggingface, output_folder, proof, reference, tf1
 from steady_bert.export.command import Options
 from steady_bert.interchange import hugging_face
 from steady_bert.serving import saved_run
@@ -200,6 +201,20 @@ def test_what_a_form_has_no_place_for_is_refused_by_its_name(tagger, classifier,
         exported(run, "tf1", tmp_path / "x")
     with pytest.raises(UserError, match="is read with --to=tf1"):
         exported(classifier, "saved_model", tmp_path / "x", activation="tanh")
+    with pytest.raises(UserError, match="--check_python: is read with --to=huggingface"):
+        exported(classifier, "tf1", tmp_path / "x", check_python="python3")
+    for more in (dict(check_file="dev.tsv"), dict(check_python="python3")):
+        with pytest.raises(UserError, match="--unchecked: nothing is compared"):
+            exported(classifier, "huggingface", tmp_path / "x", unchecked=True, **more)
+    sentence_pieces = types.SimpleNamespace(
+        script="run_classifier",
+        folder="f",
+        inputs=None,
+        config=types.SimpleNamespace(model=types.SimpleNamespace(spm_model_file="m")),
+    )
+    for refuse in (huggingface.refuse, tf1.refuse):
+        with pytest.raises(UserError, match="f: reads pieces of SentencePiece.*--to=saved_model"):
+            refuse(sentence_pieces)
     with pytest.raises(UserError, match="no such file"):
         exported(classifier, "saved_model", tmp_path / "x", check_file=str(tmp_path / "none.tsv"))
     (tmp_path / "own").mkdir()
@@ -237,23 +252,21 @@ def test_a_decision_may_differ_only_where_the_runs_own_scores_tie(own):
     comparison = proof.compare(run, numbers, numbers.logits, decisions)
     assert (comparison.differing, comparison.ties, comparison.holds) == (1, 0, False)
     labels = list(run.task.labels)
-    first = slice(0, numbers.outputs[0])
     transitions = weights.served_tensors(run.prefix, ["crf/transitions"])["crf/transitions"]
-    logits, chosen = numbers.logits[first], numbers.decisions[first]
-    # Raise the logit of another legal tag of the first word until its best sequence is as good.
-    other = next(n for n in range(len(labels)) if n != chosen[0] and not labels[n].startswith("I-"))
-    if len(chosen) > 1 and labels[chosen[1]].startswith("I-"):
-        chosen = chosen[:1]
-    gain = logits[0, chosen[0]] - logits[0, other]
-    if len(chosen) > 1:
-        gain += transitions[chosen[0], chosen[1]] - transitions[other, chosen[1]]
+    # Raise the logit of another legal tag of a record's first word until its sequence is as good. Any tag but I- may
+    # stand before a second word that is not I-.
+    places = np.cumsum(numbers.outputs) - numbers.outputs
+    is_inside = np.array([label.startswith("I-") for label in labels])
+    place = next(p for p, n in zip(places, numbers.outputs) if n > 1 and not is_inside[numbers.decisions[p + 1]])
+    chosen, second = numbers.decisions[place : place + 2]
+    other = next(n for n in range(len(labels)) if n != chosen and not is_inside[n])
     tied = numbers.logits.copy()
-    tied[0, other] += gain
-    if len(chosen) > 1 or numbers.outputs[0] == 1:
-        decisions = numbers.decisions.copy()
-        decisions[0] = other
-        comparison = proof.compare(run, numbers._replace(logits=tied), tied, decisions)
-        assert (comparison.differing, comparison.ties) == (0, 1)
+    tied[place, other] += tied[place, chosen] - tied[place, other]
+    tied[place, other] += transitions[chosen, second] - transitions[other, second]
+    decisions = numbers.decisions.copy()
+    decisions[place] = other
+    comparison = proof.compare(run, numbers._replace(logits=tied), tied, decisions)
+    assert (comparison.differing, comparison.ties) == (0, 1)
 
 
 def test_a_file_of_long_texts_alone_has_none_that_a_pipeline_reads_as_the_run_does(own):

@@ -12,19 +12,21 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.request
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from conftest import BAD, GOOD, ROOT, WORDS, command, mistake, run_main
 from fastapi.exceptions import RequestValidationError
 from fastapi.testclient import TestClient
 
 import flags
 from steady_bert.base.errors import UserError
-from steady_bert.serving import Predictor, server
+from steady_bert.serving import Predictor, messages, server
 from steady_bert.serving import gate as gates
-from steady_bert.serving.application import application
+from steady_bert.serving.application import application, model_card
 from steady_bert.serving.batching import Batcher, QueueFullError
 from steady_bert.serving.messages import InferenceRequest, Texts
 from steady_bert.serving.settings import ServingConfig
@@ -81,6 +83,44 @@ def test_kserves_shape_has_the_same_numbers(client, predictor):
     described = client.get("/v2/models/tiny").json()
     assert [output["name"] for output in described["outputs"]] == ["label", "probabilities"]
     assert client.get("/v2/models/tiny/ready").json() == {"ready": True}
+
+
+TENSORS = [
+    ("regression", {"score": 2.5}, [("score", "FP32", [2.5])]),
+    ("multi", dict(labels=["b", "a"], probabilities={"a": 0.6, "b": 0.7}), [("labels", "BYTES", ["b,a"])]),
+    ("multi", dict(labels=[], probabilities={"a": 0.1, "b": 0.2}), [("labels", "BYTES", [""])]),
+    ("bio", dict(text="x", entities=[{"score": 0.1234567}]), [("entities", "BYTES", ['[{"score": 0.123457}]'])]),
+    ("plain", dict(text="x", tags=[{"tag": "a"}]), [("tags", "BYTES", ['[{"tag": "a"}]'])]),
+]
+
+
+@pytest.mark.parametrize("kind, answer, expected", TENSORS)
+def test_answers_of_each_kind_are_kserves_tensors(kind, answer, expected):
+    tensors = [{"name": n, "datatype": d, "shape": [2], "data": 2 * data} for n, d, data in expected]
+    if kind == "multi":
+        row = [answer["probabilities"][label] for label in "ab"]
+        tensors.append({"name": "probabilities", "datatype": "FP32", "shape": [2, 2], "data": 2 * row})
+    assert messages.output_tensors([answer, answer], kind, ["a", "b"]) == tensors
+    described = [{**t, "shape": [-1] + t["shape"][1:]} for t in tensors]
+    assert messages.described_tensors(kind, ["a", "b"]) == [
+        {name: t[name] for name in ("name", "datatype", "shape")} for t in described
+    ]
+
+
+def test_the_card_has_the_scores_of_evaluation(predictor, tmp_path):
+    (tmp_path / "eval_results.json").write_text('{"eval_accuracy": 0.5, "note": "x"}')
+    served = types.SimpleNamespace(run=predictor.run._replace(folder=str(tmp_path)), encoder=predictor.encoder)
+    assert model_card(served, ServingConfig("m"))["scores"] == {"eval_accuracy": 0.5}
+
+
+def test_a_failure_of_tensorflow_is_answered_500_with_its_first_line(predictor, monkeypatch):
+    def fails(asked):
+        raise tf.errors.ResourceExhaustedError(None, None, "no memory\n[[a node]]")
+
+    monkeypatch.setattr(predictor, "answer", fails)
+    with TestClient(application(predictor, ServingConfig("m"))) as client:
+        reply = client.post("/v1/predict", json={"texts": ["good"]})
+    assert (reply.status_code, reply.json()) == (500, {"error": "The model failed: no memory"})
 
 
 def test_the_card_health_and_numbers(client):
@@ -185,9 +225,10 @@ def test_a_body_in_chunks_has_the_same_limit(client):
     assert (reply.status_code, "more than 4,000 bytes" in reply.json()["error"]) == (413, True)
 
 
-def test_the_bodies_of_all_requests_have_a_limit_too(monkeypatch):
-    """Requests that are sent slowly wait before the queue, where no text is counted."""
-    monkeypatch.setattr(gates, "HELD_BYTES", 300)
+@pytest.mark.parametrize("held_bytes, waiting_requests", [(300, 3), (50, 1)])
+def test_the_bodies_of_all_requests_have_a_limit_too(monkeypatch, held_bytes, waiting_requests):
+    """Requests that are sent slowly wait before the queue, where no text is counted. One alone is always read."""
+    monkeypatch.setattr(gates, "HELD_BYTES", held_bytes)
     gate = gates.Gate(None, [], 100, gates.Metrics(lambda: 0), ())
     scope = {"type": "http", "path": "/", "headers": []}
     statuses = []
@@ -214,14 +255,14 @@ def test_the_bodies_of_all_requests_have_a_limit_too(monkeypatch):
             await send({"type": "http.response.start", "status": 200})
 
         gate._app = answering
-        waiting = [asyncio.ensure_future(gate(scope, slowly(), send)) for _ in range(3)]
+        waiting = [asyncio.ensure_future(gate(scope, slowly(), send)) for _ in range(waiting_requests)]
         await asyncio.sleep(0)
         await gate(scope, slowly(), send)
         go.set()
         await asyncio.gather(*waiting)
 
     asyncio.run(scenario())
-    assert [status for status in statuses if status] == [503, 200, 200, 200] and gate._held_bytes == 0
+    assert [status for status in statuses if status] == [503] + [200] * waiting_requests and gate._held_bytes == 0
 
 
 def malformed(rng, model="tiny"):
@@ -439,6 +480,51 @@ def test_sigterm_answers_what_was_asked_and_ends_with_0(folder):
     finally:
         process.kill()
         process.stdout.close()
+
+
+class Encoder:
+    """A Predictor of a pre-trained model, as far as warm_up knows it."""
+
+    run = None
+
+    def __init__(self, *given, **flags):
+        self.given, self.flags, self.embedded = given, flags, []
+        Encoder.last = self
+
+    def embed(self, texts):
+        self.embedded += texts
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_server_has_the_model_that_is_asked_for_and_ends_as_its_signal_says(monkeypatch, capsys, number, status):
+    monkeypatch.setattr("steady_bert.serving.predictor.Predictor", Encoder)
+    monkeypatch.setattr("steady_bert.serving.application.application", lambda predictor, config: predictor)
+    stub = types.SimpleNamespace(run=lambda sockets: os.kill(os.getpid(), number))
+    monkeypatch.setattr("uvicorn.Server", lambda config: stub)
+    monkeypatch.setattr("uvicorn.Config", lambda *_, **options: None)  # which changes the process's logging
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    config = ServingConfig("m", checkpoint="last", precision="bfloat16", batch_tokens=7, port=0)
+    assert server.serve(config) == status
+    assert (Encoder.last.given, Encoder.last.flags) == (("m", "last", 7), {"precision": "bfloat16"})
+    assert len(Encoder.last.embedded) == 3 and capsys.readouterr().out.startswith("Serving m at http://127.0.0.1:")
+
+
+def test_a_second_signal_ends_the_server_at_once():
+    stub = types.SimpleNamespace(should_exit=False, force_exit=False)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with server._ended_by_signals(stub) as received:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stub.should_exit, stub.force_exit) == (True, False)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stub.force_exit and received == {signal.SIGTERM, signal.SIGINT}
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("text_counts, asked", [((1,), str), ((2,), tuple), ((1, 2), str)])
+def test_a_model_of_pairs_is_warmed_up_with_pairs(text_counts, asked):
+    texts = []
+    server.warm_up(types.SimpleNamespace(run=types.SimpleNamespace(text_counts=text_counts), predict=texts.extend))
+    assert [type(text) for text in texts] == [asked] * 3
 
 
 FLAGS = dict(
