@@ -246,7 +246,7 @@ def test_the_command_prints_errors_without_a_traceback(tmp_path, monkeypatch, ca
         ("hf", full_disk, "{}/out/bert_model.ckpt: the disk is full. ", 1),
         ("hf", lambda *_: written.mkdir(), "{}/out/bert_config.json: Is a directory", 1),
     ):
-        monkeypatch.setattr(checkpoint, "write", writes)
+        monkeypatch.setattr(checkpoint, "_write", writes)
         paths = ["--source=" + str(tmp_path / source), "--output=" + str(tmp_path / "out")]
         monkeypatch.setattr(sys, "argv", ["convert_checkpoint.py", "--to=tf1"] + paths)
         with pytest.raises(SystemExit, match=str(code)):

@@ -30,7 +30,7 @@ def run(program: str, main: Callable[[], Any]) -> NoReturn:
         tensorflow_setup.discard_standard_output()
         sys.exit(1)
     except expected() as error:
-        lines = [reason_of(error), _kept_traceback(program)]
+        lines = [reason_of(error), "" if disk.is_full(error) else _kept_traceback(program)]
         print("{}: {}".format(program, "\n".join(filter(None, lines))), file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
@@ -48,7 +48,9 @@ def reason_of(error: BaseException) -> str:
     first = " ".join(text.split("\n")[0].split())[:_REASON_CHARACTERS] or "no reason"
     path = getattr(error, "filename", None)
     if disk.is_full(error):
-        return str(disk.DiskFullError(str(path or os.curdir)))
+        before = first.split(";")[0]  # TensorFlow's messages begin with the path
+        path = path or (before if os.path.isdir(os.path.dirname(before)) else os.curdir)
+        return str(disk.DiskFullError(str(path)))
     if isinstance(error, MemoryError):
         return "Out of memory. Close other programs, or use smaller batches, files or models."
     if isinstance(error, RecursionError):

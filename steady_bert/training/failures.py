@@ -41,7 +41,7 @@ def explained(config: RunConfig) -> Iterator[None]:
         raise
     except _FAILURES as error:
         folder = config.weights.output_dir or os.curdir
-        raise RunError("\n".join(filter(None, [_problem(error, config), _remains(folder)]))) from error
+        raise RunError("\n".join(filter(None, [_problem(error, config), _remains(folder, error)]))) from error
 
 
 def _problem(error: BaseException, config: RunConfig) -> str:
@@ -91,10 +91,10 @@ def _less_memory(config: RunConfig, in_training: bool) -> str:
     return less + " --recompute saves memory too." * could_recompute
 
 
-def _remains(folder: str) -> str:
+def _remains(folder: str, error: BaseException) -> str:
     """Where the traceback is, which is written now, and from where the run can go on."""
     lines = []
-    if os.path.isdir(folder):
+    if os.path.isdir(folder) and not disk.is_full(error):
         path = program_end.keep_traceback(os.path.join(folder, TRACEBACK_FILE))
         if path is not None:
             lines.append("The traceback is in {}.".format(path))

@@ -26,7 +26,7 @@ import filelock
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..base import files
+from ..base import disk, files
 from ..base.errors import UserError
 from ..tasks.task import BadLines, Column, Facts, Feature, Task
 from .permutation import Permutation
@@ -299,7 +299,8 @@ def _build(
 ) -> None:
     scratch = prefix + ".building"
     shutil.rmtree(scratch, ignore_errors=True)  # left by a killed run
-    os.makedirs(scratch)
+    with disk.writing(prefix):
+        os.makedirs(scratch)
     names = {name: os.path.join(scratch, name) for name in _ENDINGS}
     counter = _Counter(task)
     try:
@@ -312,6 +313,11 @@ def _build(
         checksums = {ending: files.crc32_of_file(path) for ending, path in names.items()}
         for ending, path in names.items():
             files.rename_synced(path, prefix + ending)
+    except Exception as error:
+        if disk.is_full(error):
+            written = sum(os.path.getsize(path) for path in names.values() if os.path.exists(path))
+            raise disk.DiskFullError(prefix, written, at_least=True) from error
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     description.update(examples=count, record_bytes=size, sources=counter.sources, kinds=counter.kinds)
