@@ -34,6 +34,8 @@ LAYERS = [
         "tasks.classification.long_texts",
         "tasks.class_weights",
         "tasks.metrics",
+        "tasks.questions.scores",
+        "tasks.questions.windows",
         "tasks.reading.encodings",
         "tasks.tagging.heads",
         "tasks.tagging.schemes",
@@ -57,10 +59,12 @@ LAYERS = [
         "training.matrix_rate",
         "training.plan",
     },
+    {"tasks.questions.answers", "tasks.questions.contexts", "tasks.questions.features"},
     {"tasks.pretraining.corpus", "tasks.pretraining.instances", "tasks.reading.csv_rows", "tasks.reading.json_rows"},
     {"tasks.pretraining.config", "tasks.pretraining.records", "tasks.reading.text_files"},
     {
         "tasks.pretraining.upstream",
+        "tasks.questions.squad_files",
         "tasks.tagging.column_check",
         "tasks.tagging.offsets",
         "tasks.tagging.tag_sequences",
@@ -71,6 +75,7 @@ LAYERS = [
         "training.resume",
         "rule_optimizer",
         "tasks.heads",
+        "tasks.questions.heads",
         "tasks.classification.processor",
         "tasks.classification.scores",
         "tasks.model_files",
@@ -100,19 +105,27 @@ LAYERS = [
     {
         "tasks.classification.registry",
         "tasks.classification.assembly",
+        "tasks.questions.assembly",
         "tasks.tagging.assembly",
         "tasks.tagging.tag_lists",
         "tasks.classification.upstream",
         "training.evaluation",
         "interchange.tokenizer_files",
     },
+    {"tasks.questions.upstream"},
     {
         "tasks.classification.config",
         "tasks.pretraining.training_config",
+        "tasks.questions.config",
         "tasks.tagging.config",
         "command_line.training_flags",
     },
-    {"command_line.pretraining_flags", "tasks.pretraining.examples", "tasks.pretraining.heads"},
+    {
+        "command_line.pretraining_flags",
+        "command_line.question_flags",
+        "tasks.pretraining.examples",
+        "tasks.pretraining.heads",
+    },
     {"tasks.pretraining.assembly", "tasks.pretraining.training_upstream"},
     {
         "interchange.folders",
@@ -134,8 +147,8 @@ LAYERS = [
     {"training.estimator_engine", "training.session_engine"},
     {"interchange.in_use", "training.trained_model"},
     {"training.run"},
-    {"tasks.classification.outputs", "tasks.tagging.outputs"},
-    {"tasks.classification.job", "tasks.pretraining.job", "tasks.tagging.job"},
+    {"tasks.classification.outputs", "tasks.questions.outputs", "tasks.tagging.outputs"},
+    {"tasks.classification.job", "tasks.pretraining.job", "tasks.questions.job", "tasks.tagging.job"},
     {"extraction.config"},
     {"command_line.tool_flags"},
     {"command_line.flag_table"},
@@ -160,7 +173,15 @@ LAYERS = [
     {"serving.gate"},
     {"serving.application"},
     {"serving.server"},
-    {"create_pretraining_data", "extract_features", "run_classifier", "run_ner", "run_pretraining", "serve"},
+    {
+        "create_pretraining_data",
+        "extract_features",
+        "run_classifier",
+        "run_ner",
+        "run_pretraining",
+        "run_squad",
+        "serve",
+    },
 ]
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 PURE = {
@@ -180,6 +201,7 @@ PURE = {
     "command_line.list_flags",
     "command_line.model_flag",
     "command_line.pretraining_flags",
+    "command_line.question_flags",
     "command_line.relations",
     "command_line.tool_configuration",
     "command_line.tool_flags",
@@ -247,7 +269,15 @@ PURE = {
     "training.reports",
     "training.resume",
 }
-ENTRY_SCRIPTS = {"create_pretraining_data", "extract_features", "run_classifier", "run_ner", "run_pretraining", "serve"}
+ENTRY_SCRIPTS = {
+    "create_pretraining_data",
+    "extract_features",
+    "run_classifier",
+    "run_ner",
+    "run_pretraining",
+    "run_squad",
+    "serve",
+}
 PACKAGE = "steady_bert"
 
 

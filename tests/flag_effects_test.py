@@ -24,6 +24,7 @@ import optimization
 from steady_bert.command_line import configuration, relations
 from steady_bert.tasks.classification import job as classifier_job
 from steady_bert.tasks.pretraining import job as pretraining_job
+from steady_bert.tasks.questions import job as questions_job
 from steady_bert.tasks.tagging import job as tagger_job
 from steady_bert.tasks.task import BadLines
 from steady_bert.training import (
@@ -55,6 +56,7 @@ CONFIGURATIONS: Dict[str, Any] = {
     "run_classifier": (configuration.classifier_config, classifier_job.make_job),
     "run_ner": (configuration.tagging_config, tagger_job.make_job),
     "run_pretraining": (configuration.pretraining_config, pretraining_job.make_job),
+    "run_squad": (configuration.questions_config, questions_job.make_job),
 }
 
 
@@ -313,6 +315,25 @@ def tuned(command):
     return command.job().describe_evaluation("dev", predictions)
 
 
+def answered(command):
+    """What is written of the answer to a question, whose pieces are not those of the text, its scores, what is printed.
+
+    The model finds no answer most probable, then alpha to gamma, then delta.
+    """
+    start, end = np.zeros(9), np.zeros(9)  # [CLS] good [SEP] alpha beta gamma delta [UNK] [SEP]
+    start[[0, 3, 7]], end[[0, 5, 7]] = (5.0, 4.0, 3.0), (5.0, 4.0, 3.0)
+    predictions = dict(question=[0], window=[0], start_logits=[start], end_logits=[end])
+    job = command.job()
+    with run_folder.cache_folder(None, None) as folder, contextlib.redirect_stdout(io.StringIO()) as printed:
+        scores_ = job.task.score("dev", predictions)
+        job.write_predictions("test", predictions, 1, os.path.join(folder, "predictions.json"), folder)
+        written = {}
+        for name in sorted(os.listdir(folder)):
+            with open(os.path.join(folder, name)) as file:
+                written[name] = file.read()
+    return scores_, written, printed.getvalue().replace(folder, "")
+
+
 def best_metric(command):
     return run.with_best_metric(command.job(), command.config.best_metric).task.best_metric
 
@@ -332,6 +353,7 @@ TAGGING = dict(script="run_ner")
 PRETRAINING = dict(script="run_pretraining")
 WORD_PIECES = dict(text_files="{chinese}", vocab_file="{word_pieces}")
 WHOLE_WORDS = dict(WORD_PIECES, do_whole_word_mask="true")
+QUESTIONS = dict(script="run_squad")
 USING = dict(do_train="false", model_dir="{model}")
 PLATEAU = dict(lr_schedule="plateau", do_eval="true")
 PIECEWISE = dict(lr_schedule="piecewise", learning_rate=None, num_warmup_steps=0)
@@ -472,6 +494,14 @@ ROWS: Dict[str, Row] = {
     "segmentation_suffix": Row(".words", features("train"), WHOLE_WORDS, **PRETRAINING),
     "short_seq_prob": Row(1.0, features("train"), dict(use_next_sentence_task="true"), **PRETRAINING),
     "max_eval_steps": Row(1, records, dict(do_eval="true", eval_batch_size=1), **PRETRAINING),
+    "version_2_with_negative": Row("true", answered, **QUESTIONS),
+    "null_score_diff_threshold": Row(4, answered, dict(version_2_with_negative="true"), **QUESTIONS),
+    "tune_null_threshold": Row("true", answered, dict(version_2_with_negative="true", do_eval="true"), **QUESTIONS),
+    "max_query_length": Row(1, features("train"), dict(train_file="{questions2}"), instead=8, **QUESTIONS),
+    "n_best_size": Row(1, answered, **QUESTIONS),
+    "max_answer_length": Row(2, answered, **QUESTIONS),
+    "score_by": Row("characters", answered, **QUESTIONS),
+    "verbose_logging": Row("true", answered, **QUESTIONS),
 }
 
 
@@ -520,6 +550,8 @@ def places(tiny, tmp_path_factory):
         overlaps=write("overlaps.json", entities("alpha beta", (0, 5), (0, 10))),
         accents=write("accents.json", entities("caf\u00e9s alpha", (7, 12))),
         pos=write("pos.txt", "alpha\tbeta\tB-A\ngood\tbad\tO\n\n"),
+        questions=write("questions.json", question("good")),
+        questions2=write("questions2.json", question("good bad")),
         tag_list=write("tag_list.txt", "I-A\nB-A\nO\n"),
         word_pieces=write("pieces.txt", "\n".join(pieces + ["##x", "##y", "\u8bed", "\u8a00"]) + "\n"),
         sentences=write("sentences.txt", "good alpha\nbad beta gamma\n\nalpha delta\nzeta\n" * 6),
@@ -536,6 +568,13 @@ def places(tiny, tmp_path_factory):
             shutil.copy(source, os.path.join(paths[name], target))
         open(os.path.join(paths[name], "bert_model.ckpt.index"), "w").close()
     return paths
+
+
+def question(text):
+    """A file of one question whose answer is alpha beta gamma."""
+    answer = {"text": "beta gamma", "answer_start": 6}
+    asked = {"context": "alpha beta gamma delta \u2603", "qas": [{"id": "q", "question": text, "answers": [answer]}]}
+    return json.dumps({"data": [{"paragraphs": [asked]}]})
 
 
 def entities(text, *ends):
@@ -576,6 +615,9 @@ def arguments_of(paths, tiny, row):
         common.update(task_name="text", data_dir="{data}")
     elif row.script == "run_pretraining":
         common.update(text_files="{sentences}", dev_file="{sentences}", use_next_sentence_task="false")
+    elif row.script == "run_squad":
+        files_ = dict.fromkeys(("train_file", "dev_file", "predict_file"), "{questions}")
+        common.update(max_query_length=8, **files_)
     else:
         common.update(train_file="{tags}", dev_file="{tags}", test_file="{tags}")
     common.update(row.companions)

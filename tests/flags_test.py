@@ -27,8 +27,14 @@ BASES = {
     "run_classifier": BASE,
     "run_ner": ["--train_file=t", "--dev_file=d", "--test_file=s"]
     + [f for f in BASE if "task" not in f and "data" not in f],
+    "run_squad": ["--train_file=t", "--dev_file=d", "--predict_file=s"]
+    + [f for f in BASE if "task" not in f and "data" not in f],
 }
-CONFIGURATIONS = {"run_classifier": configuration.classifier_config, "run_ner": configuration.tagging_config}
+CONFIGURATIONS = {
+    "run_classifier": configuration.classifier_config,
+    "run_ner": configuration.tagging_config,
+    "run_squad": configuration.questions_config,
+}
 UPSTREAM = dict(
     data_dir=None,
     bert_config_file=None,
@@ -73,8 +79,32 @@ def configured(arguments, script="run_classifier"):
 
 def test_upstreams_25_flags_have_their_names_and_defaults():
     assert len(UPSTREAM) == 25
-    flags.register("run_classifier")
-    assert {name: flags.FLAGS[name].default for name in UPSTREAM} == UPSTREAM
+    values = flags.Values("run_classifier")
+    assert {name: getattr(values, name) for name in UPSTREAM} == UPSTREAM
+
+
+def test_scripts_that_are_imported_together_keep_their_own_defaults():
+    flags.register_for_import("run_classifier")
+    flags.register_for_import("run_squad")
+    own = dict(
+        max_seq_length=384,
+        doc_stride=128,
+        max_query_length=64,
+        n_best_size=20,
+        max_answer_length=30,
+        verbose_logging=False,
+        version_2_with_negative=False,
+        null_score_diff_threshold=0.0,
+        train_file=None,
+        predict_file=None,
+    )
+    other = {
+        name: UPSTREAM[name] for name in UPSTREAM if name not in ("data_dir", "task_name", "do_eval", "eval_batch_size")
+    }
+    values = flags.Values("run_squad")
+    expected = dict(other, **own)
+    assert {name: getattr(values, name) for name in expected} == expected and len(expected) == 31
+    assert flags.Values("run_classifier").max_seq_length == 128
 
 
 def test_given_is_not_the_same_as_default():

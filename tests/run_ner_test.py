@@ -308,7 +308,7 @@ def test_input_files_are_not_overwritten_and_the_other_scripts_models_are_refuse
     classifier = str(tmp_path / "classifier")
     assert run_main(tiny.flags(output_dir=classifier, do_train="true", num_train_steps=1)) == 0
     message = mistake(["--do_predict", "--model_dir=" + classifier, "--predict_file=" + str(path)], capsys, "run_ner")
-    assert "labels.json: has no tag_scheme: the model was trained by the other script" in message
+    assert "labels.json: has no tag_scheme: the model was trained by another script" in message
     message = mistake(
         ["--do_predict", "--model_dir=" + model, "--predict_file=" + str(path), "--task_name=text"], capsys
     )

@@ -18,6 +18,7 @@ from ..tasks.classification.config import ClassifierConfig, ClassifierDataConfig
 from ..tasks.model_files import MODEL_FILES, ModelConfig, RunConfigFile
 from ..tasks.pretraining import examples
 from ..tasks.pretraining.training_config import PretrainingConfig, PretrainingInput
+from ..tasks.questions.config import QuestionsConfig, QuestionsDataConfig
 from ..tasks.tagging.config import TaggingConfig, TaggingDataConfig
 from ..training import plan as plans
 from ..training.engine_config import EngineConfig, TpuConfig
@@ -76,6 +77,15 @@ _SAVED_OF_PRETRAINING = (
 # What run_pretraining does not do, as the flags of the other scripts say it.
 _NOT_OF_PRETRAINING = dict(
     do_predict=False, predict_file=None, predict_output=None, predict_batch_size=8, encoding="auto", skip_bad_lines=0
+)
+_SAVED_OF_QUESTIONS = (
+    "version_2_with_negative",
+    "null_score_diff_threshold",
+    "doc_stride",
+    "max_query_length",
+    "n_best_size",
+    "max_answer_length",
+    "score_by",
 )
 _FIXED = ("label_type", "do_lower_case", "text_units", "head", "lstm_size", "lstm_layers", "lstm_cell")
 
@@ -165,6 +175,26 @@ def _pretraining_files(f: Values) -> Dict[str, Tuple[str, ...]]:
     if "dev" not in files and f.do_eval:
         files["dev"] = files["train"]
     return files
+
+
+def questions_config(f: Values) -> QuestionsConfig:
+    """The configuration of run_squad. Raises UserError for relations that do not hold."""
+    relations.check_common(f)
+    f = model_flag.expanded(f)
+    saved: Dict[str, Any] = {}
+    if f.check_data:
+        saved = _from_model(f, f.model_dir, _SAVED_OF_QUESTIONS)
+    elif f.do_train or f.dry_run:
+        relations.check_training(f, ("train_file",))
+    else:
+        relations.check_using(f)
+        saved = _from_model(f, f.model_dir or f.output_dir, _SAVED_OF_QUESTIONS)
+    values = dict(saved)
+    if not f.given("null_score_diff_threshold"):
+        values.setdefault("null_score_diff_threshold", None)
+    data = filled(f, QuestionsDataConfig, **values)
+    relations.check_questions(f, data, saved.get("max_seq_length", f.max_seq_length))
+    return QuestionsConfig(run=_run_config(f, saved), model=_model_config(f, saved), data=data)
 
 
 def serving_config(f: Values) -> ServingConfig:

@@ -10,6 +10,7 @@ from ..tasks.tagging.formats import FORMATS
 from ..tasks.tagging.heads import CELLS, HEADS
 from ..tasks.tagging.sentences import OFFSET_UNITS, OVERLAPS, SCHEMES, UNITS
 from .pretraining_flags import OWN_TRAINING, PRETRAINING, PRETRAINING_BY_IMPORT
+from .question_flags import QUESTIONS
 from .tool_flags import TOOLS, TOOLS_BY_IMPORT
 from .training_flags import BERT_CONFIG_FILE, DO_LOWER_CASE, TRAINING, VOCAB_FILE, Flag
 
@@ -229,6 +230,7 @@ _INPUT = [
         "predictions.conll, with predictions.jsonl beside it).",
     ),
 ]
+_OWN_OF_QUESTIONS = {flag.name for flag in QUESTIONS}
 _PHASES = [
     Flag("do_train", "boolean", False, "Train, or continue the run in output_dir."),
     Flag(
@@ -323,6 +325,12 @@ GROUPS: Dict[str, Dict[str, List[Flag]]] = {
         ],
         **OWN_TRAINING,
     },
+    "run_squad": {
+        "What to do": _PHASES,
+        "Questions": QUESTIONS,
+        "Data and model": [flag for flag in _INPUT if flag.name not in _OWN_OF_QUESTIONS],
+        **TRAINING,
+    },
     "serve": {"Server": _SERVER, "Batches and limits": _LIMITS},
 }
 # With the scripts that train nothing.
@@ -339,6 +347,9 @@ REGISTERED_BY_IMPORT = {
     "run_classifier": UPSTREAM,
     "run_ner": UPSTREAM | {"train_file", "dev_file", "test_file"},
     "run_pretraining": PRETRAINING_BY_IMPORT,
+    "run_squad": (UPSTREAM - {"data_dir", "task_name", "do_eval", "eval_batch_size"})
+    | {"train_file", "predict_file", "doc_stride", "max_query_length", "n_best_size", "max_answer_length"}
+    | {"verbose_logging", "version_2_with_negative", "null_score_diff_threshold"},
     "serve": frozenset(),
     **TOOLS_BY_IMPORT,
 }
@@ -376,6 +387,11 @@ COMMON = {
         *("input_file", "text_files", "dev_file", "text_form", "use_next_sentence_task", "max_predictions_per_seq"),
         *(name for name in _COMMON_SETTINGS if name not in ("predict_file", "warmup_proportion")),
         "num_warmup_steps",
+    ],
+    "run_squad": [
+        *_COMMON_PHASES,
+        *("train_file", "dev_file", "version_2_with_negative", "tune_null_threshold"),
+        *_COMMON_SETTINGS,
     ],
     "serve": [flag.name for flag in _SERVER + _LIMITS if flag.name != "precision"],
 }

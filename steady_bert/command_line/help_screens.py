@@ -29,6 +29,11 @@ _EXAMPLES = {
         "--do_train --do_eval --text_files=TEXT --dev_file=HELD_OUT --use_next_sentence_task=false "
         "--num_train_epochs=3 --model=BERT --output_dir=RUN",
     ),
+    "run_squad": (
+        _TRAIN,
+        "--do_train --do_eval --train_file=TRAIN.json --dev_file=DEV.json --model=BERT --output_dir=RUN",
+        "--do_predict --model_dir=RUN --predict_file=FILE.json --predict_output=ANSWERS.json",
+    ),
     "serve": ("Serve a run of run_classifier.py or run_ner.py:", "--model_dir=RUN --port=8080"),
 }
 

@@ -12,6 +12,7 @@ from ..tasks.classification.config import ClassifierDataConfig
 from ..tasks.classification.processor import is_number
 from ..tasks.classification.registry import PROCESSORS
 from ..tasks.pretraining.instances import SHORTEST
+from ..tasks.questions.config import QuestionsDataConfig
 from ..tasks.reading import encodings
 from ..training import cluster, manifest
 from . import model_flag
@@ -367,6 +368,33 @@ def check_tagging(f: Values, head: str) -> None:
             not f.given(name) or "lstm" in head,
             "--{} is read with --head=bilstm or bilstm_crf. Leave it out.".format(name),
         )
+
+
+def check_questions(f: Values, data: QuestionsDataConfig, max_seq_length: int) -> None:
+    """The flags that say which questions are asked, and how they are answered."""
+    if f.check_data:
+        files = (f.train_file, f.dev_file, f.predict_file)
+        require(any(files), "--train_file, --dev_file or --predict_file is needed to check data.")
+    require(f.check_data or not f.do_eval or f.dev_file is not None, "--dev_file is needed to evaluate.")
+    require(not f.do_predict or f.predict_file, "--predict_file is needed to predict.")
+    require(
+        max_seq_length > data.max_query_length + 3,
+        "--max_seq_length={}: a question of --max_query_length={} and 3 special tokens leave no room for its context. "
+        "Raise it, or lower --max_query_length.".format(max_seq_length, data.max_query_length),
+    )
+    for name in ("null_score_diff_threshold", "tune_null_threshold"):
+        require(
+            data.version_2_with_negative or not f.given(name) or not getattr(f, name),
+            "--{}: is read with --version_2_with_negative. Leave it out, or give that.".format(name),
+        )
+    require(
+        not (f.tune_null_threshold and f.given("null_score_diff_threshold")),
+        "--tune_null_threshold and --null_score_diff_threshold were both given. Give one.",
+    )
+    require(
+        not f.tune_null_threshold or f.do_eval or f.check_data,
+        "--tune_null_threshold: the threshold is tuned on dev. Give --do_eval too.",
+    )
 
 
 def engine(f: Values) -> str:

@@ -101,6 +101,11 @@ def script_of(folder: str) -> str:
             "{}: not the folder of a trained run: {} and config.json say what it predicts. Name the --output_dir of a "
             "run.".format(folder, model_files.LABELS_FILE)
         )
+    if kind not in script:
+        raise UserError(
+            "{}: a run of run_squad.py, which answers questions about files: --do_predict --model_dir. Name a run of "
+            "run_classifier.py or run_ner.py.".format(folder)
+        )
     return script[kind]
 
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 # Flag → name of the file in a model's folder.
 MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
 LABELS_FILE = "labels.json"
-LABEL_KINDS = ("label_type", "tag_scheme")  # the key of labels.json beside the labels; each script has its own
+LABEL_KINDS = (
+    "label_type",
+    "tag_scheme",
+    "answers",
+)  # the key of labels.json beside the labels; each script has its own
 
 # The keys of bert_config.json that decide the model: the arguments of modeling.BertConfig.
 _READ = {
@@ -256,5 +260,5 @@ def saved_labels(folder: Optional[str], kind: str) -> Optional[Tuple[List[str], 
     content = json_files.read(path, LabelsFile)
     labels = content["labels"]
     if kind not in content and set(LABEL_KINDS) & set(content):
-        raise UserError("{}: has no {}: the model was trained by the other script.".format(path, kind))
+        raise UserError("{}: has no {}: the model was trained by another script.".format(path, kind))
     return labels, str(content.get(kind, ""))
