@@ -177,10 +177,13 @@ def test_golden_logits_loss_gradients_and_training_are_the_originals(arrays):
         loss = (losses[0] + losses[1]) / 2.0
         variables = tf.trainable_variables()
         gradients = tf.gradients(loss, variables)
-        # The golden run had the rate of the step after.
-        step = tf.get_variable("global_step", initializer=np.int64(1), trainable=False)
-        tf.add_to_collection(tf.GraphKeys.GLOBAL_STEP, step)
-        train = optimization.create_optimizer(loss, 1e-3, 6, 2, False)
+        # The original's clipping, which counts the rows of a piece that occurs twice apart.
+        rate = tf.placeholder(tf.float32, [])
+        clipped, _ = tf.clip_by_global_norm(gradients, 1.0)
+        optimizer = optimization.AdamWeightDecayOptimizer(
+            rate, weight_decay_rate=0.01, exclude_from_weight_decay=["LayerNorm", "layer_norm", "bias"]
+        )
+        train = optimizer.apply_gradients(list(zip(clipped, variables)))
         session.run(tf.global_variables_initializer())
         for variable in variables:
             variable.load(weights[variable.op.name], session)
@@ -193,7 +196,7 @@ def test_golden_logits_loss_gradients_and_training_are_the_originals(arrays):
             expected = golden["grad/" + name]
             np.testing.assert_allclose(value, expected, rtol=0, atol=1e-4 * np.abs(expected).max() + 1e-7, err_msg=name)
         seen = []
-        for _ in range(6):
+        for step in range(1, 7):  # the golden run had the rate of the step after
             seen.append(session.run(loss))
-            session.run(train)
+            session.run(train, {rate: 1e-3 * (step / 2.0 if step < 2 else 1.0 - step / 6.0)})
         np.testing.assert_allclose(seen + [session.run(loss)], golden["train/losses"], rtol=0, atol=1e-5)

@@ -16,11 +16,8 @@ if TYPE_CHECKING:
 # Flag → name of the file in a model's folder.
 MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
 LABELS_FILE = "labels.json"
-LABEL_KINDS = (
-    "label_type",
-    "tag_scheme",
-    "answers",
-)  # the key of labels.json beside the labels; each script has its own
+# The key of labels.json beside the labels; each script has its own.
+LABEL_KINDS = ("label_type", "tag_scheme", "answers")
 
 # The keys of bert_config.json that decide the model: the arguments of modeling.BertConfig.
 _READ = {
@@ -94,6 +91,7 @@ class LabelsFile:
     labels: List[str]
     label_type: Optional[str] = None
     tag_scheme: Optional[str] = None
+    answers: Optional[str] = None
 
 
 @dataclass

@@ -1,10 +1,10 @@
 """The job of run_squad: the task with its files, and what is written of its answers."""
 
 import dataclasses
-import json
 import os
 from typing import Any, Dict, List, Optional, Tuple
 
+from ...base import json_files
 from ...base.errors import UserError
 from ...interchange import in_use
 from ...training import run
@@ -131,11 +131,12 @@ def saved_threshold(model_dir: Optional[str]) -> float:
     path = os.path.join(model_dir or "", THRESHOLD_FILE)
     if model_dir is None or not os.path.exists(path):
         return 0.0
-    try:
-        with open(path, encoding="utf-8") as file:
-            return float(json.load(file)["threshold"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError("{}: holds no threshold. Give --null_score_diff_threshold.".format(path)) from None
+    return float(json_files.read(path, _ThresholdFile, "Give --null_score_diff_threshold.")["threshold"])
+
+
+@dataclasses.dataclass
+class _ThresholdFile:
+    threshold: float
 
 
 def score_by(data: QuestionsDataConfig, paths: Dict[str, str]) -> str:
