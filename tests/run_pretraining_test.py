@@ -189,6 +189,7 @@ def text_files(tmp_path_factory):
     (folder / "held_out.txt").write_text("\n".join(lines[5:9]) + "\n")
     config = dict(CONFIG, vocab_size=len(PIECES), num_hidden_layers=1, hidden_dropout_prob=0.1, initializer_range=0.02)
     (folder / "bert_config.json").write_text(json.dumps(config))
+    (folder / "without_dropout.json").write_text(json.dumps(dict(config, hidden_dropout_prob=0.0)))
     return folder
 
 
@@ -314,6 +315,10 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
     assert {"masked_lm_accuracy", "perplexity"} <= set(scores) and "next_sentence_accuracy" not in scores
     # A model that learns to predict the words of 24 lines is better than chance.
     assert scores["perplexity"] < len(PIECES)
+    given = dict(
+        model=tmp_path / "whole", input_file=text_files / "held_out.txt", output_file=tmp_path / "features.jsonl"
+    )
+    succeed(["--{}={}".format(*pair) for pair in given.items()], capsys, "extract_features")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.tsv").write_text("text\tlabel\nthe gull\tyes\nthe port\tno\n")
     said = succeed(
@@ -412,6 +417,7 @@ def test_only_filled_places_are_computed():
 def test_estimator_learns_the_same_of_text_with_new_masks(text_files, tmp_path):
     """Both losses, evaluated during training; the shapes of Estimator are static, as a TPU has them."""
     given = dict(text_files=text_files / "sentences.txt", use_next_sentence_task="true", gradient_accumulation_steps=2)
+    given.update(bert_config_file=text_files / "without_dropout.json")
     ways = {"session": {}, "estimator": dict(engine="estimator")}
     commands = [on_text(text_files, tmp_path / name, **given, **way) for name, way in ways.items()]
     assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, commands, SCRIPT) == [0, 0]

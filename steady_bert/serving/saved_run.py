@@ -81,11 +81,21 @@ def open_run(folder: str, which: Optional[str] = None, **given: Any) -> SavedRun
 
 
 def is_run(folder: str) -> bool:
-    """Whether a folder says that it is a run's, or has what predicting takes from one, as a copy without plan.json."""
+    """Whether a folder says that it is a run's, or has what predicting takes from one, as a copy without plan.json.
+
+    A run of run_pretraining predicts nothing: it is a pre-trained model.
+    """
     kind = folders.kind_of(folder)
     names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
     has_what_predicts = {model_files.LABELS_FILE, "config.json"} <= names
-    return kind == folders.RUN or kind != folders.HUGGING_FACE and has_what_predicts
+    if kind == folders.RUN:
+        return has_what_predicts or "config.json" not in names or not _is_pretraining(folder)
+    return kind != folders.HUGGING_FACE and has_what_predicts
+
+
+def _is_pretraining(folder: str) -> bool:
+    content = json_files.read(os.path.join(folder, "config.json"), model_files.RunConfigFile)
+    return "use_next_sentence_task" in content["data"]
 
 
 def script_of(folder: str) -> str:
