@@ -166,10 +166,17 @@ def test_training_and_evaluation_by_command_give_the_originals_losses_on_any_spl
                 float(GOLDEN["eval_batch8_steps1/masked_lm_accuracy"])
             )
     # Two losses with means of their own, whatever a batch is split into.
-    parts = dict(gradient_accumulation_steps=2, distribution="mirrored", devices="cpu:0,cpu:1")
-    split = arguments(golden_files, tmp_path / "parts", **SIX_STEPS, **parts)
-    assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, [split], SCRIPT) == [0]
+    parts = arguments(golden_files, tmp_path / "parts", **SIX_STEPS, gradient_accumulation_steps=2)
+    succeed(parts, capsys, SCRIPT)
     close(np.array(losses_of(tmp_path / "parts")), expected[:6], 1e-5)
+
+
+@pytest.mark.slow
+def test_replicas_and_parts_together_give_the_originals_losses(golden_files, tmp_path):
+    split = dict(gradient_accumulation_steps=2, distribution="mirrored", devices="cpu:0,cpu:1")
+    given = arguments(golden_files, tmp_path / "split", **SIX_STEPS, **split)
+    assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, [given], SCRIPT) == [0]
+    close(np.array(losses_of(tmp_path / "split")), GOLDEN["train_rate_of_step/losses"][:6], 1e-5)
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
