@@ -422,9 +422,9 @@ def test_only_filled_places_are_computed():
 
 @estimator_engine_test.needs_estimator
 def test_estimator_learns_the_same_of_text_with_new_masks(text_files, tmp_path):
-    """Both losses, evaluated during training; the shapes of Estimator are static, as a TPU has them."""
-    given = dict(text_files=text_files / "sentences.txt", use_next_sentence_task="true", gradient_accumulation_steps=2)
-    given.update(bert_config_file=text_files / "without_dropout.json")
+    """Both losses, and the scores at the end; the shapes of Estimator are static, as a TPU has them."""
+    given = dict(text_files=text_files / "sentences.txt", use_next_sentence_task="true", num_train_steps=4)
+    given.update(bert_config_file=text_files / "without_dropout.json", eval_every_steps=0)
     ways = {"session": {}, "estimator": dict(engine="estimator")}
     commands = [on_text(text_files, tmp_path / name, **given, **way) for name, way in ways.items()]
     assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, commands, SCRIPT) == [0, 0]
