@@ -159,7 +159,7 @@ class MasksOfEpoch:
         for column, values in zip((ids, positions, labels), (drawn[0], drawn[1] + missing, drawn[2] + missing)):
             column.value[:] = values
         weights.value[:] = [1.0] * len(drawn[1]) + [0.0] * len(missing)
-        return example.SerializeToString()
+        return example.SerializeToString(deterministic=True)
 
 
 # --- graph ------------------------------------------------------------------------------------------------------------
