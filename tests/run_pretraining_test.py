@@ -322,9 +322,8 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
     assert {"masked_lm_accuracy", "perplexity"} <= set(scores) and "next_sentence_accuracy" not in scores
     # A model that learns to predict the words of 24 lines is better than chance.
     assert scores["perplexity"] < len(PIECES)
-    given = dict(
-        model=tmp_path / "whole", input_file=text_files / "held_out.txt", output_file=tmp_path / "features.jsonl"
-    )
+    given = dict(model=tmp_path / "whole", input_file=text_files / "held_out.txt", layers=-1)
+    given.update(output_file=tmp_path / "features.jsonl")
     succeed(["--{}={}".format(*pair) for pair in given.items()], capsys, "extract_features")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.tsv").write_text("text\tlabel\nthe gull\tyes\nthe port\tno\n")
