@@ -18,6 +18,9 @@ def main(_: Any = None) -> None:
     tensorflow_setup.import_tensorflow()
     from steady_bert.extraction import job
 
+    if config.dry_run:
+        print(job.plan(config))
+        return
     lines = job.extract(config)
     print("Features of {:,} lines: {}".format(lines, config.output_file))
 

@@ -115,6 +115,20 @@ def test_arrays_and_vectors_are_the_same_numbers_for_any_batch(model, tmp_path, 
     np.testing.assert_allclose([layer["values"] for layer in line["layers"]], wanted[6], rtol=0, atol=2e-5)
 
 
+def test_a_dry_run_says_what_would_be_written_and_writes_nothing(model, tmp_path, capsys):
+    given = dict(by_folder=True, pooling="mean", layers="3,0", max_seq_length=9, precision="bfloat16", dry_run="true")
+    said = succeed(arguments(model, tmp_path / "vectors.npz", **given), capsys, SCRIPT)
+    assert "4 layers of 32, texts up to 9 tokens, bfloat16\n" in said
+    lengths = [len(line["features"]) for line in GOLDEN["output"]]  # one is cut at 24
+    tokens = sum(min(length, 9) for length in lengths)
+    cut = sum(length > 9 for length in lengths)
+    unknown = sum(feature["token"] == "[UNK]" for line in GOLDEN["output"] for feature in line["features"])
+    text = "text:   7 lines, {} tokens; cut lines: {}, empty ones: 1, unknown pieces: {}\n"
+    assert text.format(tokens, cut, unknown) in said and cut and unknown
+    assert "vectors.npz, layers 3,0, pooling mean: 14 vectors, about 0.0 MB" in said
+    assert not os.listdir(str(tmp_path))
+
+
 class StoppedError(Exception):
     pass
 
@@ -195,6 +209,7 @@ def test_a_run_gives_its_length_and_a_pre_trained_model_128_or_its_positions(mod
     with pytest.raises(UserError, match="--max_seq_length=128: "):
         opened(model, max_seq_length=None)
     assert opened(model, model=str(model), max_seq_length=None)[1].max_seq_length == 48
+    assert opened(model, precision="bfloat16")[1].compute.precision == "bfloat16"
     of_run = opened(model, max_seq_length=20)[1]
     monkeypatch.setattr(job.saved_run, "is_run", lambda folder: True)
     monkeypatch.setattr(job.saved_run, "open_run", lambda folder: folder)

@@ -47,6 +47,8 @@ ROWS = {
         pooling=("max", dict(pooling="max")),
         max_seq_length=(64, dict(max_seq_length=64)),
         batch_size=(5, dict(batch_size=5)),
+        precision=("float32", dict(precision="float32")),
+        dry_run=("true", dict(dry_run=True)),
         master=("other", {}),  # its help says that it is not read
         num_tpu_cores=(4, {}),
         use_one_hot_embeddings=("true", {}),

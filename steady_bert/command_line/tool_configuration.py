@@ -63,8 +63,8 @@ def extraction_config(f: Values) -> ExtractionConfig:
         require_given(f, _MODEL_FLAGS)
     for name in (*_MODEL_FLAGS, "do_lower_case"):
         require(f.model is None or not f.given(name), "--model and --{} were both given. Give one.".format(name))
-    length = f.max_seq_length if f.given("max_seq_length") else None
-    config: ExtractionConfig = filled(f, ExtractionConfig, max_seq_length=length, layers=_layers(f.layers))
+    of_run = {name: getattr(f, name) if f.given(name) else None for name in ("max_seq_length", "precision")}
+    config: ExtractionConfig = filled(f, ExtractionConfig, layers=_layers(f.layers), **of_run)
     return config
 
 

@@ -107,6 +107,13 @@ _FEATURES = {
             3,
         ),
         Flag("batch_size", "integer", 32, "Texts in a batch; those of similar length share one.", 1),
+        Flag(
+            "precision",
+            ("float32", "bfloat16", "float16"),
+            "float32",
+            "Number format of the matrix products. With --model of a run, the run's own if not given.",
+        ),
+        Flag("dry_run", "boolean", False, "Read the text, say what would be written, and stop."),
     ],
     "TPU, as in google-research/bert": [
         Flag("use_tpu", "boolean", False, "Refused: features are computed on this machine's CPU or GPU."),
@@ -119,7 +126,7 @@ TOOLS: Dict[str, Dict[str, List[Flag]]] = {
     "create_pretraining_data": _PRETRAINING_DATA,
     "extract_features": _FEATURES,
 }
-_OURS = {"num_processes", "model", "pooling"}
+_OURS = {"num_processes", "model", "pooling", "precision", "dry_run"}
 # What google-research/bert's script defines, and so a script that imports it expects.
 TOOLS_BY_IMPORT = {
     script: frozenset(flag.name for group in groups.values() for flag in group) - _OURS

@@ -10,8 +10,8 @@ POOLINGS = ("none", "mean", "cls", "max")
 class ExtractionConfig:
     """Either model, a folder, or its files one by one.
 
-    max_seq_length None: the run's own; 128 for a pre-trained model. layers: as the original counts them, 0 for the
-    first encoder layer, -1 for the last.
+    max_seq_length None: the run's own; 128 for a pre-trained model. precision None: the run's own, or float32. layers:
+    as the original counts them, 0 for the first encoder layer, -1 for the last.
     """
 
     input_file: str
@@ -25,3 +25,5 @@ class ExtractionConfig:
     layers: Tuple[int, ...]
     batch_size: int
     pooling: str
+    precision: Optional[str] = None
+    dry_run: bool = False

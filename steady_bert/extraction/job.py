@@ -20,12 +20,13 @@ from ..tasks.model_files import ModelConfig
 from ..training import checkpoint, devices
 from ..training.engine_config import EngineConfig
 from .config import ExtractionConfig
-from .lines import Encoded, encoded, examples_of
+from .lines import Encoded, InputExample, encoded, examples_of, pieces_of, specials
 from .outputs import Output
 
 # Lines are computed in batches of like length within so many tokens, and so is what memory holds.
 _CHUNK_TOKENS = 8192
 _DEFAULT_LENGTH = 128
+_JSON_BYTES = 11  # a number of most hidden states, as "-0.123456, "
 
 
 def extract(config: ExtractionConfig) -> int:
@@ -50,11 +51,43 @@ def extract(config: ExtractionConfig) -> int:
         return output.lines
 
 
+def plan(config: ExtractionConfig) -> str:
+    """What extract would do, in lines for people. Reads the text; raises the errors of extract."""
+    with _opened(config) as model:
+        bert = model.bert_config
+        _state_numbers(config.layers, bert.num_hidden_layers)
+        text = _counts(config, model)
+        vectors = (text["tokens"] if config.pooling == "none" else text["lines"]) * len(config.layers)
+        number_bytes = 4 if config.output_file.endswith(".npz") else _JSON_BYTES
+        lines = [
+            "model:  {}, {} layers of {}, texts up to {} tokens, {}".format(
+                model.prefix, bert.num_hidden_layers, bert.hidden_size, model.max_seq_length, model.compute.precision
+            ),
+            "text:   {lines:,} lines, {tokens:,} tokens; cut lines: {cut:,}, empty ones: {empty:,}, unknown pieces: "
+            "{unknown:,}".format(**text),
+            "output: {}, layers {}, pooling {}: {:,} vectors, about {:,.1f} MB".format(
+                config.output_file,
+                ",".join(map(str, config.layers)),
+                config.pooling,
+                vectors,
+                vectors * bert.hidden_size * number_bytes / 1e6,
+            ),
+        ]
+        return "\n".join(lines)
+
+
 # --- the model --------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _opened(config: ExtractionConfig) -> Iterator[Encoder]:
+    with _as_saved(config) as model:
+        compute = model.compute._replace(precision=config.precision) if config.precision else model.compute
+        yield model._replace(compute=compute)
+
+
+@contextlib.contextmanager
+def _as_saved(config: ExtractionConfig) -> Iterator[Encoder]:
     if config.model is None:
         assert config.init_checkpoint is not None
         length = config.max_seq_length or _DEFAULT_LENGTH
@@ -148,14 +181,37 @@ class _States:
 def _lines(config: ExtractionConfig, model: Encoder, done: int) -> Iterator[Encoded]:
     """The lines after the first `done`."""
     progress = ProgressLines("Extracting", os.path.getsize(config.input_file), "bytes of text")
-    read = 0
-    for example in examples_of(config.input_file):
-        read += len(example.text_a.encode("utf-8")) + len((example.text_b or "").encode("utf-8")) + 1
+    for example, read in _examples(config):
         if example.unique_id < done:
             progress.skip(read)
         else:
             progress.update(read)
             yield encoded(example, model.max_seq_length, model.tokenizer)
+
+
+def _examples(config: ExtractionConfig) -> Iterator[Tuple[InputExample, int]]:
+    """Each example, and how many bytes of text there are up to its end."""
+    read = 0
+    for example in examples_of(config.input_file):
+        read += len(example.text_a.encode("utf-8")) + len((example.text_b or "").encode("utf-8")) + 1
+        yield example, read
+
+
+def _counts(config: ExtractionConfig, model: Encoder) -> Dict[str, int]:
+    """How many lines the text has, how many tokens of them are read, and what is lost or unknown."""
+    to_ids = model.tokenizer.convert_tokens_to_ids
+    counts = dict.fromkeys(("lines", "tokens", "cut", "empty", "unknown"), 0)
+    progress = ProgressLines("Reading", os.path.getsize(config.input_file), "bytes of text")
+    for example, read in _examples(config):
+        first, second = pieces_of(example, model.tokenizer)
+        size = len(first) + len(second) + specials(second)
+        counts["lines"] += 1
+        counts["tokens"] += min(size, model.max_seq_length)
+        counts["cut"] += size > model.max_seq_length
+        counts["empty"] += not first and not second
+        counts["unknown"] += to_ids([*first, *second]).count(model.tokenizer.unk_id)
+        progress.update(read)
+    return counts
 
 
 def _chunks(lines: Iterable[Encoded]) -> Iterator[List[Encoded]]:

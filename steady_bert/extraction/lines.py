@@ -3,7 +3,7 @@
 A line is a text, or a pair that the last " ||| " in it separates; an empty line is an empty text.
 """
 
-from typing import Any, Iterator, List, NamedTuple, Optional
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..base.errors import UserError
 from ..tasks.classification import long_texts
@@ -44,12 +44,23 @@ def examples_of(path: str) -> Iterator[InputExample]:
 
 def encoded(example: Any, max_seq_length: int, tokenizer: Any) -> Encoded:
     """The longer text of a pair that is too long is cut; of two that are as long, the second."""
-    first: Any = tokenizer.tokenize(example.text_a)
-    second: Any = tokenizer.tokenize(example.text_b) if example.text_b else []
-    first, second = long_texts.cut(first, second, max_seq_length - (3 if second else 2))
+    pieces = pieces_of(example, tokenizer)
+    first: Any
+    second: Any
+    first, second = long_texts.cut(*pieces, max_seq_length - specials(pieces[1]))
     tokens: List[str] = ["[CLS]", *first, "[SEP]"]
     types = [0] * len(tokens)
     if second:
         tokens += [*second, "[SEP]"]
         types += [1] * (len(second) + 1)
     return Encoded(example.unique_id, tokens, tokenizer.convert_tokens_to_ids(tokens), types)
+
+
+def pieces_of(example: Any, tokenizer: Any) -> Tuple[Any, Any]:
+    """The pieces of the text, or of both; [] for a second one that there is none of."""
+    return tokenizer.tokenize(example.text_a), tokenizer.tokenize(example.text_b) if example.text_b else []
+
+
+def specials(second: Sequence[str]) -> int:
+    """How many tokens stand around the pieces."""
+    return 3 if second else 2
