@@ -24,9 +24,14 @@ def flags_table() -> str:
     for title, group in groups.items():
         suffix = "" if len(scripts[title]) > 1 else " (" + scripts[title][0] + ")"
         lines += section(title + suffix, group)
-    shown = {flag.name: flag for group in groups.values() for flag in group}
+    shown = {(title, flag.name): flag.default for title, group in groups.items() for flag in group}
     for script in flags.GROUPS:
-        own = [flag for flag in flags.flags_of(script) if flag.default != shown[flag.name].default]
+        own = [
+            flag
+            for title, group in flags.GROUPS[script].items()
+            for flag in group
+            if flag.default != shown[title, flag.name]
+        ]
         if own:
             lines += section("Defaults of {}.py".format(script), own)
     for script, tool_groups in TOOLS.items():
