@@ -221,6 +221,7 @@ def unmasked(example):
 def test_a_line_is_a_document_or_a_sentence_by_the_empty_lines_between(text_files):
     documents, _ = read(text_files, "documents.txt", use_next_sentence_task=False)
     assert [example.line for example in documents] == list(range(1, 25))
+    assert all(" ".join(PIECES[n] for n in example.unmasked) == unmasked(example) for example in documents)
     assert unmasked(documents[1]) == "[CLS] over the sea ##side port port ##s at dawn [SEP]"
     # Whole sentences of one document fill an example of 16 tokens; a longer one is cut.
     sentences, _ = read(text_files, "sentences.txt", use_next_sentence_task=False, max_seq_length=16)

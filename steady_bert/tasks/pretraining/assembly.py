@@ -124,11 +124,12 @@ def _featurized(inputs: PretrainingInputs, example: Example) -> Tuple[Feature, F
         feature["continues"] = list(example.continues) or [0] * len(example.input_ids)
     tokens = len(example.input_ids)
     specials = 3 if any(example.segment_ids) else 2
-    text = hash_of_text("{} {}".format(list(example.input_ids), list(example.labels)))
+    # A text is the same whatever its masks; records that differ by their masks alone are wanted.
+    text = hash_of_text(repr(list(example.unmasked) or [list(example.input_ids), list(example.labels)]))
     unknown = 0
     if inputs.pieces is not None:
         unk = inputs.pieces.tokenizer.unk_id
-        unknown = list(example.input_ids).count(unk) + list(example.labels).count(unk)
+        unknown = list(example.unmasked or [*example.input_ids, *example.labels]).count(unk)
     return feature, Facts(example.line, text, NO_LABEL, tokens, max(tokens - specials, 0), unknown)
 
 

@@ -33,6 +33,7 @@ class Example(NamedTuple):
     weights: Sequence[float]
     is_random_next: int
     continues: Sequence[int] = ()  # of text: 1 for a piece that continues a Chinese word
+    unmasked: Sequence[int] = ()  # of text: the ids without the masks
 
 
 class Bounds(NamedTuple):
@@ -236,6 +237,7 @@ def of_text(data: PretrainingInput, split: str, form: str, pieces: TextPieces) -
     """The examples of a split's text, with fixed masks. Raises UserError for text that cannot be used."""
     made = _pairs(data, split, pieces) if data.use_next_sentence_task else _sequences(data, split, form, pieces)
     for number, (line, instance) in enumerate(made):
+        tokens = _restored(instance.tokens, instance.masked_lm_positions, instance.masked_lm_labels)
         yield Example(
             example_id=str(number),
             line=line,
@@ -245,16 +247,17 @@ def of_text(data: PretrainingInput, split: str, form: str, pieces: TextPieces) -
             labels=pieces.without_marks(instance.masked_lm_labels),
             weights=[1.0] * len(instance.masked_lm_positions),
             is_random_next=int(instance.is_random_next),
-            continues=_marks_of(instance, pieces),
+            continues=pieces.marks(tokens),
+            unmasked=pieces.without_marks(tokens),
         )
 
 
-def _marks_of(instance: TrainingInstance, pieces: TextPieces) -> List[int]:
-    """The marks, of what stands under the masks too."""
-    tokens = list(instance.tokens)
-    for position, label in zip(instance.masked_lm_positions, instance.masked_lm_labels):
-        tokens[position] = label
-    return pieces.marks(tokens)
+def _restored(tokens: Sequence[int], positions: Sequence[int], labels: Sequence[int]) -> List[int]:
+    """The tokens with what stood at the masked positions."""
+    restored = list(tokens)
+    for position, label in zip(positions, labels):
+        restored[position] = label
+    return restored
 
 
 _Made = Iterator[Tuple[int, TrainingInstance]]
@@ -316,9 +319,7 @@ def drawn_again(
     key: str,
 ) -> Tuple[List[int], List[int], List[int]]:
     """(ids, positions, labels) of an example with the masks of another key."""
-    tokens = list(ids)
-    for position, label in zip(positions, labels):
-        tokens[position] = label
+    tokens = _restored(ids, positions, labels)
     marked = pieces.with_marks(tokens, marks) if marks else tokens
     output, new_positions, new_labels = masked(marked, data.settings, pieces.pieces, random.Random(key))
     if not marks:
