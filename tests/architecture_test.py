@@ -109,6 +109,7 @@ LAYERS = [
         "tasks.tagging.assembly",
         "tasks.tagging.tag_lists",
         "tasks.classification.upstream",
+        "training.checkpoint_files",
         "training.evaluation",
         "interchange.tokenizer_files",
     },

@@ -322,6 +322,8 @@ def test_a_disk_without_room_for_the_checkpoints_is_found_before_step_1(place, t
 
 WITHOUT_MANIFEST = shutil.ignore_patterns("manifest.json")  # it would name the file that a case changes
 DROP_HEAD = "a checkpoint without the head"
+OF_TRAINING = ["model/model.ckpt-2.index", "model/model.ckpt-2.data-00000-of-00001", "model/checkpoint"]
+OF_TRAINING += ["model/metrics.jsonl"]
 BAD_WITH_A_MODEL = [
     ({}, {"task_name": "mrpc"}, r"model: the model predicts blame, praise; the command asks for 0, 1"),
     ({}, {"labels": "praise,blame"}, r"the model predicts blame, praise; the command asks for praise, blame"),
@@ -352,7 +354,12 @@ BAD_WITH_A_MODEL = [
     ({"model/bert_config.json": None}, {}, r"--bert_config_file is needed: the model's folder has none"),
     ({}, {"model_dir": "{}/data"}, r"--task_name is needed: .*data has no config.json"),
     ({}, {"checkpoint": "best"}, r"--checkpoint=best: .* has no best checkpoint"),
-    ({"model/model.ckpt-2.index": None}, {"init_checkpoint": DROP_HEAD}, r"has no trained head .*noise"),
+    (dict.fromkeys(OF_TRAINING), {"init_checkpoint": DROP_HEAD}, r"has no trained head .*noise"),
+    (
+        {OF_TRAINING[0]: None},
+        {"init_checkpoint": DROP_HEAD},
+        r"none of its checkpoints:\n.*model.ckpt-2 has data but no",
+    ),
     ({}, {"predict_file": None}, r"--predict_file \(or --data_dir\) is needed to predict"),
     ({"new.tsv": "body\nx\n"}, {"predict_file": "{}/new.tsv"}, r"new.tsv:1: the header is 'body'"),
     ({"new.txt": "a\tb\tc\n"}, {"predict_file": "{}/new.txt"}, r"new.txt:1: the header is 'a', 'b', 'c'"),

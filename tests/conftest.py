@@ -109,6 +109,7 @@ PLAIN_UPDATES = {
     "convert_checkpoint_test",
     "export_model_test",
     "glue_test",
+    "lost_checkpoints_test",
     "model_flag_test",
     "own_data_test",
     "run_classifier_test",  # its runs in processes of their own are compiled
@@ -274,6 +275,8 @@ def copy_as_stopped(whole: str, step: int, folder: str) -> None:
     for name in os.listdir(whole):
         if name == "plan.json" or name.startswith("model.ckpt-{}.".format(step)):
             shutil.copy(os.path.join(whole, name), folder)
+    if os.path.isdir(os.path.join(whole, "best")):
+        shutil.copytree(os.path.join(whole, "best"), os.path.join(folder, "best"))  # later ones too, as after a kill
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ stopping, best checkpoint. See scripts/test_slow.sh.
 import hashlib
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
@@ -53,11 +52,11 @@ def contents(prefix):
 
 def outcome(folder):
     """The results of a finished run: its state, the best weights, the scores."""
-    (best,) = [name[: -len(".index")] for name in os.listdir(os.path.join(folder, "best")) if name.endswith(".index")]
+    best = checkpoint.best_in(folder)
     with open(os.path.join(folder, "eval_results.json")) as file:
         scores = file.read()
     last = os.path.join(folder, "model.ckpt-{}".format(STEPS))
-    return contents(last), best, contents(os.path.join(folder, "best", best)), scores
+    return contents(last), os.path.basename(best), contents(best), scores
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,6 @@ def test_every_step_can_be_resumed_bitwise(whole, tiny, tmp_path, step):
     """In a fresh graph each time; every eighth in a process of its own."""
     folder = str(tmp_path / "run")
     copy_as_stopped(whole, step, folder)
-    shutil.copytree(os.path.join(whole, "best"), os.path.join(folder, "best"))  # later than the step, as after a kill
     arguments = tiny.flags(
         output_dir=folder, keep_checkpoint_max=1, cache_dir=os.path.join(whole, "cache"), **EVERYTHING
     )

@@ -183,7 +183,7 @@ def check_training(f: Values, needed: Sequence[str]) -> None:
 
 def changed_files(f: Values) -> Tuple[str, ...]:
     """The names in --allow_changed_files."""
-    known = (*manifest.VERIFIED, manifest.FILE)
+    known = (*manifest.VERIFIED, manifest.FILE, manifest.BEST)
     for name in items(f, "allow_changed_files"):
         require(name in known, "--allow_changed_files={}: is not one of {}.".format(name, ", ".join(known)))
     return items(f, "allow_changed_files")

@@ -4,24 +4,36 @@ A checkpoint is the whole state of a run at a step: weights, optimizer slots, st
 `checkpoint` (TensorFlow's own state file) names the newest. It is written after the data is on disk under its final
 name, so a kill at any moment leaves the previous checkpoint valid. TensorFlow's checksums detect a damaged one, and
 the next older one is taken.
+
+best/ is state too: it holds, for each checkpoint of the folder, the best weights that its TrainingState names, and
+those of a later evaluation. So whichever checkpoint a run goes on from, score, step and weights agree.
 """
 
 import os
-import re
 import shutil
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..base import disk, files
 from ..base.errors import UserError
+from . import manifest
+from .checkpoint_files import (
+    ENDINGS,
+    POINTER,
+    best_folder,
+    home_of,
+    list_in_manifest,
+    lost,
+    other_than_listed,
+    prefix_of,
+    step_of,
+    steps_in,
+)
+from .reports import say
 
-_PREFIX = "model.ckpt"
-_INDEX_NAME = re.compile(r"^model\.ckpt-(\d+)\.index$")
-BEST_FOLDER = "best"
 STATE_PREFIX = "training_state/"  # begins the names of TrainingState's variables
-ENDINGS = (".data-00000-of-00001", ".index")  # a checkpoint's files; without an index it does not count
 
 # What TensorFlow's checkpoint reader raises for a damaged or absent file; it turns one status into several of these.
 _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError, KeyError)
@@ -33,25 +45,14 @@ def reason_of(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).split("\n", 1)[0]
 
 
-def steps_in(folder: str) -> List[int]:
-    """The steps of the checkpoints in a folder, newest first."""
-    if not os.path.isdir(folder):
-        return []
-    matches = (_INDEX_NAME.match(name) for name in os.listdir(folder))
-    return sorted((int(match.group(1)) for match in matches if match), reverse=True)
-
-
-def prefix_of(folder: str, step: int) -> str:
-    return os.path.join(folder, "{}-{}".format(_PREFIX, step))
-
-
-def step_of(prefix: str) -> int:
-    """The step in the name of a run's checkpoint."""
-    return int(prefix.rsplit("-", 1)[1])
-
-
 def damage(prefix: str) -> Optional[str]:
-    """Why a checkpoint cannot be read, or None. Reads every tensor; TensorFlow verifies a checksum for each."""
+    """Why a checkpoint is not to be used, or None: it is not the one that its folder's manifest lists, or is damaged.
+
+    Reads every tensor; TensorFlow verifies a checksum for each.
+    """
+    other = other_than_listed(prefix)
+    if other:
+        return other
     try:
         reader = tf.train.load_checkpoint(prefix)
         for name in reader.get_variable_to_shape_map():
@@ -66,12 +67,13 @@ def newest_whole(folder: str) -> Tuple[Optional[str], List[str]]:
 
     Raises UserError if all are damaged: whether to start again at step 0 is for the user to decide.
     """
+    incomplete = lost(folder)
     skipped: List[str] = []
     for step in steps_in(folder):
         prefix = prefix_of(folder, step)
         problem = damage(prefix)
         if problem is None:
-            return prefix, skipped
+            return prefix, [why for other, why in incomplete.items() if other > step] + skipped
         skipped.append("{} is damaged: {}".format(prefix, problem))
     if skipped:
         raise UserError(
@@ -88,19 +90,26 @@ def resolve(path: str, which: Optional[str] = None) -> str:
     which: "best" or "last", for a run's folder; None takes the best if there is one, else the last.
     """
     if os.path.isdir(path):
-        best, last = steps_in(best_folder(path)), steps_in(path)
+        best = best_in(path) if which != "last" else None
         if which == "best" and not best:
             raise UserError("--checkpoint=best: {} has no best checkpoint. Use --checkpoint=last.".format(path))
-        if best and which != "last":
-            return prefix_of(best_folder(path), best[0])
+        if best:
+            return best
+        last, skipped = newest_whole(path)
         if last:
-            prefix, _ = newest_whole(path)
-            assert prefix is not None
-            return prefix
+            for why in skipped:
+                say("WARNING: {}. Step {} is taken instead.".format(why, step_of(last)))
+            return last
         named = [name[: -len(".index")] for name in sorted(os.listdir(path)) if name.endswith(".ckpt.index")]
         if len(named) == 1:  # a published model: bert_model.ckpt.*
             return os.path.join(path, named[0])
-        raise UserError("{}: the folder has no checkpoint. Name a checkpoint prefix or a run's folder.".format(path))
+        remains = "".join("\n  " + why for why in lost(path).values())
+        remedy = "Restore them from a copy, or name" if remains else "Name"
+        raise UserError(
+            "{}: the folder has no checkpoint that can be used.{}\n{} a checkpoint prefix or a run's folder.".format(
+                path, remains, remedy
+            )
+        )
     prefix = path[: -len(".index")] if path.endswith(".index") else path
     if not os.path.exists(prefix + ".index"):
         raise UserError(
@@ -158,9 +167,25 @@ def save(
     prefix = prefix_of(folder, step)
     with disk.writing(prefix, size_bytes):
         os.makedirs(folder, exist_ok=True)
-        bring_in(folder, step, lambda path: saver.save(session, path, write_meta_graph=False, write_state=False))
+        bring_in(folder, step, writer(saver, session))
     keep_newest(folder, keep, step)
     return prefix
+
+
+def writer(saver: tf.train.Saver, session: tf.Session) -> Callable[[str], Any]:
+    """A function that writes the saver's variables at a path."""
+    return lambda path: saver.save(session, path, write_meta_graph=False, write_state=False)
+
+
+def save_best(folder: str, step: int, write_to: Callable[[str], Any], size_bytes: Optional[int] = None) -> None:
+    """Lets write_to(path) write the weights of `step`, and makes them the best of the run in the folder.
+
+    size_bytes: as in `save`.
+    """
+    with disk.writing(prefix_of(best_folder(folder), step), size_bytes):
+        os.makedirs(best_folder(folder), exist_ok=True)
+        bring_in(best_folder(folder), step, write_to)
+    _discard(folder, _unnamed_bests(folder, steps_in(folder)))
 
 
 def kept_in_training(keep: int) -> int:
@@ -174,29 +199,52 @@ def kept_in_training(keep: int) -> int:
 def keep_newest(folder: str, keep: int, step: int) -> None:
     """Removes all but the newest `keep` of the checkpoints up to `step` (0: removes none).
 
-    A checkpoint after `step` is damaged; training will write it again.
+    A checkpoint after `step` is damaged; training will write it again. With a checkpoint goes the best one that no
+    other checkpoint names.
     """
-    not_newer = [other for other in steps_in(folder) if other <= step]
-    for old in not_newer[keep:] if keep else []:
-        _remove(prefix_of(folder, old))
+    present = steps_in(folder)
+    old = [other for other in present if other <= step][keep:] if keep else []
+    unnamed = _unnamed_bests(folder, [other for other in present if other not in old])
+    _discard(folder, [prefix_of(folder, step) for step in old] + unnamed)
+
+
+def _unnamed_bests(folder: str, steps: List[int]) -> List[str]:
+    """The best checkpoints that none of the checkpoints of `steps` names, without the newest."""
+    older = steps_in(best_folder(folder))[1:]
+    named = {_best_step_of(prefix_of(folder, step)) for step in steps} if older else set()
+    return [prefix_of(best_folder(folder), step) for step in older if step not in named]
+
+
+def _best_step_of(prefix: str) -> int:
+    """The step of the best weights so far that a checkpoint names; 0: none, or it cannot be read."""
+    try:
+        return state_in(prefix).best_step
+    except _UNREADABLE:
+        return 0
 
 
 def _move(prefix: str, write_to: Callable[[str], Any]) -> None:
-    """Lets write_to(path) write a checkpoint under a temporary name, and renames it to `prefix` once it is on disk."""
+    """Lets write_to(path) write a checkpoint under a temporary name, and renames it to `prefix` once it is on disk.
+
+    The manifest does not list a checkpoint while it is replaced: a kill in between must not make it another one's.
+    """
     temporary = os.path.join(os.path.dirname(prefix), ".saving-" + os.path.basename(prefix))
+    folder, name = home_of(prefix)
     try:
         write_to(temporary)
+        if name in (manifest.listed_checkpoints(folder) or {}):
+            list_in_manifest(folder, without=[prefix])
         for ending in ENDINGS:  # the index last
             files.rename_synced(temporary + ending, prefix + ending)
     except Exception as error:
         if disk.is_full(error):  # the room is needed
-            remove_leftovers(os.path.dirname(prefix))
+            remove_leftovers(folder)
         raise
 
 
 def point_at(prefix: str) -> None:
     """Makes a checkpoint the one that its folder's `checkpoint` file names."""
-    with files.atomic_write(os.path.join(os.path.dirname(prefix), "checkpoint")) as file:
+    with files.atomic_write(os.path.join(os.path.dirname(prefix), POINTER)) as file:
         file.write(pointer_text(prefix))
 
 
@@ -211,16 +259,19 @@ def bring_in(folder: str, step: int, write_to: Callable[[str], Any]) -> None:
     point_at(prefix_of(folder, step))
 
 
-def require_space(folder: str, checkpoint_bytes: int, best_bytes: int, saves: int, keep: int) -> None:
+def require_space(
+    folder: str, checkpoint_bytes: int, best_bytes: int, saves: int, keep: int, evaluations: int = 0
+) -> None:
     """Raises UserError if the disk cannot hold what a run is about to write.
 
-    That is `saves` checkpoints, of which `keep` stay (0: all), and the best one. While a checkpoint is written, the one
-    that it replaces is still there.
+    That is `saves` checkpoints, of which `keep` stay (0: all), and the best ones: at most one for each checkpoint, and
+    for each evaluation. While a checkpoint is written, the one that it replaces is still there.
     """
     held = min(saves, keep + 1) if keep else saves
+    bests = min(held, evaluations) + 1
     replaced = [name for name in os.listdir(folder) if keep and ".data-" in name]
     present = sum(os.path.getsize(os.path.join(folder, name)) for name in replaced)
-    needed = max(checkpoint_bytes, held * checkpoint_bytes + 2 * best_bytes - present)
+    needed = max(checkpoint_bytes, held * checkpoint_bytes + bests * best_bytes - present)
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
@@ -235,22 +286,54 @@ def _remove(prefix: str) -> None:
             os.unlink(prefix + ending)
 
 
-def best_folder(folder: str) -> str:
-    return os.path.join(folder, BEST_FOLDER)
+def best_in(folder: str) -> Optional[str]:
+    """The best checkpoint of a run's folder; None if it has none.
+
+    Raises UserError if a checkpoint names a later one, or if it is not the one that the manifest lists.
+    """
+    best = steps_in(best_folder(folder))
+    newest = steps_in(folder)[:1]
+    named = [_best_step_of(prefix_of(folder, step)) for step in newest]
+    named += [step_of(name) for name in manifest.listed_checkpoints(folder) or {} if os.path.dirname(name)]
+    step = max(best + named, default=0)
+    if not step:
+        return None
+    prefix = prefix_of(best_folder(folder), step)
+    problem = other_than_listed(prefix) if step in best else "is gone"
+    if problem:
+        other = ", or use the newest checkpoint: --checkpoint=last" if newest else ""
+        raise UserError("{}: {}. Restore it from a copy{}.".format(prefix, problem, other))
+    return prefix
+
+
+def lost_best(prefix: str) -> Optional[str]:
+    """What is wrong with the best weights that a run's checkpoint names; None if nothing is, or it names none."""
+    step = state_in(prefix).best_step
+    best = best_folder(os.path.dirname(prefix))
+    if not step:
+        return None
+    if step not in steps_in(best):
+        return "{}, the best checkpoint so far, is gone".format(prefix_of(best, step))
+    problem = damage(prefix_of(best, step))
+    return problem and "{}, the best checkpoint so far, is damaged: {}".format(prefix_of(best, step), problem)
+
+
+def forget_best(prefix: str) -> None:
+    """Makes a run's checkpoint name no best weights: the next evaluation gives the best."""
+    rewrite(prefix, state_tensors(state_in(prefix)._replace(best_score=float("-inf"), best_step=0)))
 
 
 def discard_best_after(folder: str, step: int) -> None:
-    """Removes a best checkpoint later than `step`: a killed run left it, and the resumed run may not reach it again."""
-    for later in steps_in(best_folder(folder)):
-        if later > step:
-            _remove(prefix_of(best_folder(folder), later))
+    """Removes the best checkpoints later than the one of `step`, which the run goes on with.
+
+    A killed run left them, and the resumed run may not reach them again.
+    """
+    _discard(folder, [prefix_of(best_folder(folder), later) for later in steps_in(best_folder(folder)) if later > step])
 
 
 def discard_after(folder: str, step: int) -> None:
     """Removes the checkpoints later than `step`, and makes `checkpoint` name the newest that is left."""
-    for later in steps_in(folder):
-        if later > step:
-            _remove(prefix_of(folder, later))
+    _discard(folder, [prefix_of(folder, later) for later in steps_in(folder) if later > step])
     for newest in steps_in(folder)[:1]:
         point_at(prefix_of(folder, newest))
 
@@ -274,9 +357,17 @@ def discard_if_not_finite(folder: str, step: int) -> Optional[str]:
 
 def remove_leftovers(folder: str) -> None:
     """Removes the files of a save that was killed."""
-    for name in os.listdir(folder):
-        if name.startswith(".saving-"):
-            os.unlink(os.path.join(folder, name))
+    for place in filter(os.path.isdir, (folder, best_folder(folder))):
+        for name in os.listdir(place):
+            if name.startswith(".saving-"):
+                os.unlink(os.path.join(place, name))
+
+
+def _discard(folder: str, prefixes: Sequence[str]) -> None:
+    """Takes checkpoints of a run's folder out of its manifest, and removes them."""
+    list_in_manifest(folder, without=prefixes)
+    for prefix in prefixes:
+        _remove(prefix)
 
 
 def write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
@@ -305,6 +396,7 @@ def rewrite(prefix: str, changed: Dict[str, np.ndarray]) -> None:
     reader = Reader(prefix)
     tensors = {name: reader.tensor(name) for name in shapes_in(prefix)}
     _move(prefix, lambda temporary: write(temporary, dict(tensors, **changed)))
+    list_in_manifest(home_of(prefix)[0])
 
 
 class TrainingState(NamedTuple):

@@ -21,7 +21,19 @@ from ..base import tensorflow_setup
 from ..base.errors import UserError
 from ..optimizer_config import OptimizerConfig
 from ..tasks.task import Predictions, Task
-from . import bucket, checkpoint, devices, estimator_input, failures, input_pipeline, memory, progress, towers, weights
+from . import (
+    bucket,
+    checkpoint,
+    checkpoint_files,
+    devices,
+    estimator_input,
+    failures,
+    input_pipeline,
+    memory,
+    progress,
+    towers,
+    weights,
+)
 from .checkpoint import TrainingState
 from .engine_config import EngineConfig
 from .evaluation import Evaluation, SplitOutputs
@@ -306,7 +318,7 @@ def train(engine: EstimatorEngine, plan: Plan, records: RecordFile, dev: Optiona
     """
     prefix = tf.train.latest_checkpoint(folder)
     step, state = checkpoint.step_of(prefix), checkpoint.state_in(prefix)
-    checkpoint.discard_best_after(folder, step)
+    checkpoint.discard_best_after(folder, state.best_step)
     log_every, gpus = engine.config.log_every_steps, devices.used_gpus(engine.config)
     with tf.Graph().as_default():  # TF 2's event writers refuse to work elsewhere; Estimator makes its own graphs
         peak_memory = functools.partial(memory.peak_bytes, gpus)
@@ -351,6 +363,7 @@ def _train_until(run: _Run, until: int, step: int, state: TrainingState) -> int:
     keep = config.keep_checkpoint_max
     listeners = [bucket.CopyingBack(bucket_folder, folder, keep)] if config.bucket else []
     input_fn = estimator_input.training_input(run.engine.task, config, run.plan, run.records, state.examples_consumed)
+    checkpoint_files.unlist(folder)
     try:
         with _reaching_the_tpu(config), failures.noting_step(lambda: follow.step):
             _make_estimator(run.engine, bucket_folder, fetches).train(

@@ -2,7 +2,8 @@
 
 A vocabulary with two lines swapped, or a configuration with another activation, gives other predictions without any
 error. So evaluation, prediction, a resume and a stage that starts from the run verify these files before they use them.
-Checkpoints have TensorFlow's checksums.
+Checkpoints have TensorFlow's checksums, which say nothing of a checkpoint that was removed, or that is another run's:
+the manifest lists them too, with the sizes of their data and the sha256 of their indices.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from ..tasks.model_files import LABELS_FILE, MODEL_FILES, RunCaseFile
 FILE = "manifest.json"
 CONFIG_FILE, PLAN_FILE, THRESHOLD_FILE = "config.json", "plan.json", "threshold.json"
 VERIFIED = (*MODEL_FILES.values(), LABELS_FILE, CONFIG_FILE, THRESHOLD_FILE, PLAN_FILE)
+BEST = "best"  # what --allow_changed_files calls the best checkpoint
 _READS = 3
 
 
@@ -28,10 +30,19 @@ class _Print(NamedTuple):
     sha256: str
 
 
+class CheckpointPrint(NamedTuple):
+    """What identifies a checkpoint. Its index has a checksum of each tensor."""
+
+    data_bytes: int
+    index_sha256: str
+
+
 class _Manifest(NamedTuple):
     files: Dict[str, _Print]
     # The content that files are about to get: a process that is killed meanwhile has given it to some of them.
     being_written: Dict[str, _Print]
+    # By prefix in the folder. None: written before checkpoints were listed.
+    checkpoints: Optional[Dict[str, CheckpointPrint]]
 
 
 def saved_case(folder: str) -> Optional[bool]:
@@ -72,10 +83,23 @@ def verify(folder: str, allowed: Sequence[str], by_flag: bool = True) -> List[st
 @contextlib.contextmanager
 def updated(folder: str, contents: Mapping[str, bytes]) -> Iterator[None]:
     """Within it, the caller gives files of the folder these contents; a kill at any moment leaves a valid manifest."""
-    present = _prints_in(folder)
-    _write(folder, _Manifest(present, {name: _print_of(content) for name, content in contents.items()}))
+    pending = {name: _print_of(content) for name, content in contents.items()}
+    _write(folder, _Manifest(_prints_in(folder), pending, listed_checkpoints(folder)))
     yield
-    _write(folder, _Manifest(_prints_in(folder), {}))
+    _write(folder, _Manifest(_prints_in(folder), {}, listed_checkpoints(folder)))
+
+
+def listed_checkpoints(folder: str) -> Optional[Dict[str, CheckpointPrint]]:
+    """The checkpoints that the manifest of a run's folder lists, by prefix in the folder; None if it lists none."""
+    manifest = _read(folder, (FILE,), False)
+    return manifest and manifest.checkpoints
+
+
+def list_checkpoints(folder: str, checkpoints: Dict[str, CheckpointPrint]) -> None:
+    """Makes these the checkpoints that the manifest of a run's folder lists; nothing if there is no manifest."""
+    manifest = _read(folder, (FILE,), False)
+    if manifest is not None and manifest.checkpoints != checkpoints:
+        _write(folder, manifest._replace(checkpoints=checkpoints))
 
 
 def _print_of(content: bytes) -> _Print:
@@ -124,11 +148,16 @@ def _read(folder: str, allowed: Sequence[str], by_flag: bool) -> Optional[_Manif
         raise
     sections = [
         {name: _Print(entry["bytes"], entry["sha256"]) for name, entry in content[section].items()}
-        for section in _Manifest._fields
+        for section in ("files", "being_written")
     ]
     for name in set().union(*sections) - set(VERIFIED):
         raise UserError("{}: lists {!r}, which no run has. {}".format(path, name, remedy))
-    return _Manifest(*sections)
+    checkpoints = content.get("checkpoints")
+    if checkpoints is not None:
+        checkpoints = {
+            name: CheckpointPrint(entry["data_bytes"], entry["index_sha256"]) for name, entry in checkpoints.items()
+        }
+    return _Manifest(sections[0], sections[1], checkpoints)
 
 
 @dataclass
@@ -138,14 +167,22 @@ class _Entry:
 
 
 @dataclass
+class _CheckpointEntry:
+    data_bytes: int
+    index_sha256: str
+
+
+@dataclass
 class _ManifestFile:
     files: Dict[str, _Entry]
     being_written: Dict[str, _Entry]
+    checkpoints: Optional[Dict[str, _CheckpointEntry]] = None
 
 
 def _write(folder: str, manifest: _Manifest) -> None:
     sections = {
         section: {name: entry._asdict() for name, entry in prints.items()}
         for section, prints in manifest._asdict().items()
+        if prints is not None
     }
     files.write_json(os.path.join(folder, FILE), sections)

@@ -179,6 +179,15 @@ def write_trace(folder: str, step: int, step_stats: Any) -> None:
     say("Wrote the trace of step {} to {}".format(step, path))
 
 
+def last_step(folder: str) -> Optional[int]:
+    """The last step in the metrics.jsonl of a folder, 0 if no line has one; None without such a file."""
+    path = os.path.join(folder, METRICS_FILE)
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return max(filter(None, map(_step_of, file)), default=0)
+
+
 def _drop_after(path: str, step: int) -> None:
     """Removes the lines of metrics.jsonl later than `step`, and a last line that a kill cut short.
 

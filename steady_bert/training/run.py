@@ -134,6 +134,7 @@ def model_to_use(weights: WeightsConfig, folder: str) -> Tuple[str, str]:
     if weights.init_checkpoint is None:
         return checkpoint.resolve(folder, weights.checkpoint), folder
     if not (checkpoint.steps_in(folder) or checkpoint.steps_in(checkpoint.best_folder(folder))):
+        run_folder.require_no_lost_run(folder, run_folder.saved_plan(folder))
         prefix = checkpoint.resolve(weights.init_checkpoint, weights.checkpoint)
         source = run_folder.run_folder_of(prefix)
         return prefix, source if os.path.exists(os.path.join(source, LABELS_FILE)) else folder
@@ -189,6 +190,8 @@ def prepare(config: RunConfig, job: Job, folder: str, link: cluster.Member, cach
     if link.is_chief:
         checkpoint.remove_leftovers(folder)
     continued, decision = decide(config, plan, saved, folder, initial)
+    if continued is not None and decision.action == "continue":
+        run_folder.require_best(continued, config.weights.allow_changed_files, link.is_chief)
     if decision.action == "start" and initial is not None:
         run_folder.verify_source(initial, job, config.weights)
     if not isinstance(link, cluster.Alone):
@@ -384,11 +387,13 @@ def decide(
     """(the checkpoint to continue, None to start; what to do with the folder, and why)."""
     weights = config.weights
     prefix, damaged = checkpoint.newest_whole(folder)
-    for line in damaged:
-        say("WARNING: {}. An older checkpoint is taken.".format(line))
     state = resume.FolderState(step=None, plan=saved)
-    if prefix is not None:
+    if prefix is None:
+        run_folder.require_no_lost_run(folder, saved)
+    else:
         step, counters = checkpoint.step_of(prefix), checkpoint.state_in(prefix)
+        for line in damaged:
+            say("WARNING: {}. Step {} is taken instead.".format(line, step))
         state = resume.FolderState(
             step=step,
             plan=saved,

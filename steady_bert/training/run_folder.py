@@ -4,12 +4,12 @@ import contextlib
 import json
 import os
 import time
-from typing import Any, Iterable, Iterator, Mapping, Optional
+from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
 
 from ..base import files, json_files, locks, tensorflow_setup
 from ..base.errors import UserError
 from ..tasks import model_files
-from . import checkpoint, manifest
+from . import checkpoint, checkpoint_files, manifest, reports
 from . import plan as plans
 from .job import Job, WeightsConfig
 from .manifest import CONFIG_FILE, PLAN_FILE
@@ -55,8 +55,7 @@ def cache_folder(cache_dir: Optional[str], output_dir: Optional[str]) -> Iterato
 
 def run_folder_of(prefix: str) -> str:
     """The folder of the run that a checkpoint belongs to; the checkpoint may be in its best/."""
-    folder = os.path.dirname(prefix)
-    return os.path.dirname(folder) if os.path.basename(folder) == checkpoint.BEST_FOLDER else folder
+    return checkpoint_files.home_of(prefix)[0]
 
 
 def holds(folder: str, prefix: str) -> bool:
@@ -83,6 +82,57 @@ def verify(folder: str, weights: WeightsConfig) -> None:
     if holds_run(folder):
         for line in manifest.verify(folder, weights.allow_changed_files):
             say(line)
+
+
+def require_no_lost_run(folder: str, saved: Optional[Plan]) -> None:
+    """Raises UserError if a folder without a checkpoint is what is left of a run that had one.
+
+    A run that was killed before its first checkpoint starts again. saved: its plan, by which this is known.
+    """
+    lost = checkpoint_files.lost(folder)
+    best, logged = checkpoint.steps_in(checkpoint.best_folder(folder)), reports.last_step(folder)
+    remains = list(lost.values())
+    remains += [checkpoint.prefix_of(checkpoint.best_folder(folder), step) + " is there" for step in best]
+    if logged is not None:
+        remains.append("{} goes up to step {}".format(os.path.join(folder, reports.METRICS_FILE), logged))
+    if not remains:
+        return
+    known = checkpoint_files.pointed_step(folder) is None and not manifest.listed_checkpoints(folder)
+    if (
+        saved is not None
+        and known
+        and max([*lost, *best, logged or 0]) <= min(saved.save_checkpoints_steps, saved.num_train_steps)
+    ):
+        say("The run in {} was stopped before its first checkpoint: it starts again.".format(folder))
+        return
+    raise UserError(
+        "{}: holds what is left of a run, but none of its checkpoints:\n  {}\nRestore them from a copy, or use another "
+        "folder. To start again in this one, empty it first.".format(folder, "\n  ".join(remains))
+    )
+
+
+def require_best(prefix: str, allowed: Sequence[str], is_chief: bool) -> None:
+    """Raises UserError if the best weights that a run's checkpoint names are gone or damaged.
+
+    If that is allowed, the checkpoint forgets them; also if an older version was killed between two checkpoints, which
+    left a later best alone.
+    """
+    problem = checkpoint.lost_best(prefix)
+    if problem is None:
+        return
+    remedy = "The evaluations that follow choose the best anew"
+    folder = run_folder_of(prefix)
+    best = checkpoint.steps_in(checkpoint.best_folder(folder))
+    older = manifest.listed_checkpoints(folder) is None and max(best, default=0) > checkpoint.state_in(prefix).best_step
+    if not older and manifest.BEST not in allowed:
+        raise UserError(
+            "{}. Restore it from a copy, or go on with --allow_changed_files={}. {} then.".format(
+                problem, manifest.BEST, remedy
+            )
+        )
+    say("WARNING: {}. {}.".format(problem, remedy))
+    if is_chief:
+        checkpoint.forget_best(prefix)
 
 
 def verify_source(prefix: str, job: Job, weights: WeightsConfig) -> None:
@@ -132,6 +182,7 @@ def write_run_files(folder: str, plan: Plan, job: Job, data_report: Iterable[str
         files.write_bytes(os.path.join(folder, name), ("\n".join(lines) + "\n").encode("utf-8"))
     contents = {name: files.read_bytes(source) for name, source in job.files.items()}
     _write_verified(folder, contents, dict(job.documents, **{PLAN_FILE: plans.to_json(plan)}))
+    checkpoint_files.list_in_manifest(folder)
 
 
 def write_settled(folder: str, documents: Mapping[str, Any]) -> None:

@@ -365,7 +365,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     step = int(session.run(engine.global_step))
     state = read_state(engine)
     if link.is_chief:
-        checkpoint.discard_best_after(folder, step)
+        checkpoint.discard_best_after(folder, state.best_step)
         _require_space(engine, plan, step, folder, with_best=dev is not None)
     order = input_pipeline.training_order(plan, records, state.examples_consumed)
     batches = input_pipeline.read_ahead(
@@ -441,8 +441,11 @@ def _require_space(engine: Engine, plan: Plan, step: int, folder: str, with_best
     saves = -(-(plan.num_train_steps - step) // plan.save_checkpoints_steps)
     everything = _bytes_of_all(engine)
     best = _bytes_of(engine.weights.values()) if with_best else 0
+    evaluations = 0
+    if with_best and plan.eval_every_steps:
+        evaluations = -(-(plan.num_train_steps - step) // plan.eval_every_steps)
     keep = checkpoint.kept_in_training(engine.config.keep_checkpoint_max)
-    checkpoint.require_space(folder, everything, best, saves, keep)
+    checkpoint.require_space(folder, everything, best, saves, keep, evaluations)
 
 
 def _dev_evaluation(
@@ -454,8 +457,8 @@ def _dev_evaluation(
 
     def keep_best(step: int) -> None:
         if engine.link.is_chief:
-            best, size = checkpoint.best_folder(folder), _bytes_of(engine.weights.values())
-            checkpoint.save(engine.weights_saver, engine.session, best, step, keep=1, size_bytes=size)
+            write, size = checkpoint.writer(engine.weights_saver, engine.session), _bytes_of(engine.weights.values())
+            checkpoint.save_best(folder, step, write, size)
 
     return progress.DevEvaluation(plan, engine.task.best_metric, evaluate, keep_best, report)
 

@@ -4,7 +4,6 @@ A training checkpoint holds each weight under its own name, the optimizer's slot
 With --ema_decay one of the slots is the weight's average, which evaluation, prediction and export read in its place.
 """
 
-import os
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -62,10 +61,7 @@ def export_served(
 
 def keep_best(prefix: str, folder: str, step: int) -> None:
     """Makes the served weights of a checkpoint the best checkpoint of a run's folder."""
-    best = checkpoint.best_folder(folder)
-    os.makedirs(best, exist_ok=True)
-    checkpoint.bring_in(best, step, lambda temporary: export_served(prefix, temporary))
-    checkpoint.keep_newest(best, 1, step)
+    checkpoint.save_best(folder, step, lambda temporary: export_served(prefix, temporary))
 
 
 class LoadReport(NamedTuple):
