@@ -43,7 +43,7 @@ QUESTIONS: List[Flag] = [
         "max_seq_length",
         "integer",
         384,
-        "Longest input in tokens: a question, a part of its context, [CLS] and two [SEP].",
+        "Longest input in tokens: question, part of its context, [CLS] and two [SEP].",
         3,
     ),
     Flag(
