@@ -16,6 +16,7 @@ import tokenization
 from steady_bert.base.compute import PLAIN, Compute
 from steady_bert.base.errors import UserError
 from steady_bert.command_line import flag_table
+from steady_bert.interchange import safetensors_files
 from steady_bert.tasks.pretraining import assembly, examples, heads
 from steady_bert.tasks.pretraining.training_config import PretrainingInput
 from steady_bert.training.feature_cache import serialize
@@ -177,6 +178,25 @@ def test_replicas_and_parts_together_give_the_originals_losses(golden_files, tmp
     given = arguments(golden_files, tmp_path / "split", **SIX_STEPS, **split)
     assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, [given], SCRIPT) == [0]
     close(np.array(losses_of(tmp_path / "split")), GOLDEN["train_rate_of_step/losses"][:6], 1e-5)
+
+
+def test_a_hugging_face_folder_brings_its_heads(golden_files, tmp_path, capsys):
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = names + ["piece{}".format(n) for n in range(CONFIG["vocab_size"] - len(names))]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    # The golden numbers are of the approximation by tanh.
+    config = dict(CONFIG, model_type="bert", architectures=["BertForPreTraining"], hidden_act="gelu_new")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    weights = str(tmp_path / "model.safetensors")
+    safetensors_files.write_bert(weights, WEIGHTS, CONFIG["num_hidden_layers"], "here")
+    given = dict(bert_config_file=None, init_checkpoint=None, model=tmp_path, do_eval="true")
+    succeed(arguments(golden_files, tmp_path / "evaluated", **given), capsys, SCRIPT)
+    scores = json.loads((tmp_path / "evaluated" / "eval_results.json").read_text())
+    close(scores["loss"], GOLDEN["out/total_loss"], 1e-5)
+    without = {name: value for name, value in WEIGHTS.items() if not name.startswith("cls/")}
+    safetensors_files.write_bert(weights, without, CONFIG["num_hidden_layers"], "here")
+    said = mistake(arguments(golden_files, tmp_path / "evaluated", **given), capsys, SCRIPT)
+    assert "has no trained head (cls.predictions.bias)" in said
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
