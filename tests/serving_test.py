@@ -220,6 +220,12 @@ def test_vectors_of_a_run_and_of_a_pre_trained_folder_are_the_models_own(tiny, c
     assert len(of_folder._session.graph.get_operations()) == operations
     np.testing.assert_allclose(of_folder.embed(texts), [np.mean(state[-1], axis=0) for state in states], atol=2e-6)
     assert of_folder.embed(["alpha " * 100]).shape == (1, 32)  # cut at the 32 positions that the model has
+    (tmp_path / "texts").write_text("\n".join([*texts[:-1], " ||| ".join(texts[-1])]))
+    flags = dict(model=classifier, input_file=tmp_path / "texts", output_file=tmp_path / "vectors.npz", layers=0)
+    assert run_main(["--pooling=mean", *("--{}={}".format(*pair) for pair in flags.items())], "extract_features") == 0
+    with np.load(str(tmp_path / "vectors.npz"), allow_pickle=False) as arrays:
+        expected = [np.mean(state[1], axis=0) for state in states]  # extract_features counts layers without embeddings
+        np.testing.assert_allclose(arrays["vectors"][:, 0], expected, atol=2e-6)
     with pytest.raises(UserError, match="a pre-trained model predicts nothing"):
         of_folder.predict(["alpha"])
     for wrong in (dict(pooling="sum"), dict(layers=2), dict(layers=()), dict(layers=[True])):
