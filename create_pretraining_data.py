@@ -18,11 +18,11 @@ def main(_: Any = None) -> None:
     from steady_bert.tasks.pretraining import making
 
     made = making.make(config)
-    print(
-        "{:,} instances of {:,} documents with {:,} sentences and {:,} pieces: {}".format(
-            made.instances, made.documents, made.sentences, made.tokens, ", ".join(config.output_files)
-        )
-    )
+    text = "{0.documents:,} documents with {0.sentences:,} sentences and {0.tokens:,} pieces ({0.unknown:,} unknown)"
+    if config.dry_run:
+        print(text.format(made))
+    else:
+        print(("{0.instances:,} instances of " + text + ": {1}").format(made, ", ".join(config.output_files)))
 
 
 if __name__ == "__main__":

@@ -88,6 +88,16 @@ def test_the_script_writes_the_originals_records_in_turn_to_its_files(files, nam
     assert sorted(os.listdir(str(tmp_path))) == ["x.tfrecord", "y.tfrecord"]  # nothing is left over
 
 
+def test_a_dry_run_says_how_much_there_is_and_writes_nothing(files, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("the gulls\n\xa7\xa7 the the\n\nthe \xa7\n", encoding="utf-8")
+    for processes in (None, 2):
+        given = dict(input_file=tmp_path / "text.txt", num_processes=processes, dry_run="true")
+        said = succeed(arguments(files, tmp_path / "out", **given), capsys, SCRIPT)
+        assert said.splitlines()[-1].startswith("2 documents with 3 sentences and ")
+        assert said.rstrip().endswith(" pieces (3 unknown)")
+    assert os.listdir(str(tmp_path)) == ["text.txt"]
+
+
 def test_records_do_not_depend_on_the_number_of_processes_but_on_the_seed(files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(making, "_UNIT_SENTENCES", 6)
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 300)

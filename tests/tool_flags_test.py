@@ -34,6 +34,7 @@ ROWS = {
         do_whole_word_mask=("true", dict(do_whole_word_mask=True)),
         random_seed=(1, dict(random_seed=1)),
         num_processes=(0, dict(num_processes=6)),
+        dry_run=("true", dict(dry_run=True)),
     ),
     "extract_features": dict(
         input_file=("other1", dict(input_file="other1")),

@@ -47,7 +47,7 @@ _PRETRAINING_DATA = {
         Flag("do_whole_word_mask", "boolean", False, "Mask all pieces of a word together."),
         Flag("random_seed", "integer", 12345, "Seed of all random numbers."),
     ],
-    "Processes": [
+    "Run": [
         Flag(
             "num_processes",
             "integer",
@@ -56,6 +56,7 @@ _PRETRAINING_DATA = {
             "not google-research/bert's for the same seed. Those are made, by one process, if this is not given.",
             0,
         ),
+        Flag("dry_run", "boolean", False, "Read the text, say how much there is, and stop."),
     ],
 }
 _FEATURES = {

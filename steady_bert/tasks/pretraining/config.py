@@ -22,6 +22,7 @@ class PretrainingDataConfig:
     short_seq_prob: float
     do_whole_word_mask: bool
     num_processes: Optional[int]
+    dry_run: bool = False
 
     @property
     def settings(self) -> Settings:

@@ -41,20 +41,27 @@ class Made(NamedTuple):
     documents: int
     sentences: int
     tokens: int
-    instances: int
+    unknown: int  # of the tokens, which the vocabulary lacks
+    instances: int  # 0 in a dry run
 
 
 def make(config: PretrainingDataConfig) -> Made:
-    """Writes the output files, each whole or not at all. Raises UserError for input that cannot be used."""
+    """Writes the output files, each whole or not at all; a dry run reads the text alone.
+
+    Raises UserError for input that cannot be used.
+    """
     folder = os.path.dirname(os.path.abspath(config.output_files[0]))
     for path in config.output_files:
         files.require_writable(os.path.dirname(os.path.abspath(path)), "--output_file")
     with tensorflow_setup.temporary_folder(folder, ".steady_bert-") as scratch:
         workers = WorkerProcesses(config.num_processes or 1, _start, (config, scratch))
         with workers as processes, contextlib.closing(_here()):
-            sizes = _tokenize(config, processes, scratch)
+            sizes, unknown = _tokenize(config, processes, scratch)
             if not sizes.documents:
                 raise UserError("{}: no text. Name files with a sentence a line.".format(config.input_files[0]))
+            made = Made(sizes.documents, sizes.sentences, sizes.tokens, unknown, instances=0)
+            if config.dry_run:
+                return made
             path = os.path.join(scratch, "instances")
             if config.num_processes is None:
                 rng = random.Random(config.random_seed)
@@ -65,7 +72,7 @@ def make(config: PretrainingDataConfig) -> Made:
                 order = _permuted(instances, config.random_seed)
         with InstanceReader(path) as reader:
             _write(config.output_files, reader, order, instances)
-    return Made(sizes.documents, sizes.sentences, sizes.tokens, instances)
+    return made._replace(instances=instances)
 
 
 # --- a process --------------------------------------------------------------------------------------------------------
@@ -119,14 +126,14 @@ def _here() -> _Process:
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
-def _tokenize(config: PretrainingDataConfig, processes: WorkerProcesses, scratch: str) -> CorpusWriter:
-    """Writes the corpus; returns its writer, which knows how much there is."""
+def _tokenize(config: PretrainingDataConfig, processes: WorkerProcesses, scratch: str) -> Tuple[CorpusWriter, int]:
+    """Writes the corpus; returns its writer, which knows how much there is, and the number of unknown pieces."""
     writer = CorpusWriter(scratch)
     total = sum(os.path.getsize(path) for path in config.input_files)
     progress = ProgressLines("Tokenizing", total, "bytes")
-    done = 0
+    done = unknown = 0
     before = ""  # the file that the last block is of
-    for path, size, lines in processes.map(_tokenized, _blocks(config.input_files)):
+    for path, size, lines, unknown_here in processes.map(_tokenized, _blocks(config.input_files)):
         if path != before and before and writer.in_document and lines.begins_with_text:
             print(
                 "{}: its last document goes on in {}, as in the original. End the file with an empty line to separate "
@@ -136,9 +143,10 @@ def _tokenize(config: PretrainingDataConfig, processes: WorkerProcesses, scratch
         before = path
         writer.add(lines)
         done += size
+        unknown += unknown_here
         progress.update(done)
     writer.close()
-    return writer
+    return writer, unknown
 
 
 def _blocks(paths: Sequence[str]) -> Iterator[Block]:
@@ -146,8 +154,11 @@ def _blocks(paths: Sequence[str]) -> Iterator[Block]:
         yield from blocks_of(path)
 
 
-def _tokenized(block: Block) -> Tuple[str, int, Tokenized]:
-    return block.path, len(block.content), tokenized(block, _here().tokenizer)
+def _tokenized(block: Block) -> Tuple[str, int, Tokenized, int]:
+    """(the block's file, its bytes, its lines, how many of their pieces are unknown)"""
+    tokenizer = _here().tokenizer
+    lines = tokenized(block, tokenizer)
+    return block.path, len(block.content), lines, lines.ids.count(tokenizer.unk_id)
 
 
 # --- instances --------------------------------------------------------------------------------------------------------
