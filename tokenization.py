@@ -103,6 +103,11 @@ for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem"
         setattr(Vocabulary, _name, _counted(getattr(collections.OrderedDict, _name)))
 
 
+# The largest published vocabularies have a million pieces.
+_MOST_PIECES = 5000000
+_MOST_VOCAB_BYTES = 128 << 20
+
+
 def load_vocab(vocab_file: str, strict: bool = False) -> "collections.OrderedDict[str, int]":
     """piece → id, in file order: the id is the line number from 0. Blank lines at the end are no pieces.
 
@@ -113,9 +118,16 @@ def load_vocab(vocab_file: str, strict: bool = False) -> "collections.OrderedDic
     """
     try:
         with open(vocab_file, "rb") as reader:
-            lines = reader.read().split(b"\n")
+            content = reader.read(_MOST_VOCAB_BYTES + 1)
     except OSError as error:
         raise UserError("{}: cannot be read ({}). Check --vocab_file.".format(vocab_file, error.strerror)) from None
+    if len(content) > _MOST_VOCAB_BYTES or content.count(b"\n") > _MOST_PIECES:
+        raise UserError(
+            "{}: has more than {:,} lines or {:,} bytes, the most for a vocabulary. Check --vocab_file.".format(
+                vocab_file, _MOST_PIECES, _MOST_VOCAB_BYTES
+            )
+        )
+    lines = content.split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()
     ids: Dict[str, int] = {}
@@ -383,7 +395,9 @@ class SentencePieceTokenizer:
         self._model = sentencepiece.SentencePieceProcessor()
         try:
             with open(spm_model_file, "rb") as file:
-                content = file.read()
+                content = file.read(_MOST_VOCAB_BYTES + 1)
+            if len(content) > _MOST_VOCAB_BYTES:
+                raise RuntimeError("it is too large")
             if not content or not self._model.LoadFromSerializedProto(content):
                 raise RuntimeError("it is empty")
         except OSError as error:

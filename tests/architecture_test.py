@@ -13,7 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
     {"base.compute", "base.deferred_tensorflow", "base.errors", "base.packing", "base.processor"},
-    {"base.disk", "base.json_files", "base.tensorflow_setup"},
+    {"base.disk", "base.json_files", "base.machine", "base.tensorflow_setup"},
     {
         "base.files",
         "base.forms",
@@ -191,6 +191,7 @@ PURE = {
     "base.errors",
     "base.files",
     "base.locks",
+    "base.machine",
     "base.processor",
     "base.program_end",
     "base.progress_lines",

@@ -5,10 +5,12 @@ result must differ from that of the same command without the flag. A value that 
 """
 
 import contextlib
+import gzip
 import io
 import json
 import os
 import shutil
+import tempfile
 import types
 from typing import Any, Callable, Dict, NamedTuple
 from unittest import mock
@@ -21,10 +23,12 @@ from conftest import train_sentencepiece
 
 import flags
 import optimization
+from steady_bert.base.errors import UserError
 from steady_bert.command_line import configuration, relations
 from steady_bert.tasks.classification import job as classifier_job
 from steady_bert.tasks.pretraining import job as pretraining_job
 from steady_bert.tasks.questions import job as questions_job
+from steady_bert.tasks.reading import source
 from steady_bert.tasks.tagging import job as tagger_job
 from steady_bert.tasks.task import BadLines
 from steady_bert.training import (
@@ -150,6 +154,31 @@ def files(command):
 def tags(command):
     job = command.job()
     return job.task.labels, job.metrics
+
+
+class Answer(Exception):  # noqa: N818
+    """What a command does, where no more of it is wanted."""
+
+
+def unpacked(command):
+    """Whether the command reads a gzip file that unpacks to more than the limits, which are lowered here."""
+
+    def make_job(_):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "a.gz")
+            with gzip.open(path, "wb") as file:
+                file.write(b"a line\n" * 9)
+            try:
+                raise Answer(len(list(source.lines(path, BadLines(0)))))
+            except UserError as error:
+                raise Answer(error.args[0].rpartition("It")[2]) from None
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("_RATIO_FROM_BYTES", 8), ("LARGEST_GZ_RATIO", 0), ("_LINES_A_LOOK", 1)):
+            patch.setattr(source, name, value)
+        with pytest.raises(Answer) as answer:
+            run.start(command.config, make_job)
+    return answer.value.args[0]
 
 
 def records(command):
@@ -390,6 +419,7 @@ ROWS: Dict[str, Row] = {
     "cache_dir": Row("{cache}", cache),
     "label_separator": Row("i", features("train"), dict(label_type="multi")),
     "encoding": Row("cp1252", features("train"), dict(data_dir="{cp1252}")),
+    "allow_large_gz": Row("true", unpacked),
     "skip_bad_lines": Row(1, records, dict(data_dir="{bad}")),
     "predict_file": Row("{data}/dev.tsv", features("test"), dict(USING, do_predict="true")),
     "predict_output": Row("{cache}/elsewhere.tsv", uses, dict(USING, do_predict="true")),
@@ -564,8 +594,8 @@ def places(tiny, tmp_path_factory):
     for name, config in (("published", paths["wide"]), ("narrow", tiny.bert_config_file)):
         paths[name] = str(root / name)
         os.makedirs(paths[name])
-        for source, target in ((config, "bert_config.json"), (tiny.vocab_file, "vocab.txt")):
-            shutil.copy(source, os.path.join(paths[name], target))
+        for given, target in ((config, "bert_config.json"), (tiny.vocab_file, "vocab.txt")):
+            shutil.copy(given, os.path.join(paths[name], target))
         open(os.path.join(paths[name], "bert_model.ckpt.index"), "w").close()
     return paths
 
@@ -639,7 +669,7 @@ def fresh_outcome(arguments, row):
     """(what the observer sees, None), or (None, why the command is refused)."""
     try:
         return row.seen(parsed(arguments, row.script)), None
-    except flags.UserError as error:
+    except UserError as error:
         return None, str(error)
 
 

@@ -5,7 +5,7 @@ import errno
 import os
 import re
 import shutil
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 from .errors import RunError
 
@@ -37,11 +37,23 @@ def is_full(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def writing(path: str, needed_bytes: Optional[int] = None, at_least: bool = False) -> Iterator[None]:
-    """Within it, a full disk is a DiskFullError that names `path`, unless it is one already."""
+def writing(
+    path: str, needed_bytes: Optional[int] = None, written_bytes: Optional[Callable[[], int]] = None
+) -> Iterator[None]:
+    """Within it, a full disk is a DiskFullError that names `path`, unless it is one already.
+
+    needed_bytes: what it takes. written_bytes: what it has so far, where that is not known.
+    """
     try:
         yield
     except Exception as error:  # TensorFlow's have no type that this module may import; any other is raised again
         if isinstance(error, DiskFullError) or not is_full(error):
             raise
-        raise DiskFullError(path, needed_bytes, at_least) from error
+        size = written_bytes() if written_bytes else needed_bytes
+        raise DiskFullError(path, size, at_least=written_bytes is not None) from error
+
+
+def bytes_in(folder: str) -> int:
+    """The size of all files in a folder and its folders."""
+    paths = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))

@@ -220,6 +220,12 @@ _INPUT = [
         0,
     ),
     Flag(
+        "allow_large_gz",
+        "boolean",
+        False,
+        "Read gzipped data that unpacks to more than 64 GiB, or above 64 MiB to more than 200 times its size.",
+    ),
+    Flag(
         "predict_file", "string", None, "File to predict, or - for standard input. If not given, the task's test file."
     ),
     Flag(

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from ..base import files
+from ..base import disk, files
 from ..base.errors import UserError
 from ..base.progress_lines import ProgressLines
 from ..serving import encoder, predictor, saved_run
@@ -37,10 +37,10 @@ def extract(config: ExtractionConfig) -> int:
     with _opened(config) as model:
         numbers = _state_numbers(config.layers, model.bert_config.num_hidden_layers)
         pooled = config.pooling != "none"
-        output = Output(
-            config.output_file, _identity(config, model), config.layers, model.bert_config.hidden_size, pooled
-        )
-        with contextlib.closing(output):
+        identity, size = _identity(config, model), model.bert_config.hidden_size
+        with disk.writing(config.output_file):
+            output = Output(config.output_file, identity, config.layers, size, pooled)
+        with disk.writing(config.output_file, written_bytes=output.written_bytes), contextlib.closing(output):
             done = output.lines
             if done:
                 print("Going on after {:,} lines of an earlier command.".format(done), flush=True)

@@ -7,7 +7,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..base.errors import UserError
 from ..tasks.classification import long_texts
-from ..tasks.reading.source import opened
+from ..tasks.reading.source import LONGEST_LINE_BYTES, opened, too_long
 
 _SEPARATOR = " ||| "
 
@@ -33,7 +33,9 @@ class Encoded(NamedTuple):
 def examples_of(path: str) -> Iterator[InputExample]:
     """The example of each line. Raises UserError, with the line, for text that is not UTF-8."""
     with opened(path) as file:
-        for number, raw in enumerate(file):
+        for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE_BYTES + 1), b"")):
+            if len(raw) > LONGEST_LINE_BYTES:
+                raise too_long(path, number + 1)
             try:
                 text = raw.decode("utf-8").strip()
             except UnicodeDecodeError:

@@ -13,7 +13,7 @@ from typing import IO, Any, Dict, Sequence, Tuple
 
 import numpy as np
 
-from ..base import files, json_files, locks
+from ..base import disk, files, json_files, locks
 from ..base.errors import RunError, UserError
 from . import json_lines
 from .lines import Encoded
@@ -92,6 +92,9 @@ class Output:
         if time.monotonic() - self._saved > _SAVE_SECS:
             self.save()
 
+    def written_bytes(self) -> int:
+        return disk.bytes_in(self._folder)
+
     def save(self) -> None:
         """From here a run goes on that is stopped later."""
         for file in self._files.values():
@@ -113,9 +116,11 @@ class Output:
 
     def close(self) -> None:
         """Ends the writing. What is saved stays for another command, unless the output is finished."""
-        for file in self._files.values():
-            file.close()
-        self._lock.release()
+        try:
+            for file in self._files.values():
+                file.close()
+        finally:  # a full disk lets no file be closed
+            self._lock.release()
 
     def _write_npz(self) -> None:
         """pooled: vectors [N, K, H]; else values [T, K, H], token_ids [T] and ends [N], the number of tokens up to

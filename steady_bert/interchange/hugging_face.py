@@ -13,9 +13,9 @@ import numpy as np
 
 import modeling
 
-from ..base import files
+from ..base import files, machine
 from ..base.errors import UserError
-from ..tasks.model_files import LABELS_FILE, MODEL_FILES
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES, require_size
 from ..training import checkpoint
 from . import configurations, folders, names, safetensors_files, tokenizer_files, torch_files
 from .safetensors_files import Tensor
@@ -76,6 +76,7 @@ def convert(source: str, output: str, torch_python: Optional[str] = None) -> Rep
         config = modeling.BertConfig.from_dict(settings)
     except ValueError as error:
         raise UserError("{}: {}".format(config_path, error)) from None
+    require_size(config_path, settings)
     tokenizer = tokenizer_files.read(folder)
     if tokenizer is not None and len(tokenizer.pieces) > config.vocab_size:
         raise UserError(
@@ -118,6 +119,8 @@ def _weights(
     tensors: Dict[str, Tensor], settings: Dict[str, Any], config_path: str
 ) -> Tuple[Dict[str, np.ndarray], List[str]]:
     """(variable → value, names of the tensors that are left out). Raises UserError for a tensor with no place."""
+    floats = sum(tensor.elements for tensor in tensors.values() if tensor.is_float)
+    machine.require_memory(os.path.dirname(config_path), floats * 4, "the {:,} numbers of its tensors".format(floats))
     places = names.tensorflow_places(settings["num_hidden_layers"])
     shapes = dict(names.shapes_of(settings), **names.shapes_of_pretraining(settings))
     weights: Dict[str, np.ndarray] = {}

@@ -3,7 +3,9 @@
 The file's own library checks its header and sizes. NumPy has no bfloat16: its 16 bits are the upper half of a float32.
 """
 
+import functools
 import json
+import operator
 import os
 from dataclasses import dataclass
 from typing import Dict, Iterator, Mapping, NamedTuple, Tuple
@@ -16,6 +18,7 @@ from ..base import files, json_files
 from ..base.errors import UserError
 from . import names
 
+MOST_HEADER_BYTES = 16 << 20  # a tensor takes about 100; BERT-large has 400 of them
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -35,6 +38,10 @@ class Tensor(NamedTuple):
     offset: int  # of its first byte in the file
 
     @property
+    def elements(self) -> int:
+        return functools.reduce(operator.mul, self.shape, 1)  # without overflow
+
+    @property
     def is_float(self) -> bool:
         return self.dtype in _FLOATS
 
@@ -42,9 +49,12 @@ class Tensor(NamedTuple):
 def tensors_in(path: str) -> Dict[str, Tensor]:
     """Name → place of each tensor of a file. Raises UserError where it is damaged."""
     try:
-        with safetensors.safe_open(path, framework="numpy"), open(path, "rb") as file:
+        with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size).decode("utf-8"))
+            if size > MOST_HEADER_BYTES:
+                raise ValueError("its header has {:,} bytes, and {:,} are the most".format(size, MOST_HEADER_BYTES))
+            with safetensors.safe_open(path, framework="numpy"):  # verifies the header, and the file's size
+                header = json.loads(file.read(size).decode("utf-8"))
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(
             "{}: cannot be read as safetensors ({}). Fetch it again: it is damaged, or was cut off.".format(path, error)

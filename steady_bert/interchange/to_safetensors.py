@@ -3,10 +3,12 @@
 import os
 from typing import Any, Dict, Optional
 
+import numpy as np
+
 import modeling
 
-from ..base import files, json_files
-from ..tasks.model_files import LABELS_FILE, MODEL_FILES, LabelsFile
+from ..base import files, json_files, machine
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES, LabelsFile, require_size
 from ..training import checkpoint, manifest, run_folder, weights
 from . import configurations, folders, names, safetensors_files, tokenizer_files
 from .hugging_face import Report
@@ -22,10 +24,14 @@ def convert(source: str, output: str, config_file: Optional[str] = None) -> Repo
     prefix = checkpoint.resolve(source)
     folder = run_folder.run_folder_of(prefix)
     notes = manifest.verify(folder, (), by_flag=False) if run_folder.holds_run(folder) else []
-    config = modeling.BertConfig.from_json_file(config_file or os.path.join(folder, MODEL_FILES["bert_config_file"]))
+    config_file = config_file or os.path.join(folder, MODEL_FILES["bert_config_file"])
+    config = modeling.BertConfig.from_json_file(config_file)
+    require_size(config_file, vars(config))
     everything = checkpoint.shapes_in(prefix)
     converted = weights.weights_among(everything)
     served = weights.served_names(prefix, converted)
+    numbers = sum(int(np.prod(everything[name], dtype=object)) for name in converted)
+    machine.require_memory(prefix, numbers * 4, "the {:,} numbers of its weights".format(numbers))
     tensors = weights.served_tensors(prefix, converted)
     settings = _settings(config.to_dict(), everything, folder)
     files.require_writable(output, "--output")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import tokenization
 
-from ..base import files, json_files
+from ..base import files, json_files, machine
 from ..base.errors import UserError
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "mo
     require_bert(config.bert_config_file, content)
     _refuse_misspelt_keys(config.bert_config_file, content)
     bert_config = modeling.BertConfig.from_json_file(config.bert_config_file)
+    require_size(config.bert_config_file, vars(bert_config))
     for name in set(vars(bert_config)) - _READ:
         delattr(bert_config, name)  # a resume compares only what decides the model
     if config.max_seq_length > bert_config.max_position_embeddings:
@@ -169,6 +170,30 @@ def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "mo
             )
         )
     return bert_config
+
+
+MOST_LAYERS = 1000  # of a model whose graph can be built; published ones have up to 48
+_FLOAT_BYTES = 4
+
+
+def require_size(path: str, sizes: Dict[str, int]) -> None:
+    """Raises UserError if a BERT of these sizes, by the keys of bert_config.json, cannot be held or built here."""
+    if sizes["num_hidden_layers"] > MOST_LAYERS:
+        text = "{}: num_hidden_layers={:,}: {:,} are the most. Use the file that belongs to the model."
+        raise UserError(text.format(path, sizes["num_hidden_layers"], MOST_LAYERS))
+    count = parameters(sizes)
+    machine.require_memory(path, count * _FLOAT_BYTES, "the {:,} weights of its model".format(count))
+
+
+def parameters(sizes: Dict[str, int]) -> int:
+    """The number of weights of an encoder with its pooler."""
+    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    rows = sizes["vocab_size"] + sizes["max_position_embeddings"] + sizes["type_vocab_size"]
+    attention = 4 * (width * width + width)
+    feed_forward = 2 * width * inner + inner + width
+    norm = 2 * width
+    layer = attention + feed_forward + 2 * norm
+    return rows * width + norm + sizes["num_hidden_layers"] * layer + width * width + width
 
 
 def note_unread_keys(config: ModelConfig) -> Dict[str, str]:

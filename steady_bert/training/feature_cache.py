@@ -299,25 +299,23 @@ def _build(
 ) -> None:
     scratch = prefix + ".building"
     shutil.rmtree(scratch, ignore_errors=True)  # left by a killed run
-    with disk.writing(prefix):
+    with disk.writing(prefix, written_bytes=lambda: disk.bytes_in(scratch)):
         os.makedirs(scratch)
     names = {name: os.path.join(scratch, name) for name in _ENDINGS}
     counter = _Counter(task)
     try:
-        count = _write_records(task, counter.counted(examples), names[".tfrecord"], names[".index"], names[".facts"])
-        if not count:
-            raise UserError("The {} file has no examples. Put data into it.".format(split))
-        if split == "train":
-            _shuffle(names[".tfrecord"], names[".index"])
-        size = os.path.getsize(names[".tfrecord"])
-        checksums = {ending: files.crc32_of_file(path) for ending, path in names.items()}
-        for ending, path in names.items():
-            files.rename_synced(path, prefix + ending)
-    except Exception as error:
-        if disk.is_full(error):
-            written = sum(os.path.getsize(path) for path in names.values() if os.path.exists(path))
-            raise disk.DiskFullError(prefix, written, at_least=True) from error
-        raise
+        with disk.writing(prefix, written_bytes=lambda: disk.bytes_in(scratch)):
+            count = _write_records(
+                task, counter.counted(examples), names[".tfrecord"], names[".index"], names[".facts"]
+            )
+            if not count:
+                raise UserError("The {} file has no examples. Put data into it.".format(split))
+            if split == "train":
+                _shuffle(names[".tfrecord"], names[".index"])
+            size = os.path.getsize(names[".tfrecord"])
+            checksums = {ending: files.crc32_of_file(path) for ending, path in names.items()}
+            for ending, path in names.items():
+                files.rename_synced(path, prefix + ending)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     description.update(examples=count, record_bytes=size, sources=counter.sources, kinds=counter.kinds)

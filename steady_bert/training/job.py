@@ -38,6 +38,7 @@ class RunConfig:
     max_train_examples: Optional[int]
     max_eval_examples: Optional[int]
     predict_output: Optional[str]
+    allow_large_gz: bool
     plan: PlanConfig
     optimizer: OptimizerConfig
     weights: WeightsConfig

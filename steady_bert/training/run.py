@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 from ..base import files, tensorflow_setup
 from ..base.errors import UserError
 from ..tasks.model_files import LABELS_FILE
+from ..tasks.reading import source
 from . import (
     checkpoint,
     cluster,
@@ -47,7 +48,7 @@ def start(config: RunConfig, make_job: Callable[[Optional[str]], Job]) -> None:
     def job_for(model_dir: Optional[str]) -> Job:
         return with_best_metric(make_job(model_dir), config.best_metric)
 
-    with failures.explained(config):
+    with failures.explained(config), source.large_gz(config.allow_large_gz):
         do(config, job_for)
 
 

@@ -11,7 +11,7 @@ from array import array
 from typing import IO, Any, Iterator, List, NamedTuple, Sequence, Tuple
 
 from ...base.errors import UserError
-from ..reading.source import opened
+from ..reading.source import LONGEST_LINE_BYTES, opened, too_long
 
 BLOCK_BYTES = 1 << 20  # of text that is tokenized at once
 _SENTENCES = 16  # read at once
@@ -44,7 +44,10 @@ def blocks_of(path: str) -> Iterator[Block]:
     with opened(path) as file:
         while True:
             content = file.read(BLOCK_BYTES)
-            content += file.readline()
+            end = file.readline(LONGEST_LINE_BYTES + 1)
+            if len(end) > LONGEST_LINE_BYTES:
+                raise too_long(path, line + content.count(b"\n"))
+            content += end
             if not content:
                 return
             yield Block(path, line, content)

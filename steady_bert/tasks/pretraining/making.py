@@ -20,7 +20,7 @@ from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence, Tupl
 
 import numpy as np
 
-from ...base import files, tensorflow_setup
+from ...base import disk, files, tensorflow_setup
 from ...base.errors import UserError
 from ...base.progress_lines import ProgressLines
 from ...base.record_frames import framed
@@ -53,7 +53,9 @@ def make(config: PretrainingDataConfig) -> Made:
     folder = os.path.dirname(os.path.abspath(config.output_files[0]))
     for path in config.output_files:
         files.require_writable(os.path.dirname(os.path.abspath(path)), "--output_file")
-    with tensorflow_setup.temporary_folder(folder, ".steady_bert-") as scratch:
+    with tensorflow_setup.temporary_folder(folder, ".steady_bert-") as scratch, disk.writing(
+        config.output_files[0], written_bytes=lambda: disk.bytes_in(scratch)
+    ):
         workers = WorkerProcesses(config.num_processes or 1, _start, (config, scratch))
         with workers as processes, contextlib.closing(_here()):
             sizes, unknown = _tokenize(config, processes, scratch)

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import os
 import zlib
 from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
@@ -56,10 +57,70 @@ def blank_line(path: str, line: int) -> UserError:
     return UserError("{}:{}: a blank line within the data. Remove it.".format(path, line))
 
 
+def too_long(path: str, line: int) -> UserError:
+    return UserError(
+        "{}:{}: the line is longer than {:,} bytes. One line is one example: is it the right file?".format(
+            path, line, LONGEST_LINE_BYTES
+        )
+    )
+
+
+# What a gzip file may unpack to: text is packed 3 to 20 times as small, and what was made to fill memory 1,000 times.
+LARGEST_GZ_BYTES = 64 << 30
+LARGEST_GZ_RATIO = 200
+_RATIO_FROM_BYTES = 64 << 20  # below it any ratio is harmless
+_LINES_A_LOOK = 32  # a look takes as long as reading a line
+
+
+class _Gz(gzip.GzipFile):
+    """A gzip file that raises UserError once it has unpacked to more than it may."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "rb")
+        packed = os.path.getsize(path)
+        allowed = max(_RATIO_FROM_BYTES, LARGEST_GZ_RATIO * packed)
+        self._most = min(LARGEST_GZ_BYTES, allowed)
+        self._lines = 0
+
+    def _look(self) -> None:
+        if not _large_gz and self.tell() > self._most:
+            flag = " A run reads it with --allow_large_gz." if _large_gz is not None else ""
+            text = "{}: unpacks to more than {:,} bytes, which its size makes unlikely. Unpack it if it is right.{}"
+            raise UserError(text.format(self.name, self._most, flag))
+
+    def read(self, size: Optional[int] = -1) -> bytes:
+        self._look()
+        return super().read(size)
+
+    def read1(self, size: int = -1) -> bytes:
+        self._look()
+        return super().read1(size)
+
+    def readline(self, size: Optional[int] = -1) -> bytes:
+        self._lines += 1
+        if self._lines % _LINES_A_LOOK == 0:
+            self._look()
+        return super().readline(size)
+
+
+_large_gz: Optional[bool] = None  # whether a command with the flag --allow_large_gz has it; None: it has no such flag
+
+
+@contextlib.contextmanager
+def large_gz(allowed: bool) -> Iterator[None]:
+    """Within it, a gzip file may unpack to any size if that is allowed."""
+    global _large_gz
+    before, _large_gz = _large_gz, allowed
+    try:
+        yield
+    finally:
+        _large_gz = before
+
+
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
     try:
-        with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
+        with _Gz(path) if path.endswith(".gz") else open(path, "rb") as file:
             yield file  # type: ignore[misc]
     except (EOFError, zlib.error) as error:
         raise UserError("{}: not a complete gzip file ({}). Make it again.".format(path, error)) from None
@@ -125,11 +186,7 @@ class Source:
     def decoded(self, raw: bytes, number: int) -> str:
         """The text of a line. Raises UserError if it has none."""
         if len(raw) > LONGEST_LINE_BYTES:
-            raise UserError(
-                "{}:{}: the line is longer than {:,} bytes. One line is one example: is it the right file?".format(
-                    self.path, number, LONGEST_LINE_BYTES
-                )
-            )
+            raise too_long(self.path, number)
         try:
             text = raw.decode("utf-8-sig" if number == 1 and self._codec == "utf-8" else self._codec)
         except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from .sentences import Layout, Sentence
 from .tag_sequences import TagError, TagReader
 from .word_lists import joined_offsets
 
+_LONGEST_SENTENCE = 100000  # words
 _CENSUS_SENTENCES = 1000  # read to decide whether words are single characters
 _DOCUMENT_START = "-DOCSTART-"
 _BLANK = " \t\r\n"  # other white space may be a word
@@ -154,6 +155,13 @@ def _blocks(path: str, layout: Layout, bad_lines: BadLines) -> Iterator[_Block]:
         problem = table.problem_of(cells)
         if problem is not None:
             error = error or UserError("{}:{}: {}".format(path, number, problem))
+            continue
+        if len(rows) == _LONGEST_SENTENCE or error is not None:
+            error = error or UserError(
+                "{}:{}: a sentence of more than {:,} words begins. A blank line ends a sentence: is it the right file, "
+                "or does it need another --format?".format(path, lines[0], _LONGEST_SENTENCE)
+            )
+            lines, rows, cells_of_rows = [], [], []  # of a sentence that is left out
             continue
         lines.append(number)
         rows.append(row)
