@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -205,7 +206,7 @@ def test_whatever_decides_the_output_is_part_of_what_a_later_command_compares(mo
     assert set(before) == {name for name, *_ in changes} | {"tensorflow"}
 
 
-def test_a_run_gives_its_length_and_a_pre_trained_model_128_or_its_positions(model, monkeypatch):
+def test_a_run_gives_its_length_and_a_pre_trained_model_128_or_its_positions(model, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="--max_seq_length=128: "):
         opened(model, max_seq_length=None)
     assert opened(model, model=str(model), max_seq_length=None)[1].max_seq_length == 48
@@ -217,6 +218,10 @@ def test_a_run_gives_its_length_and_a_pre_trained_model_128_or_its_positions(mod
     assert [opened(model, model="run", max_seq_length=given)[1].max_seq_length for given in (None, 40)] == [20, 40]
     with pytest.raises(UserError, match="--max_seq_length=49: the model has 48 positions"):
         opened(model, model="run", max_seq_length=49)
+    questions = shutil.copytree(str(model), str(tmp_path / "run of run_squad"))
+    with open(os.path.join(questions, "labels.json"), "w") as file:
+        json.dump({"labels": [], "answers": "spans"}, file)
+    assert opened(model, model=questions, max_seq_length=None)[1].max_seq_length == 48
 
 
 def lines_of(*numbers):

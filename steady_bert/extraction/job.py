@@ -93,10 +93,10 @@ def _as_saved(config: ExtractionConfig) -> Iterator[Encoder]:
         length = config.max_seq_length or _DEFAULT_LENGTH
         model = ModelConfig(config.bert_config_file, config.vocab_file, None, config.do_lower_case, length)
         yield encoder.of_files(model, checkpoint.resolve(config.init_checkpoint))
-    elif saved_run.is_run(config.model):
+    elif saved_run.is_run(config.model) and not saved_run.answers_questions(config.model):
         of_run = encoder.of_run(saved_run.open_run(config.model))
         yield _cut_at(of_run, config.max_seq_length or of_run.max_seq_length)
-    else:
+    else:  # the runs of run_pretraining and run_squad, too, whose texts are no lines
         with encoder.of_folder(config.model, None, "--model") as of_folder:
             yield _cut_at(of_folder, config.max_seq_length or min(_DEFAULT_LENGTH, of_folder.max_seq_length))
 

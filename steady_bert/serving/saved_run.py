@@ -98,14 +98,24 @@ def _is_pretraining(folder: str) -> bool:
     return "use_next_sentence_task" in content["data"]
 
 
-def script_of(folder: str) -> str:
-    """The script that trained the run in a folder. Raises UserError if there is no run."""
+def answers_questions(folder: str) -> bool:
+    """Whether run_squad trained the run in a folder."""
+    return _kind_of_labels(folder) == "answers"
+
+
+def _kind_of_labels(folder: str) -> Optional[str]:
+    """One of model_files.LABEL_KINDS."""
     content: Dict[str, Any] = {}
     if os.path.lexists(_labels_file(folder)):
         content = json_files.read(_labels_file(folder), model_files.LabelsFile)
+    return next((name for name in model_files.LABEL_KINDS if name in content), None)
+
+
+def script_of(folder: str) -> str:
+    """The script that trained the run in a folder. Raises UserError if there is no run."""
     has_config = os.path.exists(os.path.join(folder, "config.json"))
     script = {"label_type": "run_classifier", "tag_scheme": "run_ner"}
-    kind = next((name for name in model_files.LABEL_KINDS if name in content), None)
+    kind = _kind_of_labels(folder)
     if kind is None or not has_config:
         raise UserError(
             "{}: not the folder of a trained run: {} and config.json say what it predicts. Name the --output_dir of a "
