@@ -46,6 +46,8 @@ from steady_bert.training import (
     trained_model,
     updates,
     weights,
+    worker_link,
+    workers,
 )
 from steady_bert.training.job import Job, RunConfig
 
@@ -317,6 +319,16 @@ def session(command):
     return devices.session_config(command.config.engine).SerializeToString()
 
 
+def listening(command):
+    """The address at which the first worker would wait."""
+    config = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
+    with contextlib.ExitStack() as stack:
+        link = stack.enter_context(mock.patch.object(worker_link, "Link"))
+        stack.enter_context(mock.patch.dict(os.environ, TF_CONFIG=json.dumps(config)))
+        stack.enter_context(workers.joined(command.config.engine))
+        return link.call_args[1]["bind"]
+
+
 def estimator(command):
     """The settings of a TPU that Estimator gets."""
     fake = mock.MagicMock()
@@ -488,6 +500,7 @@ ROWS: Dict[str, Row] = {
     "profile_steps": Row("2,3", traced),
     "engine": Row("estimator", phase),
     "distribution": Row("mirrored", strategy, dict(devices="cpu:0")),
+    "cluster_bind": Row("127.0.0.1", listening, dict(distribution="multi_worker")),
     "devices": Row("cpu:0,cpu:1", strategy, dict(distribution="mirrored"), instead="cpu:0"),
     "use_tpu": Row("true", phase, dict(tpu_name="t")),
     "tpu_name": Row("other", estimator, TPU, instead="t"),

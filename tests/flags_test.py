@@ -181,6 +181,7 @@ def test_a_tpu_is_estimators_and_estimators_shapes_are_static():
         (["--engine=estimator", "--precision=float16"], "--precision=float16: its loss scale is the session engine's"),
         (["--engine=estimator", "--profile_steps=1,2"], "--profile_steps traces the session engine"),
         (["--engine=estimator", "--distribution=multi_worker"], "Estimator runs in one process"),
+        (["--cluster_bind=127.0.0.1"], "--cluster_bind says where several workers meet"),
         (["--distribution=multi_worker", "--xla"], "--xla: TensorFlow's clustering fails in a worker"),
         (["--distribution=multi_worker", "--devices=gpu:0"], "--devices: each of several workers uses its own"),
         (["--distribution=multi_worker", "--nodo_train", "--do_eval", "--model_dir=m"], "several workers train"),

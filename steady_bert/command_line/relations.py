@@ -147,6 +147,10 @@ def check_workers(f: Values) -> None:
         "--distribution=multi_worker out.",
     )
     require(
+        several or not f.cluster_bind,
+        "--cluster_bind says where several workers meet. Add --distribution=multi_worker, or leave it out.",
+    )
+    require(
         not several or not f.devices,
         "--devices: each of several workers uses its own GPUs (CUDA_VISIBLE_DEVICES says which). Leave it out.",
     )

@@ -366,6 +366,13 @@ _ENGINE = [
         "named in TF_CONFIG.",
     ),
     Flag("devices", "list", "", "Devices for mirrored, for example gpu:0,gpu:1. If not given, all GPUs."),
+    Flag(
+        "cluster_bind",
+        "string",
+        "",
+        "With multi_worker: the address of the first machine at which it waits for the others, if the one in TF_CONFIG "
+        "is translated on the way to it. 0.0.0.0: all of its addresses.",
+    ),
 ]
 _TPU = [
     Flag("use_tpu", "boolean", False, "Train on a TPU with TPUEstimator (TensorFlow 2.15 or earlier)."),

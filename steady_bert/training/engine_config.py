@@ -24,6 +24,7 @@ class EngineConfig:
     engine: str = "session"  # or "estimator"
     distribution: str = "one_device"  # or "mirrored", "multi_worker"
     devices: Tuple[str, ...] = ()  # as "cpu:0"; empty: the GPUs that TensorFlow finds, else cpu:0
+    cluster_bind: str = ""  # with multi_worker: where the chief listens; empty: at its address in TF_CONFIG
     padding: str = "none"  # or "longest": to the longest of the batch, or "fixed": to max_seq_length
     precision: str = "float32"  # or "bfloat16", "float16": of the encoder's products; float16 has a loss scale
     xla: bool = False  # XLA compiles what it can of the graph; needs "fixed" padding

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import zipfile
 from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
@@ -65,6 +66,15 @@ class SplitOutputs:
         file = io.BytesIO()
         np.savez(file, **arrays)
         return base64.b64encode(file.getvalue()).decode("ascii")
+
+    def is_packed(self, text: Any) -> bool:
+        """Whether `unpack` takes a text: one of `packed` for the same task and records."""
+        copy = SplitOutputs(self._task, self._records)
+        try:
+            copy.unpack(text)
+        except (TypeError, ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile):
+            return False
+        return True
 
     def unpack(self, text: str) -> None:
         """Adds the outputs in a text of `packed`."""

@@ -17,7 +17,6 @@ from ..tasks.model_files import LABELS_FILE
 from ..tasks.reading import source
 from . import (
     checkpoint,
-    cluster,
     data_report,
     devices,
     estimator_engine,
@@ -30,6 +29,7 @@ from . import (
     session_engine,
     trained_model,
     updates,
+    worker_link,
     workers,
 )
 from . import plan as plans
@@ -63,7 +63,7 @@ def do(config: RunConfig, job_for: Callable[[Optional[str]], Job]) -> None:
     elif config.dry_run:
         dry_run(config, job_for(None), run_folder.required(weights.output_dir, "--output_dir"))
     elif config.do_train:
-        with workers.joined(config.engine.distribution) as link:
+        with workers.joined(config.engine) as link:
             train(config, job_for(None), run_folder.required(weights.output_dir, "--output_dir"), link)
     else:
         use_trained_model(config, job_for, run_folder.required(weights.model_dir or weights.output_dir, "--model_dir"))
@@ -145,7 +145,7 @@ def model_to_use(weights: WeightsConfig, folder: str) -> Tuple[str, str]:
     return checkpoint.resolve(folder, weights.checkpoint), folder
 
 
-def train(config: RunConfig, job: Job, folder: str, link: cluster.Member) -> None:
+def train(config: RunConfig, job: Job, folder: str, link: worker_link.Member) -> None:
     """Trains or continues the run in `folder`, or sees that it is finished; then evaluates and predicts as asked.
 
     All workers train. Only the chief writes to the folder and does what comes after training.
@@ -172,7 +172,7 @@ class Run(NamedTuple):
     config: RunConfig
     job: Job
     folder: str
-    link: cluster.Member
+    link: worker_link.Member
     records: Dict[str, RecordFile]  # split → its records
     data_report: List[str]
     plan: Plan
@@ -181,7 +181,7 @@ class Run(NamedTuple):
     initial: Optional[str]  # the checkpoint of the initial weights, if the command gives one
 
 
-def prepare(config: RunConfig, job: Job, folder: str, link: cluster.Member, cache: str) -> Run:
+def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, cache: str) -> Run:
     """Settles everything that can refuse the command before a graph is built, on all workers alike."""
     run_folder.verify(folder, config.weights)
     records, lines = open_records(config, job, cache)
@@ -195,7 +195,7 @@ def prepare(config: RunConfig, job: Job, folder: str, link: cluster.Member, cach
         run_folder.require_best(continued, config.weights.allow_changed_files, link.is_chief)
     if decision.action == "start" and initial is not None:
         run_folder.verify_source(initial, job, config.weights)
-    if not isinstance(link, cluster.Alone):
+    if not isinstance(link, worker_link.Alone):
         link.agree(workers.in_common(config, job, plan, continued, decision))
     plan = with_lineage(config, plan, decision, saved, initial)
     return Run(config, job, folder, link, records, lines, plan, decision, continued, initial)

@@ -34,13 +34,13 @@ from . import (
     weights,
 )
 from .checkpoint import TrainingState
-from .cluster import Alone, Member
 from .engine_config import EngineConfig
 from .evaluation import Evaluation, SplitOutputs
 from .feature_cache import RecordFile
 from .plan import Plan
 from .progress import StopRequest
 from .reports import NoReport, TrainingReport, say
+from .worker_link import Alone, Member
 
 
 class Engine(NamedTuple):
@@ -469,8 +469,17 @@ def _evaluate_on_all_workers(engine: Engine, records: RecordFile, stop: StopRequ
     outputs = _predict(engine, records, engine.config.eval_batch_size, stop, link.index, link.members)
     if link.members == 1:
         return outputs
-    packed = None if outputs is None else outputs.packed()
-    shared = link.share({"outputs": packed, "votes": stop.votes})
+
+    def is_share(value: Any) -> bool:
+        votes = value.get("votes") if isinstance(value, dict) and set(value) == {"outputs", "votes"} else None
+        return (
+            isinstance(votes, list)
+            and len(votes) == len(stop.votes)
+            and all(type(vote) in (int, float) for vote in votes)
+            and (value["outputs"] is None or outputs is None or outputs.is_packed(value["outputs"]))
+        )
+
+    shared = link.share({"outputs": None if outputs is None else outputs.packed(), "votes": stop.votes}, is_share)
     stop.elect(np.sum([of_worker["votes"] for of_worker in shared], axis=0))
     if outputs is None or any(of_worker["outputs"] is None for of_worker in shared):
         return None

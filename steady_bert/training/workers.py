@@ -6,14 +6,17 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from typing import Dict, Iterator, Optional
 
 import tensorflow.compat.v1 as tf
 
 from ..base import files
 from ..base.errors import UserError
-from . import cluster, devices
+from . import cluster, devices, worker_link
+from .engine_config import EngineConfig
 from .job import Job, RunConfig
+from .link_messages import KEY_VARIABLE
 from .plan import Plan
 from .reports import say
 from .resume import Decision
@@ -22,28 +25,33 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 
 
 @contextlib.contextmanager
-def joined(distribution: str) -> Iterator[cluster.Member]:
+def joined(config: EngineConfig) -> Iterator[worker_link.Member]:
     """The link to the other workers. Enter it before anything is read: an error of one worker then ends all of them."""
-    if distribution != "multi_worker":
-        yield cluster.Alone()
+    if config.distribution != "multi_worker":
+        yield worker_link.Alone()
         return
     workers = cluster.from_environment(os.environ)
+    key = os.environ.get(KEY_VARIABLE, "")
+    if not key and not workers.on_one_machine:
+        text = "TF_CONFIG names several machines, and {} is not set: whoever reaches port {} of {} can end this run."
+        warnings.warn(text.format(KEY_VARIABLE, workers.link_address[1], workers.link_address[0]), stacklevel=1)
     say("Waiting for the {} workers of TF_CONFIG".format(len(workers.members)))
     try:
-        link = cluster.Link(workers, {"TensorFlow": tf.__version__, "code": code_fingerprint()})
+        description = {"TensorFlow": tf.__version__, "code": code_fingerprint()}
+        link = worker_link.Link(workers, description, key=key, bind=config.cluster_bind)
     except RuntimeError as error:  # a worker that had joined is lost
-        cluster.stop_now(str(error), 1)
+        worker_link.stop_now(str(error), 1)
     say("All workers have joined")
     try:
         yield link
     except SystemExit:  # on all of them, after the same step
         leave(link)
         raise
-    except cluster.RefusedError:
+    except worker_link.RefusedError:
         raise
     except tf.errors.OpError as error:
         # TensorFlow may notice a lost worker before the link does, which names it and ends the process: wait for that.
-        time.sleep(cluster.LOST_SECS + 2 * cluster.BEAT_SECS)
+        time.sleep(worker_link.LOST_SECS + 2 * worker_link.BEAT_SECS)
         link.fail("{}: {}".format(type(error).__name__, error.message), 1)
         raise
     except UserError as error:
@@ -56,7 +64,7 @@ def joined(distribution: str) -> Iterator[cluster.Member]:
         link.close()
 
 
-def leave(link: cluster.Member) -> None:
+def leave(link: worker_link.Member) -> None:
     """Ends the link once the workers no longer need each other."""
     with contextlib.suppress(RuntimeError):  # a worker that is lost now does no harm
         link.share("done")
@@ -66,6 +74,7 @@ def leave(link: cluster.Member) -> None:
 # The settings in which workers may differ.
 _OWN_SETTINGS = {
     "cache_dir",
+    "cluster_bind",
     "gpu_memory_fraction",
     "init_checkpoint",  # the weights are compared
     "keep_checkpoint_max",
