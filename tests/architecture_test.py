@@ -59,6 +59,7 @@ LAYERS = [
         "tasks.reading.source",
         "training.matrix_rate",
         "training.plan",
+        "training.worker_link",
     },
     {"tasks.questions.answers", "tasks.questions.contexts", "tasks.questions.features"},
     {"tasks.pretraining.corpus", "tasks.pretraining.instances", "tasks.reading.csv_rows", "tasks.reading.json_rows"},
