@@ -67,18 +67,30 @@ def values_of(compute, is_training, first_only, layers=2, activation="gelu"):
             weights = np.random.RandomState(1).randn(*((5, 16) if first_only else (5, 24, 16))).astype(np.float32)
             variables = [v for v in tf.trainable_variables() if first_only or "pooler" not in v.name]
             gradients = tf.gradients(tf.reduce_sum(output * weights), variables)
-        if compute.form == "compiled":
-            assert kept_products() == [False] * (layers * compute.recompute) + [True] * layers
         session.run(tf.global_variables_initializer())
         fetched = {"": output, **{v.op.name: tf.convert_to_tensor(g) for v, g in zip(variables, gradients)}}
-        return session.run(fetched, dict(zip(fed, [ids, MASK, types])))
+        options, metadata = tf.RunOptions(output_partition_graphs=True), tf.RunMetadata()
+        values = session.run(fetched, dict(zip(fed, [ids, MASK, types])), options, metadata)
+        if compute.form == "compiled":
+            assert products_wait(metadata.partition_graphs) == [compute.recompute] * layers
+        return values
 
 
-def kept_products():
-    """For each call of a compiled layer's forward function in the graph, whether something reads its products."""
-    calls = [op for op in tf.get_default_graph().get_operations() if "PartitionedCall" in op.type]
-    forward = [op for op in calls if "_forward_" in op.get_attr("f").name and len(op.outputs) == 5]  # four products
-    return [any(product.consumers() for product in op.outputs[1:]) for op in forward]
+def products_wait(executed):
+    """For each layer's call backward that was executed, whether its products are of a call that waits for its gradient.
+
+    In the graph as TensorFlow has rewritten it, which may merge what it takes for the same, and drop what waits.
+    """
+    nodes = {node.name: node for graph in executed for node in graph.node}
+    waits = []
+    for node in nodes.values():
+        name = node.attr["f"].func.name if "PartitionedCall" in node.op else ""
+        products = {given.split(":")[0] for given in node.input if "PartitionedCall:" in given}
+        if "_backward_" in name and products:  # the embeddings have none
+            (forward,) = (nodes[product] for product in products)
+            assert "_forward_" in forward.attr["f"].func.name
+            waits.append("^" + node.input[0].split(":")[0] in forward.input)
+    return waits
 
 
 def assert_close(left, right, tolerance):
