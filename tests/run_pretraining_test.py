@@ -199,6 +199,30 @@ def test_a_hugging_face_folder_brings_its_heads(golden_files, tmp_path, capsys):
     assert "has no trained head (cls.predictions.bias)" in said
 
 
+@estimator_engine_test.needs_estimator
+def test_the_model_fn_that_scripts_import_evaluates_and_trains_with_the_originals_numbers(golden_files, tmp_path):
+    files = [str(golden_files / "part-{}.tfrecord".format(half)) for half in (0, 1)]
+    kind = tf.estimator.tpu
+
+    def estimator(folder, batch_size):
+        model_fn = run_pretraining.model_fn_builder(
+            modeling.BertConfig.from_dict(CONFIG), str(golden_files / "bert_model.ckpt"), 1e-3, 6, 2, False, False
+        )
+        config = kind.RunConfig(model_dir=str(tmp_path / folder), tpu_config=kind.TPUConfig())
+        sizes = dict(train_batch_size=batch_size, eval_batch_size=batch_size)
+        return kind.TPUEstimator(model_fn, config=config, use_tpu=False, **sizes)
+
+    def input_fn(is_training):
+        return run_pretraining.input_fn_builder(files, 24, 5, is_training)
+
+    evaluated = estimator("evaluated", 3).evaluate(input_fn(False), steps=4)
+    for name in ("loss", "masked_lm_accuracy", "masked_lm_loss", "next_sentence_accuracy", "next_sentence_loss"):
+        assert evaluated[name] == pytest.approx(float(GOLDEN["eval_batch3_steps4/" + name]), rel=1e-5), name
+    trained = estimator("trained", 8)
+    trained.train(input_fn(True), max_steps=2)
+    assert {name for name in WEIGHTS if name.startswith("cls/")} <= set(trained.get_variable_names())
+
+
 # --- text -------------------------------------------------------------------------------------------------------------
 
 TEXT_OF_PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] the gull flies low over sea ##side ##s port at dawn 语 言 模 型 使 用"
