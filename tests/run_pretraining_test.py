@@ -420,9 +420,10 @@ def test_mistakes_are_said_before_anything_is_written(text_files, tmp_path, caps
         (dict(max_seq_length=16), "record 1: has 2"),
         (dict(max_predictions_per_seq=2), "--max_predictions_per_seq=2"),
         (dict(masked_lm_prob=0.2), "--masked_lm_prob: is read with --text_files"),
-        (dict(bert_config_file="{small}"), "is not below 140"),
+        (dict(bert_config_file="{small}"), "is not from 0 to below 140"),
         (dict(input_file="{cut}"), "cut.tfrecord: record 4: cannot be read"),
         (dict(input_file="{other}"), "other.tfrecord: record 1: not a record"),
+        (dict(input_file="{weights}"), "weights.tfrecord: record 1: not a record"),
     ],
 )
 def test_records_that_do_not_fit_are_named(golden_files, tmp_path, capsys, more, said):
@@ -431,7 +432,11 @@ def test_records_that_do_not_fit_are_named(golden_files, tmp_path, capsys, more,
     (tmp_path / "small.json").write_text(json.dumps(dict(CONFIG, vocab_size=140)))
     with tf.python_io.TFRecordWriter(str(tmp_path / "other.tfrecord")) as writer:
         writer.write(tf.train.Example().SerializeToString())
-    paths = {name: tmp_path / (name + ".tfrecord") for name in ("cut", "other")}
+    example = tf.train.Example.FromString(next(tf.python_io.tf_record_iterator(str(golden_files / "part-0.tfrecord"))))
+    example.features.feature["masked_lm_weights"].float_list.value[0] = float("nan")
+    with tf.python_io.TFRecordWriter(str(tmp_path / "weights.tfrecord")) as writer:
+        writer.write(example.SerializeToString())
+    paths = {name: tmp_path / (name + ".tfrecord") for name in ("cut", "other", "weights")}
     paths["small"] = tmp_path / "small.json"
     more = {name: value.format(**paths) if isinstance(value, str) else value for name, value in more.items()}
     given = arguments(golden_files, tmp_path / "run", **dict(SIX_STEPS, **more))

@@ -8,6 +8,7 @@ that it stays known through the making of instances; `TextPieces` adds and remov
 """
 
 import array
+import math
 import random
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -69,21 +70,23 @@ def of_records(paths: Sequence[str], bounds: Bounds) -> Iterator[Example]:
 
 
 def _of_record(record: bytes, number: int, place: str, bounds: Bounds) -> Example:
+    from google.protobuf.message import DecodeError  # not for --help
+
+    other = UserError("{}: not a record of create_pretraining_data.py.".format(place))
     try:
         columns = tf.train.Example.FromString(record).features.feature
-    except Exception as error:  # protobuf's own, whose module differs between versions
-        if type(error).__name__ != "DecodeError":
-            raise
-        raise UserError("{}: not a record of create_pretraining_data.py.".format(place)) from None
+    except DecodeError:
+        raise other from None
     names = ("input_ids", "input_mask", "segment_ids", "masked_lm_positions", "masked_lm_ids")
     values = {name: columns[name].int64_list.value for name in names}
     mask, weights = values["input_mask"], columns["masked_lm_weights"].float_list.value
-    tokens = sum(mask)
-    predicted = [place_ for place_, weight in enumerate(weights) if weight]
+    tokens = list(mask).count(1)
+    predicted = [at for at, weight in enumerate(weights) if weight]
     labels = columns["next_sentence_labels"].int64_list.value
     lengths = {len(values[name]) for name in names[:3]}, {len(values[name]) for name in names[3:]} | {len(weights)}
-    if not mask or list(mask) != [1] * tokens + [0] * (len(mask) - tokens) or any(len(each) > 1 for each in lengths):
-        raise UserError("{}: not a record of create_pretraining_data.py.".format(place))
+    is_one = bool(tokens) and list(mask) == [1] * tokens + [0] * (len(mask) - tokens)
+    if not is_one or any(len(each) > 1 for each in lengths) or not all(0 <= weight < math.inf for weight in weights):
+        raise other
     if bounds.next_sentence and not labels:
         raise UserError("{}: no next_sentence_labels. Give --use_next_sentence_task=false.".format(place))
     example = Example(
@@ -118,9 +121,8 @@ def _require_fitting(example: Example, place: str, bounds: Bounds) -> None:
         wrong = [value for value in values if not 0 <= value < end]
         if wrong:
             raise UserError(
-                "{}: {} {} is not below {}. Use the vocabulary and bert_config.json that belong together.".format(
-                    place, what, wrong[0], end
-                )
+                "{}: {} {} is not from 0 to below {}. Give the bert_config.json of the vocabulary that the file was "
+                "made with.".format(place, what, wrong[0], end)
             )
 
 
