@@ -114,6 +114,7 @@ PLAIN_UPDATES = {
     "own_data_test",
     "run_classifier_test",  # its runs in processes of their own are compiled
     "run_ner_test",
+    "run_squad_test",
     "run_pretraining_test",
     "serve_test",
     "serving_test",

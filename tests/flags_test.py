@@ -103,7 +103,7 @@ def test_scripts_that_are_imported_together_keep_their_own_defaults():
     }
     values = flags.Values("run_squad")
     expected = dict(other, **own)
-    assert {name: getattr(values, name) for name in expected} == expected and len(expected) == 31
+    assert {name: getattr(values, name) for name in expected} == expected and len(expected) == 30
     assert flags.Values("run_classifier").max_seq_length == 128
 
 

@@ -199,8 +199,12 @@ def questions_task(inputs: QuestionsInputs, reader: Reader) -> Task:
         splits_examples=True,
         skip_bad_lines=inputs.skip_bad_lines,
         kinds=KINDS if inputs.rules.with_unanswerable else (),
-        kinds_in=lambda question: [] if question.is_impossible is None else [KINDS[question.is_impossible]],
+        kinds_in=_kinds_in if inputs.rules.with_unanswerable else None,
     )
+
+
+def _kinds_in(question: Question) -> Sequence[str]:
+    return [] if question.is_impossible is None else [KINDS[question.is_impossible]]
 
 
 # --- features ---------------------------------------------------------------------------------------------------------

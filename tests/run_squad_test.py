@@ -1,0 +1,336 @@
+"""run_squad.py: questions that are learned, answered with places and scored; resumes, thresholds, bad files."""
+
+import json
+import os
+import random
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from conftest import BAD, GOOD, WORDS, copy_as_stopped, mistake, succeed
+
+from steady_bert.tasks.questions import answers, contexts, features, scores, squad_files, windows
+from steady_bert.tasks.questions.scores import Scored
+from steady_bert.tasks.questions.squad_files import Wanted
+from steady_bert.tasks.task import BadLines
+from steady_bert.training import checkpoint
+
+SCRIPT = "run_squad"
+
+
+def squad(count, seed, with_unanswerable=False, known=True):
+    """Questions that ask for the words of praise in a context, which may have none."""
+    rng = random.Random(seed)
+    paragraphs = []
+    for number in range(count):
+        words = [word.capitalize() for word in rng.choices(WORDS, k=rng.randint(4, 40))]
+        asked = {"id": "q{}".format(number), "question": rng.choice(BAD)}
+        place = rng.randrange(len(words))
+        answer = rng.choice(GOOD)
+        impossible = with_unanswerable and rng.random() < 0.4
+        if not impossible:
+            words.insert(place, answer + ",")
+        if known:
+            start = len("  ".join(words[:place] + [""]))
+            asked["answers"] = [] if impossible else [{"text": answer, "answer_start": start}]
+            if with_unanswerable:
+                asked["is_impossible"] = impossible
+        paragraphs.append({"context": "  ".join(words), "qas": [asked]})
+    return {"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]}
+
+
+class Files:
+    """Questions without and with unanswerable ones, and the commands on them."""
+
+    def __init__(self, folder, tiny):
+        self.folder, self._tiny = folder, tiny
+        self.paths = {}
+        sizes = (("train", 150, 1), ("dev", 40, 2), ("test", 40, 3))
+        for version in ("v1", "v2"):
+            for split, count, seed in sizes:
+                content = squad(count, seed, version == "v2")
+                self.paths[version + split] = self.write("{}.{}.json".format(version, split), content)
+        self.paths["asked"] = self.write("asked.json", squad(40, 3, known=False))
+        self.vocab_file = os.path.join(folder, "vocab.txt")
+        with open(tiny.vocab_file) as source, open(self.vocab_file, "w") as target:
+            target.write(source.read() + ",\n")
+
+    def write(self, name, content):
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    def flags(self, version="v1", **changed):
+        values = dict(
+            train_file=self.paths[version + "train"],
+            dev_file=self.paths[version + "dev"],
+            vocab_file=self.vocab_file,
+            bert_config_file=self._tiny.without_dropout,
+            output_dir=os.path.join(self.folder, "out"),
+            max_seq_length=24,
+            doc_stride=8,
+            max_query_length=4,
+            max_answer_length=4,
+            train_batch_size=16,
+            eval_batch_size=32,
+            predict_batch_size=32,
+            learning_rate=3e-3,
+            num_train_steps=120,
+            from_scratch="true",
+            do_train="true",
+        )
+        if version == "v2":
+            values["version_2_with_negative"] = "true"
+        values.update(changed)
+        return ["--{}={}".format(name, value) for name, value in values.items() if value is not None]
+
+
+@pytest.fixture(scope="module")
+def files(tiny, tmp_path_factory):
+    return Files(str(tmp_path_factory.mktemp("squad")), tiny)
+
+
+def read_json(*path):
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def test_questions_are_learned_scored_and_answered_with_places_and_by_the_folder_alone(files, tmp_path, capsys):
+    output, again = str(tmp_path / "out"), str(tmp_path / "again")
+    used = dict(do_eval="true", do_predict="true", eval_every_steps=60, predict_file=files.paths["v1test"])
+    printed = succeed(files.flags(output_dir=output, **used), capsys, SCRIPT)
+    assert "windows of 150 texts" in printed
+    result = read_json(output, "eval_results.json")
+    assert result["f1"] > 0.9 and result["exact_match"] > 0.9 and result["examples"] == 40
+    assert read_json(output, "test_results.json")["f1"] > 0.9
+    with open(files.paths["v1test"]) as file:
+        paragraphs = json.load(file)["data"][0]["paragraphs"]
+    predictions, n_best = read_json(output, "predictions.json"), read_json(output, "nbest_predictions.json")
+    assert list(predictions) == ["q{}".format(number) for number in range(40)] == list(n_best)
+    assert not os.path.exists(os.path.join(output, "null_odds.json"))
+    with open(os.path.join(output, "predictions.jsonl")) as file:
+        lines = [json.loads(line) for line in file]
+    for line, paragraph in zip(lines, paragraphs):
+        assert paragraph["context"][line["start"] : line["end"]] == line["text"]
+        assert " ".join(line["text"].split()) == predictions[line["id"]] == n_best[line["id"]][0]["text"]
+        assert abs(line["probability"] - n_best[line["id"]][0]["probability"]) < 1e-5
+    using = ["--do_predict", "--model_dir=" + output, "--output_dir=" + again, "--predict_batch_size=7"]
+    succeed(using + ["--predict_file=" + files.paths["asked"]], capsys, SCRIPT)
+    assert read_json(again, "predictions.json") == predictions  # the questions are the same, without their answers
+    assert not os.path.exists(os.path.join(again, "test_results.json"))
+    message = mistake(using + ["--predict_file=" + files.paths["asked"], "--predict_output=x.jsonl"], capsys, SCRIPT)
+    assert "Give another --predict_output" in message
+    classifier = ["--do_predict", "--model_dir=" + output, "--task_name=text", "--predict_file=" + files.vocab_file]
+    assert "was trained by another script" in mistake(classifier, capsys)
+
+
+def test_a_threshold_is_tuned_on_dev_saved_and_used_by_the_folder_alone(files, tmp_path, capsys):
+    output, again = str(tmp_path / "out"), str(tmp_path / "again")
+    used = dict(do_eval="true", tune_null_threshold="true", num_train_steps=90)
+    succeed(files.flags("v2", output_dir=output, **used), capsys, SCRIPT)
+    result = read_json(output, "eval_results.json")
+    threshold = read_json(output, "threshold.json")["threshold"]
+    assert result["null_score_diff_threshold"] == threshold and 0 < result["answerable"] < 40
+    share = result["answerable"] / 40.0
+    mean = share * result["f1_answerable"] + (1 - share) * result["f1_unanswerable"]
+    assert abs(result["f1"] - mean) < 1e-9 and result["f1"] > 0.8
+    using = ["--do_predict", "--model_dir=" + output, "--output_dir=" + again, "--predict_batch_size=32"]
+    using.append("--predict_file=" + files.paths["v2dev"])
+    succeed(using, capsys, SCRIPT)
+    assert read_json(again, "test_results.json")["f1"] == result["f1"]
+    odds, predictions = read_json(again, "null_odds.json"), read_json(again, "predictions.json")
+    assert {name: odds[name] > threshold for name in odds} == {name: not text for name, text in predictions.items()}
+    succeed(using + ["--null_score_diff_threshold=-1000"], capsys, SCRIPT)
+    assert set(read_json(again, "predictions.json").values()) == {""}
+
+
+def test_a_run_resumes_exactly(files, tmp_path, capsys):
+    whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
+    flags = dict(save_checkpoints_steps=5, num_train_steps=10)
+    succeed(files.flags(output_dir=whole, **flags), capsys, SCRIPT)
+    copy_as_stopped(whole, 5, parts)
+    assert "Resume: continue" in succeed(files.flags(output_dir=parts, **flags), capsys, SCRIPT)
+    readers = [tf.train.load_checkpoint(checkpoint.resolve(folder, "last")) for folder in (whole, parts)]
+    names = sorted(readers[0].get_variable_to_shape_map())
+    assert names == sorted(readers[1].get_variable_to_shape_map()) and "cls/squad/output_weights" in names
+    assert all(np.array_equal(*[reader.get_tensor(name) for reader in readers]) for name in names)
+    message = mistake(files.flags(output_dir=parts, **dict(flags, doc_stride=5)), capsys, SCRIPT)
+    assert "doc_stride" in message or "--allow_plan_change" in message
+
+
+def test_padding_devices_and_parts_change_no_loss(files, tmp_path, capsys):
+    losses = {}
+    variants = dict(
+        none={},
+        fixed=dict(padding="fixed"),
+        longest=dict(padding="longest"),
+        two=dict(distribution="mirrored", devices="cpu:0,cpu:1"),
+        parts=dict(gradient_accumulation_steps=2),
+    )
+    for name, changed in variants.items():
+        output = str(tmp_path / name)
+        succeed(files.flags(output_dir=output, num_train_steps=3, log_every_steps=1, **changed), capsys, SCRIPT)
+        with open(os.path.join(output, "metrics.jsonl")) as file:
+            losses[name] = [line["loss"] for line in map(json.loads, file) if "loss" in line]
+    for name in variants:
+        np.testing.assert_allclose(losses[name], losses["none"], rtol=2e-5, err_msg=name)
+
+
+def test_dry_run_and_check_data_say_what_the_files_hold(files, tmp_path, capsys):
+    printed = succeed(files.flags(do_train=None, dry_run="true", output_dir=str(tmp_path)), capsys, SCRIPT)
+    assert "windows of 150 texts" in printed and not os.path.exists(str(tmp_path / "plan.json"))
+    check = dict(do_train=None, check_data="true", output_dir=None, bert_config_file=None)
+    printed = succeed(files.flags("v2", **check), capsys, SCRIPT)
+    assert "labels: answerable" in printed and "unanswerable" in printed
+
+
+def one(**changed):
+    """A file of one question, with changes to it."""
+    asked = {"id": "n1", "question": "good ?", "answers": [{"text": "beta", "answer_start": 6}]}
+    asked.update(changed)
+    asked = {name: value for name, value in asked.items() if value is not None}
+    return {"data": [{"paragraphs": [{"context": "alpha beta gamma", "qas": [asked]}]}]}
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("{", "not JSON"),
+        ("[]", 'has no list "data"'),
+        ({"data": [{}]}, 'article 1: has no list "paragraphs"'),
+        ({"data": [{"paragraphs": [{"qas": []}]}]}, 'article 1, paragraph 1: has no text "context"'),
+        (one(id=None), 'article 1, paragraph 1, question 1: has no "id"'),
+        (one(question=None), "question 'n1': has no text \"question\""),
+        (one(answers=[]), "question 'n1': has no answer. Add it, or pass --version_2_with_negative"),
+        (one(answers=[], is_impossible=True), "question 'n1': has no answer. Pass --version_2_with_negative"),
+        (one(answers=[{"text": "beta", "answer_start": 60}]), "question 'n1': the answer 'beta' at 60 ends outside"),
+        (one(answers=[{"text": "beta"}]), "the answer 'beta' has no whole number \"answer_start\""),
+        (one(answers=[{"text": "", "answer_start": 0}]), "question 'n1': an answer has no \"text\""),
+        (one(answers=3), "question 'n1': \"answers\" is no list"),
+        (one(is_impossible="no"), "question 'n1': is_impossible is 'no'"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_question(files, content, said, capsys):
+    path = files.write("bad.json", content)
+    message = mistake(files.flags(train_file=path), capsys, SCRIPT)
+    assert "bad.json" in message and said in message and "Traceback" not in message
+
+
+def test_repeated_ids_are_refused_and_answers_that_are_not_there_are_counted(files, tmp_path):
+    twice = one()
+    twice["data"] *= 2
+    wanted = Wanted(answers=True, learnable=True)
+    with pytest.raises(ValueError, match="question 'n1': its id is that of an earlier question"):
+        list(squad_files.read(files.write("twice.json", twice), wanted, BadLines(0)))
+    skipping = BadLines(1)
+    assert len(list(squad_files.read(files.write("twice.json", twice), wanted, skipping))) == 1
+    moved = files.write("moved.json", one(answers=[{"text": "beta", "answer_start": 0}]))
+    notes = BadLines(0)
+    assert list(squad_files.read(moved, wanted, notes)) == []
+    assert notes.notes == ["questions left out, for their answers are not in the context at answer_start: 1 (n1)"]
+    assert len(list(squad_files.read(moved, Wanted(answers=True), BadLines(0)))) == 1  # dev asks it all the same
+
+
+# --- what a context becomes -------------------------------------------------------------------------------------------
+
+
+def test_words_of_a_context_have_their_places_and_ideographs_are_words():
+    context = contexts.split("Ab\u00a0c  d\u202f e\n\u5317\u4eac2008\u5e74\uff0c f")
+    assert context.words == ("Ab\u00a0c", "d", "e", "\u5317", "\u4eac", "2008", "\u5e74", "\uff0c", "f")
+    assert [context.text[p : p + len(w)] for w, p in zip(context.words, context.places)] == list(context.words)
+    assert context.joined(1, 5) == "d e \u5317\u4eac2008"
+    for first, last in [(0, 8), (1, 5), (3, 3)]:
+        joined = context.joined(first, last)
+        for offset, character in enumerate(joined):
+            if character != " ":
+                assert context.text[context.offset_of(first, offset)] == character
+    assert [context.word_at(place) for place in (0, 4, 5, 6, 7, 8)] == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "pieces, room, stride", [(1, 5, 2), (5, 5, 1), (6, 5, 1), (50, 7, 3), (50, 7, 30), (1000, 380, 128)]
+)
+def test_windows_cover_every_piece_and_an_answer_begins_in_one_window_alone(pieces, room, stride):
+    parts = windows.spans(pieces, room, stride)
+    covered, owners = np.zeros(pieces, int), np.zeros(pieces, int)
+    for (start, length), best in zip(parts, windows.best_windows(parts)):
+        assert 0 < length <= room
+        covered[start : start + length] += 1
+        owners[start : start + length] += best
+    assert covered.min() >= 1 and (owners == 1).all()
+
+
+class Pieces:
+    """A tokenizer of words that are in no vocabulary."""
+
+    vocab = {}
+
+    def tokenize(self, text):
+        return text.lower().split()
+
+
+def test_an_answer_in_chinese_is_cut_out_of_its_sentence_with_its_place():
+    context = contexts.split("\u4e2d\u56fd\u7684\u9996\u90fd\u662f\u5317\u4eac\u3002")
+    pieces = features.pieces_of(context.words, Pieces())
+    (window,) = features.windows_of(["q"], pieces, features.Lengths(20, 5, 3))
+    logits = [np.zeros(len(window.tokens)) for _ in range(2)]
+    logits[0][window.offset + 6], logits[1][window.offset + 7] = 5.0, 5.0
+    view = answers.WindowLogits(["[UNK]"] * len(window.tokens), window.words, window.is_best, *logits)
+    found = answers.answers_of(
+        [view],
+        lambda first, last, written: answers.Text(
+            context.joined(first, last), (context.places[first], context.end_of(last))
+        ),
+        answers.Rules(),
+    )
+    assert answers.chosen(found, answers.Rules()) == answers.Text("\u5317\u4eac", (6, 8))
+
+
+# --- scores -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer, gold, exact_match, f1",
+    [
+        ("The Denver Broncos", ["Denver Broncos", "Broncos"], 1.0, 1.0),
+        ("Denver broncos!", ["denver panthers"], 0.0, 0.5),
+        ("a b b", ["b c"], 0.0, 0.5),  # a is an article; one b of two counts
+        ("x", [], 0.0, 0.0),
+        ("", [], 1.0, 1.0),
+        ("", ["x"], 0.0, 0.0),
+        ("the", ["a"], 1.0, 0.0),  # SQuAD 1.1's script: nothing is common to nothing
+    ],
+)
+def test_words_are_scored_as_squad_does(answer, gold, exact_match, f1):
+    assert scores.by_words(answer, gold) == Scored(exact_match, pytest.approx(f1))
+
+
+@pytest.mark.parametrize(
+    "answer, gold, exact_match, f1",
+    [
+        ("\u5317\u4eac\u3002", ["\u5317\u4eac"], 1.0, 1.0),
+        ("\u5728\u5317\u4eac\u5e02", ["\u5317\u4eac"], 0.0, 2 * 0.5 * 1 / 1.5),
+        ("\u5317\u4e0a\u4eac", ["\u5317\u4eac"], 0.0, 2 * (1 / 3) * 0.5 / (1 / 3 + 0.5)),  # the longest common run: 1
+        ("2008 \u5e74", ["2008\u5e74"], 0.0, 1.0),
+        ("iPhone 6", ["iphone"], 0.0, 2 * 0.5 * 1 / 1.5),
+    ],
+)
+def test_characters_are_scored_as_cmrc_does(answer, gold, exact_match, f1):
+    assert scores.by_characters(answer, gold) == Scored(exact_match, pytest.approx(f1))
+    assert scores.scored_by(gold) == ("characters" if "\u5317" in gold[0] else scores.scored_by(gold))
+
+
+def test_the_best_threshold_is_the_best_of_all():
+    rng = np.random.RandomState(5)
+    for size in (1, 2, 7, 40):
+        odds = rng.choice(np.linspace(-3, 3, 13), size)
+        impossible = rng.rand(size) < 0.5
+        with_text, without = rng.rand(size) * ~impossible, impossible.astype(float)
+
+        best, *others = (
+            np.where(odds > threshold, without, with_text).mean()
+            for threshold in [scores.best_threshold(odds, with_text, without), *np.linspace(-4, 4, 321)]
+        )
+        assert best == pytest.approx(max(others))
+    assert scores.best_threshold([-2.0, 3.0], [1.0, 0.0], [0.0, 1.0]) == 0.0
