@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ..base import files
+from ..base import disk, files
 from ..base.errors import RunError, UserError
 from ..serving import saved_run
 from ..serving.saved_run import SavedRun
@@ -56,7 +56,8 @@ def export(options: Options) -> None:
     if run is not original and check_file is not None:
         say(_activation_difference(original, run, check_file, is_dev))
     with output_folder.scratch(options.output) as folder:
-        target.write(run, folder)
+        with disk.writing(options.output, written_bytes=lambda: disk.bytes_in(folder)):
+            target.write(run, folder)
         record = {"exported": options.to, "from": os.path.basename(run.prefix), "proven": False}
         if run is not original:
             record["activation"] = "gelu in place of gelu_erf; what is compared is the run with gelu"

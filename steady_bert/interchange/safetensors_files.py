@@ -91,8 +91,7 @@ def write_bert(path: str, weights: Mapping[str, np.ndarray], layers: int, source
             raise UserError("{}: variable {} is not part of BERT.".format(source, name))
         place = places[name]
         tensors[place.name] = np.ascontiguousarray(value.T if place.transposed else value)
-    with files.atomic_write(path, "wb") as file:
-        file.write(safetensors.numpy.save(tensors, metadata={"format": "pt"}))
+    files.write_bytes(path, safetensors.numpy.save(tensors, metadata={"format": "pt"}))
 
 
 def shards_of(index: str) -> Iterator[str]:
