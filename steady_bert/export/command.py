@@ -9,6 +9,7 @@ from ..base import disk, files
 from ..base.errors import RunError, UserError
 from ..serving import saved_run
 from ..serving.saved_run import SavedRun
+from ..tasks import model_files
 from ..tasks.tagging.assembly import TaggingInputs
 from ..training.reports import say
 from . import huggingface, output_folder, proof, reference, saved_model, tf1
@@ -56,7 +57,7 @@ def export(options: Options) -> None:
     if run is not original and check_file is not None:
         say(_activation_difference(original, run, check_file, is_dev))
     with output_folder.scratch(options.output) as folder:
-        with disk.writing(options.output, written_bytes=lambda: disk.bytes_in(folder)):
+        with disk.writing(options.output, written_bytes=lambda: max(disk.bytes_in(folder), _bytes_of_weights(run))):
             target.write(run, folder)
         record = {"exported": options.to, "from": os.path.basename(run.prefix), "proven": False}
         if run is not original:
@@ -81,6 +82,10 @@ def _check(options: Options) -> None:
         raise UserError("--check_python: is read with --to=huggingface. Leave it out.")
     if options.unchecked and (options.check_file or options.check_python):
         raise UserError("--unchecked: nothing is compared. Leave it, or --check_file and --check_python, out.")
+
+
+def _bytes_of_weights(run: SavedRun) -> int:
+    return 4 * model_files.parameters(vars(run.inputs.bert_config))
 
 
 def _activation(run: SavedRun) -> str:
