@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import re
 import shutil
 
 import numpy as np
@@ -258,6 +259,26 @@ def test_every_command_finds_that_the_best_is_gone(tiny, trained, copied, capsys
     more = dict(training, num_train_steps=9, allow_plan_change="true", allow_changed_files="best")
     assert "step 9/9  dev: accuracy" in succeed(tiny.flags(**more), capsys)
     assert checkpoint_files.home_of(checkpoint.best_in(copied))[1] == "best/model.ckpt-9"
+
+
+def test_the_plan_knows_the_dev_file_and_an_older_plan_learns_it(tiny, trained, copied, tmp_path, capsys):
+    data = shutil.copytree(tiny.data_dir, str(tmp_path / "data"))
+    with open(os.path.join(data, "dev.tsv"), "a") as file:
+        file.write("r64\tgood\tpraise\n")
+    flags = tiny.flags(**dict(FLAGS, output_dir=copied, cache_dir=os.path.join(trained, "cache"), data_dir=data))
+    assert re.search(r"finished .*; changed: dev.source: \w+ → \w+\)", succeed(flags, capsys))
+    path = os.path.join(copied, "plan.json")
+    with open(path) as file:
+        plan = json.load(file)
+    assert set(plan["identity"].pop("dev")) == {"source", "max_eval_examples"}
+    remove([os.path.join(copied, "manifest.json")] + files_of(copied, 6))
+    with open(path, "w") as file:
+        json.dump(plan, file)
+    printed = succeed(flags, capsys)
+    assert "changed" not in printed and "The dev file is used unverified" in printed
+    with open(path) as file:
+        assert "dev" in json.load(file)["identity"]
+    assert len(manifest.listed_checkpoints(copied)) >= 3
 
 
 def test_a_folder_that_lost_its_checkpoints_is_not_trained_anew(tiny, copied, capsys):

@@ -220,6 +220,8 @@ def test_a_folder_without_a_manifest_is_said_to_be_unverified_until_it_is_writte
         saved_run.open_run(folder)
     flags = dict(output_dir=folder, do_train="true", num_train_steps=STEPS)
     assert "unverified" in succeed(tiny.flags(**flags), capsys)
+    assert "unverified" not in succeed(tiny.flags(**flags), capsys)
+    assert list(manifest.listed_checkpoints(folder)) == ["model.ckpt-2"]
 
 
 def test_a_run_whose_labels_are_gone_is_not_used_although_the_command_has_labels(tiny, folder, tmp_path, capsys):

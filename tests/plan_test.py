@@ -181,6 +181,22 @@ def test_a_changed_identity_is_named():
     assert [str(d) for d in compare(*parts)] == ["data.length: 64 → 128"]
 
 
+def test_a_changed_dev_file_is_shown_and_refused_where_it_moves_the_rate():
+    def with_dev(source, **changed):
+        return make_plan(PlanConfig(**changed), 3668, {"dev": {"source": source}} if source else {}, {})
+
+    for changed in (dict(early_stopping_patience=2), dict(lr_schedule="cosine")):
+        decision = decide(FolderState(100, with_dev("a", **changed)), with_dev("b", **changed), False, False)
+        assert decision.reason.endswith("changed: dev.source: a → b")
+    plateau = dict(lr_schedule="plateau")
+    old, new, older = (with_dev(source, **plateau) for source in ("a", "b", None))
+    with pytest.raises(UserError, match="  dev.source: a → b\n.*times plateau's scale"):
+        decide(FolderState(100, old), new, False, False)
+    assert "dev.source: a → b" in decide(FolderState(100, old), new, False, True).reason
+    assert decide(FolderState(343, old), new, False, False).action == "finished"
+    assert "changed" not in decide(FolderState(100, older), new, False, False).reason
+
+
 def test_upstreams_trap_is_refused_with_the_remedy_in_numbers():
     with pytest.raises(UserError) as error:
         decide(FolderState(343, plan_of()), plan_of(train_batch_size=64), False, False)

@@ -21,6 +21,7 @@ _HARMLESS = {
     "num_train_steps",  # where it moves the schedule, a number of the schedule differs too
 }
 _ORDER = {"seed", "shuffle", "batching"}  # numbers whose change gives the rest of an epoch another order
+DEV = "dev"  # an entry of the identity that plans lack which were made without evaluation, or by older versions
 _NOT_COMPARED = {"notes", "derivation", "warnings", "identity"}  # but each entry of identity is
 # The numbers that `learning_rates` reads. Plateau's act on the scores on dev.
 _OF_RATES = {
@@ -53,12 +54,21 @@ def compare(old: Plan, new: Plan) -> List[Difference]:
     """All differences between two plans, the harmful first."""
     before, after = _compared(old), _compared(new)
     names = list(before) + [name for name in after if name not in before]
+    if not (DEV in old.identity and DEV in new.identity):
+        names = [name for name in names if not _is_of_dev(name)]
+    harmless = set(_HARMLESS)
+    if new.schedule.lr_schedule != "plateau":  # which moves the rate by the scores on dev
+        harmless.update(filter(_is_of_dev, names))
     differences = [
-        Difference(name, before.get(name), after.get(name), harmless=name in _HARMLESS)
+        Difference(name, before.get(name), after.get(name), harmless=name in harmless)
         for name in names
         if before.get(name) != after.get(name)
     ]
     return sorted(differences, key=lambda difference: difference.harmless)
+
+
+def _is_of_dev(name: str) -> bool:
+    return name.startswith(DEV + ".")
 
 
 def _same_rates_from(step: int, old: Plan, new: Plan) -> bool:
@@ -174,6 +184,8 @@ def _go_on(step: int, folder: FolderState, old: Plan, new: Plan, allow_plan_chan
     differences = compare(old, new)
     if _same_rates_from(step, old, new):
         differences = [d._replace(harmless=d.harmless or d.name in _OF_RATES) for d in differences]
+    if step >= new.num_train_steps:  # no score moves a rate any more
+        differences = [d._replace(harmless=d.harmless or _is_of_dev(d.name)) for d in differences]
     harmful = [difference for difference in differences if not difference.harmless]
     if harmful and not allow_plan_change:
         raise UserError(_refusal(step, old, new, harmful))

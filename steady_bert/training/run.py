@@ -243,6 +243,7 @@ def use_finished(run: Run) -> None:
     workers.leave(run.link)
     if run.link.is_chief:
         run_folder.record_decision(run.folder, run.decision, run.config.weights.resume_mode)
+        run_folder.complete_manifest(run.folder)
         engine = run.config.engine
         if engine.distribution == "multi_worker":
             engine = on_one_device(engine)
@@ -339,10 +340,25 @@ def make_plan(config: RunConfig, job: Job, examples: int, initial: Optional[str]
         or (saved and saved.identity.get("init_checkpoint")),
         **job.identity,
     }
+    dev = dev_identity(config, job) or (saved and saved.identity.get(resume.DEV))
+    if dev:
+        identity[resume.DEV] = dev
     identity = json.loads(json.dumps(identity))  # as plan.json gives it back: a resume compares the two
     plan = plans.make_plan(config.plan, examples, identity, notes_of(config, job))
     updates.require_traceable(config.engine, plan)
     return plan
+
+
+def dev_identity(config: RunConfig, job: Job) -> Optional[Dict[str, Any]]:
+    """What tells the dev split from others, beside what it shares with the training split; None without evaluation.
+
+    Plateau, early stopping and the choice of the best follow its scores.
+    """
+    if not config.do_eval or "dev" not in job.task.files:
+        return None
+    of_train, of_dev = (job.task.fingerprint(split) for split in ("train", "dev"))
+    own = {name: value for name, value in of_dev.items() if value != of_train.get(name)}
+    return dict(own, max_eval_examples=config.max_eval_examples)
 
 
 def with_note_on_windows(job: Job, records: int, sources: int) -> Job:
@@ -409,6 +425,8 @@ def decide(
         )
     if prefix is not None and saved is not None:
         say_changed_form(saved.notes, plan.notes)
+        if resume.DEV in plan.identity and resume.DEV not in saved.identity:
+            say("The dev file is used unverified: the run's plan.json does not say what it was. The new plan does.")
     has_weights = initial is not None or weights.from_scratch
     return prefix, resume.decide(state, plan, has_weights, weights.allow_plan_change, weights.resume_mode)
 

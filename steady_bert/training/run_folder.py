@@ -185,6 +185,13 @@ def write_run_files(folder: str, plan: Plan, job: Job, data_report: Iterable[str
     checkpoint_files.list_in_manifest(folder)
 
 
+def complete_manifest(folder: str) -> None:
+    """Gives a run's folder a manifest that lists its checkpoints, if it has none yet."""
+    if manifest.listed_checkpoints(folder) is None:
+        _write_verified(folder, {}, {})
+        checkpoint_files.list_in_manifest(folder)
+
+
 def write_settled(folder: str, documents: Mapping[str, Any]) -> None:
     """Writes what an evaluation has settled; where the folder is that of the run, its manifest follows."""
     if holds_run(folder):
