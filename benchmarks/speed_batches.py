@@ -10,6 +10,7 @@ from typing import Any, Dict, List, NamedTuple
 import numpy as np
 
 BATCH, LENGTH, SEED = 32, 128, 1
+MASKED, MASK_ID = 0.15, 103  # of --masked: the share of tokens, and what stands in their place in MiniLM's vocabulary
 _MEGABATCH = 50 * BATCH  # rows that are sorted by length together
 
 
@@ -54,6 +55,12 @@ def load(path: str) -> Rows:
     )
 
 
+def masked_places(ids: np.ndarray, number: int) -> np.ndarray:
+    """The positions of row `number` that are predicted: .15 of its tokens, at least one, and not [CLS] or [SEP]."""
+    count = max(1, round(MASKED * len(ids)))
+    return np.sort(np.random.RandomState(number).permutation(np.arange(1, len(ids) - 1))[:count])
+
+
 def worker_arguments(description: Any) -> argparse.ArgumentParser:
     """What both workers take."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,4 +68,5 @@ def worker_arguments(description: Any) -> argparse.ArgumentParser:
         parser.add_argument(name)
     parser.add_argument("--batch", type=int, default=BATCH, help="examples in a batch")
     parser.add_argument("--length", type=int, default=LENGTH, help="tokens of an example with fixed padding")
+    parser.add_argument("--masked", action="store_true", help="masked words are learned instead of classes")
     return parser

@@ -15,15 +15,19 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 import numpy as np
 import speed_batches
-import tensorflow.compat.v1 as tf
 
 import modeling
 from optimization import OptimizerConfig
 from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
-from steady_bert.training import devices, memory, session_engine
+from steady_bert.tasks.pretraining import assembly as pretraining
+from steady_bert.tasks.pretraining.training_config import PretrainingInput
+from steady_bert.tasks.task import Task
+from steady_bert.training import devices, feature_cache, memory, session_engine
 from steady_bert.training.plan import PlanConfig, make_plan
 from steady_bert.training.session_engine import EngineConfig
+
+_PREDICTIONS = 20  # places for masked words in an example
 
 
 def prepared(
@@ -35,20 +39,11 @@ def prepared(
     recompute: bool = False,
     batch: int = speed_batches.BATCH,
     length: int = speed_batches.LENGTH,
+    masked: bool = False,
 ) -> Tuple[Any, np.ndarray]:
     """(an engine that trains, the serialized record of each row)."""
-    labels = ["0", "1"]
-    task = classification.classification_task(
-        classification.TaskInputs(
-            processor=TextProcessor(labels=labels),
-            files={},
-            labels=labels,
-            tokenizer=None,
-            vocab_fingerprint="",
-            bert_config=modeling.BertConfig.from_json_file(config_file),
-            max_seq_length=length,
-        )
-    )
+    bert_config = modeling.BertConfig.from_json_file(config_file)
+    task = _masked_words(bert_config, length) if masked else _classes(bert_config, length)
     settings = PlanConfig(train_batch_size=batch, num_train_steps=10000, learning_rate=5e-5, num_warmup_steps=100)
     plan = make_plan(settings, len(rows.ids), {}, {})
     engine_config = EngineConfig(
@@ -61,14 +56,40 @@ def prepared(
     engine = session_engine.build(task, engine_config, 1, plan, OptimizerConfig())
 
     def record(number: int) -> bytes:
-        feature = {
-            "input_ids": tf.train.Feature(int64_list=tf.train.Int64List(value=rows.ids[number])),
-            "segment_ids": tf.train.Feature(int64_list=tf.train.Int64List(value=rows.segments[number])),
-            "label_ids": tf.train.Feature(int64_list=tf.train.Int64List(value=[rows.labels[number]])),
-        }
-        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        ids = [int(n) for n in rows.ids[number]]
+        feature = {"input_ids": ids, "segment_ids": rows.segments[number].tolist()}
+        if not masked:
+            feature["label_ids"] = [int(rows.labels[number])]
+            return feature_cache.serialize(feature, task.columns, len(ids))
+        places = speed_batches.masked_places(rows.ids[number], number).tolist()
+        missing = [0] * (_PREDICTIONS - len(places))
+        feature.update(masked_lm_positions=places + missing, masked_lm_ids=[ids[n] for n in places] + missing)
+        feature.update(masked_lm_weights=[1.0] * len(places) + missing, next_sentence_labels=[0])
+        for place in places:
+            ids[place] = speed_batches.MASK_ID
+        return feature_cache.serialize(feature, task.columns, len(ids))
 
     return engine, np.array([record(number) for number in range(len(rows.ids))], object)
+
+
+def _classes(bert_config: modeling.BertConfig, length: int) -> Task:
+    labels = ["0", "1"]
+    return classification.classification_task(
+        classification.TaskInputs(
+            processor=TextProcessor(labels=labels),
+            files={},
+            labels=labels,
+            tokenizer=None,
+            vocab_fingerprint="",
+            bert_config=bert_config,
+            max_seq_length=length,
+        )
+    )
+
+
+def _masked_words(bert_config: modeling.BertConfig, length: int) -> Task:
+    data = PretrainingInput({}, "document", None, False, length, _PREDICTIONS, speed_batches.MASKED, 0.0, False)
+    return pretraining.pretraining_task(pretraining.PretrainingInputs(data, {}, "", None, "", bert_config))
 
 
 def main() -> None:

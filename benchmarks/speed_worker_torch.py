@@ -29,7 +29,8 @@ def main() -> None:
         config = transformers.BertConfig(num_labels=2, **json.load(file))
     torch.manual_seed(1)
     torch.backends.cuda.matmul.allow_tf32 = True
-    model = transformers.BertForSequenceClassification(config).to(device)
+    kind = transformers.BertForMaskedLM if options.masked else transformers.BertForSequenceClassification
+    model = kind(config).to(device)
     model.train()
     excluded = ("bias", "LayerNorm.weight")
     named = list(model.named_parameters())
@@ -51,8 +52,15 @@ def main() -> None:
         padded = np.zeros((3, len(numbers), length), np.int64)
         for place, n in enumerate(numbers):
             padded[:, place, : len(rows.ids[n])] = rows.ids[n], rows.segments[n], np.ones_like(rows.ids[n])
+        labels = rows.labels[numbers]
+        if options.masked:  # as run_mlm: -100 where nothing is predicted
+            labels = np.full(padded.shape[1:], -100, np.int64)
+            for place, n in enumerate(numbers):
+                masked = speed_batches.masked_places(rows.ids[n], n)
+                labels[place, masked] = rows.ids[n][masked]
+                padded[0, place, masked] = speed_batches.MASK_ID
         ids, segments, mask = placed(padded)
-        labels = placed(rows.labels[numbers])
+        labels = placed(labels)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bfloat16"):
             loss = run_model(input_ids=ids, attention_mask=mask, token_type_ids=segments, labels=labels).loss
         loss.backward()

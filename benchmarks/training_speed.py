@@ -67,6 +67,7 @@ class Comparison(NamedTuple):
     ours: Side
     other: Side
     batches: int  # a turn
+    masked: bool = False  # masked words are learned instead of classes
 
 
 def beside_torch(precision: str) -> Tuple[Comparison, ...]:
@@ -98,6 +99,10 @@ COMPARISONS = (
     Comparison("mrpc", FREE, Side("ours", "none", "float32"), 10),
     Comparison("sst-2", Side("ours", "longest", "float32"), Side("torch", "longest", "float32"), 20),
     Comparison("mrpc", Side("ours", "longest", "float32"), Side("torch", "longest", "float32"), 10),
+    *(
+        Comparison("sst-2", Side("ours", "none", p), Side("torch", "longest", p), 12, masked=True)
+        for p in ("bfloat16", "float32")
+    ),
     Comparison("sst-2", Side("tf1", "fixed", "float32"), Side("upstream", "fixed", "float32"), 4),
 )
 
@@ -199,7 +204,10 @@ def compare(
 ) -> Dict[str, Any]:
     sides = (comparison.ours, comparison.other)
     workers = [
-        Upstream() if side.system == "upstream" else Worker(side, batches_file, config_file, pythons) for side in sides
+        Upstream()
+        if side.system == "upstream"
+        else Worker(side, batches_file, config_file, pythons, ["--masked"] * comparison.masked)
+        for side in sides
     ]
     examples = comparison.batches * speed_batches.BATCH
     whole = ROWS[comparison.task] // speed_batches.BATCH
@@ -213,7 +221,7 @@ def compare(
     for worker in workers:
         worker.close()
     result = {
-        "task": comparison.task,
+        "task": comparison.task + ", masked words" * comparison.masked,
         "sides": [str(side) for side in sides],
         "examples/s": [round(statistics.median(rate), 1) for rate in rates],
         "ratio": round(statistics.median(a / b for a, b in zip(*rates)), 2),
@@ -260,7 +268,8 @@ def main() -> None:
         )
         print("|---|---|---|---|---|---|---|---|---|")
         for comparison in COMPARISONS:
-            name = "{} {} / {}".format(comparison.task, comparison.ours, comparison.other)
+            task = comparison.task + ", masked words" * comparison.masked
+            name = "{} {} / {}".format(task, comparison.ours, comparison.other)
             sides = (comparison.ours, comparison.other)
             if arguments.only not in name or not all(pythons[side.system] for side in sides):
                 continue
