@@ -19,9 +19,10 @@ class Bug(NamedTuple):
     file: str
     original: str  # occurs once in the file
     planted: str  # replaces it
-    tests: str  # arguments of pytest
+    tests: str  # arguments of pytest, or ROW and a row of scripts/reliability.py
 
 
+ROW = "scripts/reliability.py --row="
 BUGS = {
     "slow weights start at 0": Bug(
         "steady_bert/rule_optimizer.py",
@@ -358,6 +359,66 @@ BUGS = {
         "return tuple(layer % (count + 1) for layer in layers)",
         "tests/extract_features_test.py -k arrays",
     ),
+    "kill: examples are counted anew": Bug(
+        "steady_bert/training/session_engine.py",
+        "    state = read_state(engine)\n",
+        "    state = read_state(engine)._replace(examples_consumed=0)\n",
+        ROW + "kill --tries=1",
+    ),
+    "kill_tagger: averages are forgotten": Bug(
+        "steady_bert/training/session_engine.py",
+        "for name, variable in variables.items() if name in shapes}",
+        'for name, variable in variables.items() if name in shapes and not name.endswith("/ema")}',
+        ROW + "kill_tagger --tries=1",
+    ),
+    "signal: the exit code is the signal": Bug(
+        "steady_bert/training/progress.py",
+        "        raise SystemExit(128 + stop.signal)",
+        "        raise SystemExit(stop.signal)",
+        ROW + "signal --tries=4",
+    ),
+    "damage: the manifest lets any content pass": Bug(
+        "steady_bert/training/manifest.py",
+        "if actual == expected or actual is not None and actual == pending:",
+        "if actual is not None:",
+        ROW + "damage --tries=40",
+    ),
+    "damage_tagger: a cache entry is opened whatever it holds": Bug(
+        "steady_bert/training/feature_cache.py",
+        "return files.crc32_of_file(path) == description[_CHECKSUMS][os.path.splitext(path)[1]]",
+        "return os.path.exists(path)",
+        ROW + "damage_tagger --tries=40",
+    ),
+    "full_disk: a full disk is an error like others": Bug(
+        "steady_bert/base/disk.py",
+        '    return getattr(error, "errno", None) in _CODES or',
+        '    return getattr(error, "errno", None) == -1 and',
+        ROW + "full_disk --tries=6",
+    ),
+    "fuzz: values of a wrong type show a traceback": Bug(
+        "steady_bert/base/json_files.py",
+        '    except pydantic.ValidationError as error:\n        raise UserError("{}: {}. {}".format(place, _text_of(',
+        '    except KeyError as error:\n        raise UserError("{}: {}. {}".format(place, _text_of(',
+        ROW + "fuzz --tries=40",
+    ),
+    "pairs: files of another model are used": Bug(
+        "steady_bert/training/manifest.py",
+        "    if changed:\n",
+        "    if False:\n",
+        ROW + "pairs --tries=20",
+    ),
+    "race: two runs write one folder": Bug(
+        "steady_bert/base/locks.py",
+        "        raise UserError(taken) from None",
+        "        pass",
+        ROW + "race --tries=3",
+    ),
+    "soak_short: every update keeps something": Bug(
+        "steady_bert/training/session_engine.py",
+        "            step += 1\n",
+        '            step += 1\n            globals().setdefault("kept", []).append(b"." * (100000 + step))\n',
+        ROW + "soak_short",
+    ),
 }
 
 
@@ -373,9 +434,10 @@ def caught(bug: Bug) -> bool:
             sys.exit("error: {}: {!r} is there {} times.".format(bug.file, bug.original, source.count(bug.original)))
         with open(path, "w", encoding="utf-8") as file:
             file.write(source.replace(bug.original, bug.planted))
-        command = [sys.executable, "-m", "pytest", "-q", "-x", *bug.tests.split()]
+        pytest = [] if bug.tests.startswith(ROW) else ["-m", "pytest", "-q", "-x"]
+        command = [sys.executable, *pytest, *bug.tests.split()]
         code = subprocess.run(command, cwd=copy, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
-        return code == 1  # 2 and above: pytest itself failed
+        return code == 1  # 2 and above: the tests themselves failed
 
 
 def main() -> None:

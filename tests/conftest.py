@@ -173,9 +173,8 @@ def _rows(count: int, seed: int, labelled: bool = True) -> List[str]:
     return rows
 
 
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory) -> Tiny:
-    folder = tmp_path_factory.mktemp("tiny")
+def make_tiny(folder: str) -> Tiny:
+    """Writes the files of the small task into an empty folder; scripts/reliability.py learns it too."""
     config = dict(
         vocab_size=40,
         hidden_size=32,
@@ -197,16 +196,23 @@ def tiny(tmp_path_factory) -> Tiny:
         ("without_dropout", without_dropout),
         ("two_layers", two_layers),
     ):
-        paths.append(str(folder / (name + ".json")))
+        paths.append(os.path.join(folder, name + ".json"))
         with open(paths[-1], "w") as file:
             json.dump(dict(config, **changed), file)
     vocab = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + WORDS + GOOD + BAD
-    (folder / "vocab.txt").write_text("\n".join(vocab) + "\n")
-    data = folder / "data"
-    data.mkdir()
+    contents = {"vocab.txt": vocab}
     for name, rows in (("train", _rows(200, 1)), ("dev", _rows(64, 2)), ("test", _rows(30, 3, labelled=False))):
-        (data / (name + ".tsv")).write_text("\n".join(rows) + "\n")
-    return Tiny(str(data), str(folder / "vocab.txt"), *paths)
+        contents["data/{}.tsv".format(name)] = rows
+    os.mkdir(os.path.join(folder, "data"))
+    for name, lines in contents.items():
+        with open(os.path.join(folder, name), "w") as file:
+            file.write("\n".join(lines) + "\n")
+    return Tiny(os.path.join(folder, "data"), os.path.join(folder, "vocab.txt"), *paths)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Tiny:
+    return make_tiny(str(tmp_path_factory.mktemp("tiny")))
 
 
 def command(arguments: List[str], script: str = "run_classifier") -> List[str]:

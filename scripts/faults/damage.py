@@ -1,0 +1,241 @@
+"""Damage to the files of a run's folder, of its cache and of its inputs, and files that belong to another model."""
+
+import copy
+import json
+import os
+import random
+import re
+import shutil
+from typing import Any, Callable, Dict, List, Tuple
+
+from . import program
+from .program import Ended, Job, Trial, last_words, pick
+
+SAID_OLDER = r"is taken instead"  # an older checkpoint is used, and the program says so
+_QUIET = ("do_train", "do_eval", "do_predict")
+
+
+def _flipped(content: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(content))
+    return content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :]
+
+
+def _swapped(content: bytes, rng: random.Random) -> bytes:
+    """Exchanges two lines."""
+    lines = content.split(b"\n")
+    first, second = rng.randrange(len(lines)), rng.randrange(len(lines))
+    lines[first], lines[second] = lines[second], lines[first]
+    return b"\n".join(lines)
+
+
+def _doubled(content: bytes, rng: random.Random) -> bytes:
+    """Repeats a piece."""
+    start, end = sorted((rng.randrange(len(content)), rng.randrange(len(content))))
+    return content[:end] + content[start:]
+
+
+BYTES: Dict[str, Callable[[bytes, random.Random], bytes]] = {
+    "a flipped bit": _flipped,
+    "cut": lambda content, rng: content[: rng.randrange(len(content))],
+    "emptied": lambda content, rng: b"",
+    "zeros": lambda content, rng: bytes(len(content)),
+    "lines exchanged": _swapped,
+    "a piece repeated": _doubled,
+}
+
+
+def damage(path: str, rng: random.Random) -> str:
+    """Damages a file in one of the ways; returns which."""
+    how = pick(rng, sorted(BYTES) + ["a flipped bit", "removed", "a folder in its place"])
+    with open(path, "rb") as file:
+        content = file.read()
+    if how in BYTES and content:
+        with open(path, "wb") as file:
+            file.write(BYTES[how](content, rng))
+        return how
+    os.unlink(path)
+    if how == "a folder in its place":
+        os.mkdir(path)
+        return how
+    return "removed"
+
+
+def judged(fault: str, ended: Ended, actual: Dict[str, str], expected: Dict[str, str]) -> Trial:
+    """A refusal with exit 2 is right, and so is the result of an undamaged folder; another result must be announced."""
+    if "Traceback" in ended.output:
+        return Trial(fault, "a traceback", last_words(ended))
+    if ended.status == 2:
+        return Trial(fault, "", "refused: " + last_words(ended))
+    if ended.status:
+        return Trial(fault, "exit {}".format(ended.status), last_words(ended))
+    failure = program.difference(actual, expected)
+    if failure and re.search(SAID_OLDER, ended.output):
+        return Trial(fault, "", last_words(ended, SAID_OLDER))
+    return Trial(fault, failure, "the same result")
+
+
+def damaged(job: Job, rng: random.Random) -> Trial:
+    """One file of a stopped run's folder, then its command; or of a finished run's, then evaluation and prediction."""
+    job.whole()
+    goes_on = rng.random() < 0.5
+    folder = job.copied(job.half() if goes_on else job.folder("whole"))
+    path = pick(rng, program.files_in(folder))
+    how = damage(os.path.join(folder, path), rng)
+    path = re.sub(r"\d{5,}\S*|[0-9a-f]{8,}", "*", path)
+    fault = "{}: {}, {}".format(path, how, "go on" if goes_on else "evaluate, predict")
+    if goes_on:
+        ended = job.run(output_dir=folder)
+        actual, expected = program.outcome(folder), job.whole()
+        if not ended.status and set(expected) == set(actual):  # going on must reach the same weights from any step
+            ended = ended._replace(output=re.sub(SAID_OLDER, "", ended.output))
+        return judged(fault, ended, actual, expected)
+    kept = re.compile(r"eval_results\.json|.*predictions|test_results")
+    for name in program.outcome(folder):
+        if kept.match(name):
+            os.unlink(os.path.join(folder, name))  # must be written anew
+    ended = job.run(output_dir=folder, do_train="false")
+    written, expected = ({n: h for n, h in o.items() if kept.match(n)} for o in (program.outcome(folder), job.whole()))
+    return judged(fault, ended, written, expected)
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+_ODD: List[Any] = [None, True, -1, 0, 1e308, 10**30, "", "gelu", [], {}, [[[]]], "\ud800", 0.5, 10**9, "/etc/passwd"]
+
+
+def _mutated(value: Any, rng: random.Random) -> Any:
+    """JSON with one value, at any depth, made odd, removed or added."""
+    value = copy.deepcopy(value)
+    if not isinstance(value, dict) or not value:
+        return pick(rng, _ODD)
+    key = pick(rng, sorted(value))
+    change = rng.random()
+    if change < 0.15:
+        del value[key]
+    elif change < 0.25:
+        value[key + "x"] = pick(rng, _ODD)
+    elif isinstance(value[key], dict) and change < 0.7:
+        value[key] = _mutated(value[key], rng)
+    else:
+        value[key] = pick(rng, _ODD)
+    return value
+
+
+def fuzzed(job: Job, rng: random.Random) -> Trial:
+    """A mutated input of a new run, or a mutated JSON file of a stopped one, under --dry_run, or for one step."""
+    job.half()
+    folder = job.fresh()
+    inputs = os.path.join(folder, "data")
+    shutil.copytree(job.folder("data"), inputs)
+    where, output = inputs, os.path.join(folder, "run")
+    if rng.random() < 0.5:
+        shutil.copytree(job.half(), output)
+        where = output
+    names = [name for name in program.files_in(where) if re.search(r"\.(json|txt|tsv|conll)$", name)]
+    path = os.path.join(where, pick(rng, names))
+    with open(path, "rb") as file:
+        content = file.read()
+    if path.endswith(".json") and rng.random() < 0.8:
+        how, content = "JSON", json.dumps(_mutated(json.loads(content.decode()), rng)).encode()
+    else:
+        how = pick(rng, sorted(BYTES))
+        for _ in range(rng.randint(1, 3)):
+            content = BYTES[how](content, rng) if content else content
+    with open(path, "wb") as file:
+        file.write(content)
+    arguments = [flag.replace(job.folder("data"), inputs) for flag in job.flags(output_dir=output, num_train_steps=13)]
+    steps = "13 steps" if rng.random() < 0.15 else "dry run"
+    if steps == "dry run":
+        arguments = [flag for flag in arguments if not flag.startswith(tuple("--{}=".format(name) for name in _QUIET))]
+        arguments += ["--do_train=true", "--dry_run=true"]
+    ended = program.Child(job.script, arguments).end()
+    fault = "{}/{}: {}, {}".format("run" if where == output else "data", os.path.basename(path), how, steps)
+    if "Traceback" in ended.output or ended.status not in (0, 2):
+        return Trial(fault, "exit {}".format(ended.status), last_words(ended))
+    return Trial(fault, "", last_words(ended) if ended.status else "goes on")
+
+
+# --- pairs that do not belong together --------------------------------------------------------------------------------
+
+
+def _vocabulary(path: str, mix: bool) -> None:
+    with open(path) as file:
+        lines = file.read().split()
+    lines = lines[:5] + lines[:4:-1] if mix else lines + ["more"]
+    with open(path, "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def _json(path: str, **changed: object) -> None:
+    with open(path) as file:
+        content = json.load(file)
+    with open(path, "w") as file:
+        json.dump(dict(content, **changed), file)
+
+
+def _exchanged_weights(run: str) -> None:
+    """The newest checkpoint's data is an older one's, of the same shapes."""
+    data = sorted((n for n in os.listdir(run) if ".data-" in n), key=lambda name: int(re.findall(r"-(\d+)\.", name)[0]))
+    shutil.copy(os.path.join(run, data[0]), os.path.join(run, data[-1]))
+
+
+# Name → (what is done to the run's folder; what is done to the inputs' folder; flags that differ).
+_Change = Callable[[str], object]
+
+
+def _nothing(folder: str) -> None:
+    pass
+
+
+def _of(name: str, change: Callable[..., object], *values: Any, **changed: object) -> _Change:
+    return lambda folder: change(os.path.join(folder, name), *values, **changed)
+
+
+def _pairs(job: Job) -> Dict[str, Tuple[_Change, _Change, Dict[str, object]]]:
+    vocabulary, config = "vocab.txt", "bert_config.json"
+    pairs: Dict[str, Tuple[_Change, _Change, Dict[str, object]]] = {}
+    changes: Dict[str, Tuple[str, Callable[..., object], Tuple[Any, ...], Dict[str, object]]] = {
+        "vocabulary in another order": (vocabulary, _vocabulary, (True,), {}),
+        "longer vocabulary": (vocabulary, _vocabulary, (False,), {}),
+        "other activation": (config, _json, (), {"hidden_act": "relu"}),
+        "other heads": (config, _json, (), {"num_attention_heads": 4}),
+        "other width": (config, _json, (), {"hidden_size": 16}),
+        "more layers": (config, _json, (), {"num_hidden_layers": 2}),
+        "fewer positions": (config, _json, (), {"max_position_embeddings": 16}),
+    }
+    for name, (path, change, values, changed) in changes.items():
+        pairs[name + " in the run"] = (_of(path, change, *values, **changed), _nothing, {})
+        pairs[name + " in the command"] = (_nothing, _of(path, change, *values, **changed), {})
+    pairs["other case"] = (_nothing, _nothing, {"do_lower_case": "false"})
+    pairs["an older checkpoint's data under the newest's name"] = (_exchanged_weights, _nothing, {"checkpoint": "last"})
+    pairs["labels of another model"] = (_of("labels.json", _json, labels=["x", "y"]), _nothing, {})
+    pairs["longer texts than positions"] = (_nothing, _nothing, {"max_seq_length": 128})
+    return pairs
+
+
+def mismatched(job: Job, rng: random.Random) -> Trial:
+    """Vocabulary, configuration, weights, case or labels of another model, in the folder or in the command."""
+    job.whole()
+    folder = job.fresh()
+    inputs, run = os.path.join(folder, "data"), os.path.join(folder, "run")
+    shutil.copytree(job.folder("data"), inputs)
+    goes_on = rng.random() < 0.5
+    shutil.copytree(job.half() if goes_on else job.folder("whole"), run)
+    name, (change_run, change_inputs, changed) = pick(rng, sorted(_pairs(job).items(), key=lambda pair: pair[0]))
+    change_run(run)
+    change_inputs(inputs)
+    before = max(_steps(run))
+    arguments = job.flags(output_dir=run, do_train=str(goes_on).lower(), **changed)
+    ended = program.Child(job.script, [flag.replace(job.folder("data"), inputs) for flag in arguments]).end()
+    fault = "{}, {}".format(name, "go on" if goes_on else "evaluate, predict")
+    if "Traceback" in ended.output or ended.status not in (0, 2):
+        return Trial(fault, "exit {}".format(ended.status), last_words(ended))
+    if ended.status == 2:
+        failure = "" if max(_steps(run)) == before else "refused after step 1"
+        return Trial(fault, failure, last_words(ended))
+    failure = program.difference(program.outcome(run), job.whole())
+    return Trial(fault, failure, "the run's own is used: the same result")
+
+
+def _steps(run: str) -> List[int]:
+    return [int(found) for found in re.findall(r"model\.ckpt-(\d+)\.index", " ".join(os.listdir(run)))]

@@ -1,0 +1,167 @@
+"""Injects faults, row by row, and prints how many tries ended silently wrong, lost, or in a traceback.
+
+    python scripts/reliability.py [--row=NAME,…] [--tries=N] [--short] [--results=FILE] [--write]
+    python scripts/reliability.py --plant [--row=NAME,…]
+
+All rows with their own numbers of tries take hours on 2 cores; --short takes few tries of the cheap rows, in 4 minutes.
+FILE gets a line of JSON for each try, with the commit, the TensorFlow and the fault; tries that it has of this commit
+are not repeated, so a run that was stopped goes on. A row's try has the same fault whenever it is run. --write puts the
+table of FILE into docs/reliability.md. --plant plants a bug for each row, in a copy, and shows that the row finds it.
+Needs the test environment. The exit code is 1 if a try failed or a bug was not found.
+"""
+
+import argparse
+import collections
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Dict, List
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from faults import rows
+
+from steady_bert.base import files, tensorflow_setup
+
+BEGIN, END = "<!-- reliability: scripts/reliability.py -->", "<!-- /reliability -->"
+Line = Dict[str, Any]
+
+
+def commit() -> str:
+    """The commit of this tree, with + if files differ from it; "" outside git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", ROOT, *arguments]
+        pipes: Dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
+        return str(subprocess.run(command, **pipes).stdout).strip()
+
+    return git("rev-parse", "--short=10", "HEAD") + "+" * bool(git("status", "--porcelain", "--", ":!docs"))
+
+
+def lines_in(path: str) -> List[Line]:
+    """The tries of a results file; a line that a kill has cut is left out."""
+    found = []
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            for text in file:
+                try:
+                    found.append(json.loads(text))
+                except ValueError:
+                    continue
+    return found
+
+
+def run_row(name: str, tries: int, place: str, path: str, known: Line) -> List[Line]:
+    """Runs the tries of a row that the results lack; returns all of them. known: commit and TensorFlow."""
+    row = rows.ROWS[name]
+    done = {line["try"]: line for line in lines_in(path) if line["row"] == name and known.items() <= line.items()}
+    missing = [number for number in range(tries) if number not in done]
+    job = row.task(os.path.join(place, name)) if row.task and missing else None
+    for number in missing:
+        started = time.time()
+        trial = rows.run(name, number, job)
+        failures = (trial.failures or 1) if trial.failure else 0
+        numbers = dict(count=trial.faults, failures=failures, secs=round(time.time() - started, 1))
+        texts = dict(fault=trial.fault, failure=trial.failure, said=trial.said)
+        line: Line = dict({"row": name, "try": number}, **known, **numbers, **texts)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        if trial.failure:
+            print("{} {}: {}: {} ({})".format(name, number, trial.fault, trial.failure, trial.said), flush=True)
+        done[number] = line
+    return [done[number] for number in sorted(done)]
+
+
+def table(lines: List[Line]) -> str:
+    """A Markdown table, one line for each row, TensorFlow and commit."""
+    groups: Dict[Any, List[Line]] = collections.OrderedDict()
+    for line in sorted(lines, key=lambda line: list(rows.ROWS).index(line["row"])):
+        groups.setdefault((line["row"], line["tensorflow"], line["commit"]), []).append(line)
+    text = [
+        "| row | fault | TensorFlow | commit | tries | failures | said most often |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (name, version, made_by), members in groups.items():
+        tries, failures = (sum(line[key] for line in members) for key in ("count", "failures"))
+        said = collections.Counter(re.sub(r"[\d,.]*\d", "n", line["said"]) for line in members).most_common(1)[0][0]
+        cells = [name, rows.ROWS[name].what, version, made_by, tries, failures, said[:90].replace("|", "\\|")]
+        text.append("| {} |".format(" | ".join(map(str, cells))))
+    return "\n".join(text)
+
+
+def write_table(lines: List[Line]) -> None:
+    path = os.path.join(ROOT, "docs", "reliability.md")
+    with open(path, encoding="utf-8") as file:
+        before, rest = file.read().split(BEGIN)
+    with files.atomic_write(path) as output:
+        output.write("{}{}\n\n{}\n\n{}{}".format(before, BEGIN, table(lines), END, rest.split(END)[1]))
+
+
+def newest(lines: List[Line]) -> List[Line]:
+    """The tries of the commit that each row and TensorFlow was last run at."""
+    last = {(line["row"], line["tensorflow"]): line["commit"] for line in lines}
+    return [line for line in lines if last[line["row"], line["tensorflow"]] == line["commit"]]
+
+
+def plant(names: List[str]) -> bool:
+    """Whether each row finds a bug that is planted for it; prints a line for each."""
+    import planted_bugs
+
+    found = True
+    for name in names:
+        own = re.compile(re.escape(planted_bugs.ROW + name) + r"\b(?!_)")
+        tests = set(re.findall(r"\S+_test\.py", rows.ROWS[name].tests))
+        bugs = {n: bug for n, bug in planted_bugs.BUGS.items() if own.match(bug.tests) or bug.tests.split()[0] in tests}
+        if not bugs:
+            print("{}: no bug is planted for this row".format(name), flush=True)
+            continue
+        bug_name = next(iter(bugs))
+        caught = planted_bugs.caught(bugs[bug_name])
+        print("{}: {}: {}".format("caught" if caught else "NOT CAUGHT", name, bug_name), flush=True)
+        found = found and caught
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--row", default="", help="names, separated by commas; without it all: " + ", ".join(rows.ROWS))
+    parser.add_argument("--tries", type=int, help="of each row; without it as many as the row says")
+    parser.add_argument("--short", action="store_true", help="few tries of the cheap rows")
+    parser.add_argument("--results", help="a file of JSON lines; without it nothing is kept")
+    parser.add_argument("--write", action="store_true", help="write the table of --results into docs/reliability.md")
+    parser.add_argument("--plant", action="store_true", help="show that each row can fail")
+    given = parser.parse_args()
+    chosen = [name for name in given.row.split(",") if name] or list(rows.ROWS)
+    unknown = [name for name in chosen if name not in rows.ROWS]
+    if unknown or (given.write and not given.results):
+        parser.error("no row {}".format(", ".join(unknown)) if unknown else "--write needs --results")
+    if given.plant:
+        sys.exit(0 if plant(chosen) else 1)
+    tensorflow_setup.import_tensorflow()
+    import tensorflow as tf
+
+    known = dict(commit=commit(), tensorflow=tf.__version__)
+    measured: List[Line] = []
+    with tempfile.TemporaryDirectory(prefix="reliability-") as place:
+        path = given.results or os.path.join(place, "results.jsonl")
+        for name in chosen:
+            row = rows.ROWS[name]
+            if given.short and not row.short:
+                continue
+            if row.unavailable():
+                print("{}: left out: {}".format(name, row.unavailable()), flush=True)
+                continue
+            measured += run_row(name, given.tries or (row.short if given.short else row.tries), place, path, known)
+        if given.write:
+            write_table(newest(lines_in(path)))
+    print(table(measured))
+    sys.exit(1 if any(line["failures"] for line in measured) else 0)
+
+
+if __name__ == "__main__":
+    main()
