@@ -1,6 +1,6 @@
 """Plants known bugs of BERT code bases, one by one, in a copy of this tree, and runs the tests that should catch each.
 
-    python scripts/planted_bugs.py [PART_OF_A_NAME …]        without names: all bugs, about 15 minutes on 2 cores
+    python scripts/planted_bugs.py [PART_OF_A_NAME …]        without names: all bugs, about 30 minutes on 2 cores
 
 Prints a line for each bug. The exit code is 1 if a bug was not caught, or its place in the source no longer exists.
 """

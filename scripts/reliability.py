@@ -56,6 +56,16 @@ def lines_in(path: str) -> List[Line]:
     return found
 
 
+def keep(line: Line, path: str) -> None:
+    """Appends a try to a results file; a line that a kill has cut ends before it."""
+    with open(path, "ab+") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(line).encode() + b"\n")
+
+
 def run_row(name: str, tries: int, place: str, path: str, known: Line) -> List[Line]:
     """Runs the tries of a row that the results lack; returns all of them. known: commit and TensorFlow."""
     row = rows.ROWS[name]
@@ -69,8 +79,7 @@ def run_row(name: str, tries: int, place: str, path: str, known: Line) -> List[L
         numbers = dict(count=trial.faults, failures=failures, secs=round(time.time() - started, 1))
         texts = dict(fault=trial.fault, failure=trial.failure, said=trial.said)
         line: Line = dict({"row": name, "try": number}, **known, **numbers, **texts)
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        keep(line, path)
         if trial.failure:
             print("{} {}: {}: {} ({})".format(name, number, trial.fault, trial.failure, trial.said), flush=True)
         done[number] = line
