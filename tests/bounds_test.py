@@ -100,7 +100,7 @@ def test_a_bomb_is_refused_in_little_memory(tmp_path, monkeypatch, name):
     monkeypatch.setattr(source, "_RATIO_FROM_BYTES", 1 << 18)
     ending = {"csv": ".csv.gz", "json": ".json.gz"}.get(name, ".gz")
     for piece in (b"\n", b"x O\n", b"x"):
-        (tmp_path / ("a" + ending)).write_bytes(gzip.compress(piece * (1000000 // len(piece)), 9))
+        (tmp_path / ("a" + ending)).write_bytes(gzip.compress(piece * (1500000 // len(piece)), 9))
         before = peak()
         with pytest.raises(UserError) as error:
             READERS[name](str(tmp_path / "a.gz"))

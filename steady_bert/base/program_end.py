@@ -46,7 +46,9 @@ def reason_of(error: BaseException) -> str:
     """An error of an expected type as a sentence."""
     text = str(getattr(error, "message", error)).strip()
     first = " ".join(text.split("\n")[0].split())[:_REASON_CHARACTERS] or "no reason"
-    path = getattr(error, "filename", None)
+    path = getattr(error, "filename2", None) or getattr(
+        error, "filename", None
+    )  # the first: to where a file is renamed
     if disk.is_full(error):
         before = first.split(";")[0]  # TensorFlow's messages begin with the path
         path = path or (before if os.path.isdir(os.path.dirname(before)) else os.curdir)
