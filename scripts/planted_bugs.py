@@ -359,6 +359,36 @@ BUGS = {
         "return tuple(layer % (count + 1) for layer in layers)",
         "tests/extract_features_test.py -k arrays",
     ),
+    "two examples have one position in an epoch": Bug(
+        "steady_bert/training/permutation.py",
+        "            partner = (offset + (self._n - x)) % self._n\n",
+        "            partner = (offset + x) % self._n\n",
+        "tests/input_pipeline_test.py -k bijection",
+    ),
+    "the rate forgets its end": Bug(
+        "steady_bert/schedules.py",
+        "    ) ** config.decay_power + config.end_learning_rate\n",
+        "    ) ** config.decay_power\n",
+        "tests/schedules_test.py -k formula",
+    ),
+    "macro F1 is micro F1": Bug(
+        "steady_bert/tasks/metrics.py",
+        'f1_score(labels, predictions, average="macro", zero_division=0)',
+        'f1_score(labels, predictions, average="micro", zero_division=0)',
+        "tests/metrics_test.py -k macro",
+    ),
+    "accents stay": Bug(
+        "tokenization.py",
+        "        return _without_accents(text)\n",
+        "        return text\n",
+        "tests/tokenization_test.py",
+    ),
+    "any proof of the key is taken": Bug(
+        "steady_bert/training/link_messages.py",
+        '    return hmac.compare_digest(given.encode("utf-8"), expected.encode("utf-8"))',
+        "    return True",
+        "tests/cluster_test.py -k strangers",
+    ),
     "kill: examples are counted anew": Bug(
         "steady_bert/training/session_engine.py",
         "    state = read_state(engine)\n",

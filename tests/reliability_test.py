@@ -27,11 +27,12 @@ SAME, OTHER = {"model.ckpt-24.data": "a"}, {"model.ckpt-24.data": "b"}
         (2, "run_classifier: error: vocab.txt: cut", OTHER, ""),
         (2, "Traceback (most recent call last)", SAME, "a traceback"),
         (1, "run_classifier: TensorFlow failed", SAME, "exit 1"),
+        (1, "run_classifier: /a/vocab.txt: Is a directory.", SAME, ""),
         (-11, "", SAME, "exit -11"),
     ],
 )
 def test_only_an_announced_difference_is_no_failure(status, output, actual, failure):
-    assert damage.judged("", Ended(status, output), actual, SAME).failure == failure
+    assert damage.judged("vocab.txt: cut", Ended(status, output), actual, SAME).failure == failure
 
 
 @pytest.mark.parametrize("how", sorted(damage.BYTES))
