@@ -19,17 +19,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 from faults import rows
+from faults.program import Job
 
 from steady_bert.base import files, tensorflow_setup
 
 BEGIN, END = "<!-- reliability: scripts/reliability.py -->", "<!-- /reliability -->"
 Line = Dict[str, Any]
+
+
+class Jobs:
+    """The small tasks, each made when a row first needs it; its undisturbed run serves all rows."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._jobs: Dict[Any, Job] = {}
+
+    def of(self, row: rows.Row) -> Optional[Job]:
+        if row.task and row.task not in self._jobs:
+            self._jobs[row.task] = row.task(os.path.join(self._place, row.task.__name__))
+        return self._jobs[row.task] if row.task else None
 
 
 def commit() -> str:
@@ -66,12 +80,12 @@ def keep(line: Line, path: str) -> None:
         file.write(json.dumps(line).encode() + b"\n")
 
 
-def run_row(name: str, tries: int, place: str, path: str, known: Line) -> List[Line]:
+def run_row(name: str, tries: int, jobs: Jobs, path: str, known: Line) -> List[Line]:
     """Runs the tries of a row that the results lack; returns all of them. known: commit and TensorFlow."""
     row = rows.ROWS[name]
     done = {line["try"]: line for line in lines_in(path) if line["row"] == name and known.items() <= line.items()}
     missing = [number for number in range(tries) if number not in done]
-    job = row.task(os.path.join(place, name)) if row.task and missing else None
+    job = jobs.of(row) if missing else None
     for number in missing:
         started = time.time()
         trial = rows.run(name, number, job)
@@ -157,6 +171,7 @@ def main() -> None:
     known = dict(commit=commit(), tensorflow=tf.__version__)
     measured: List[Line] = []
     with tempfile.TemporaryDirectory(prefix="reliability-") as place:
+        jobs = Jobs(place)
         path = given.results or os.path.join(place, "results.jsonl")
         for name in chosen:
             row = rows.ROWS[name]
@@ -165,7 +180,7 @@ def main() -> None:
             if row.unavailable():
                 print("{}: left out: {}".format(name, row.unavailable()), flush=True)
                 continue
-            measured += run_row(name, given.tries or (row.short if given.short else row.tries), place, path, known)
+            measured += run_row(name, given.tries or (row.short if given.short else row.tries), jobs, path, known)
         if given.write:
             write_table(newest(lines_in(path)))
     print(table(measured))

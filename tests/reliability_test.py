@@ -51,14 +51,15 @@ def test_tries_of_this_commit_are_kept_and_a_failure_is_counted(tmp_path, monkey
 
     monkeypatch.setitem(rows.ROWS, "kill", rows.Row("kills", attempt))
     path, known = str(tmp_path / "results.jsonl"), {"commit": "abc", "tensorflow": "2"}
-    reliability.run_row("kill", 2, str(tmp_path), path, known)
+    jobs = reliability.Jobs(str(tmp_path))
+    reliability.run_row("kill", 2, jobs, path, known)
     with open(path, "a") as file:
         file.write('{"row": "ki')  # cut by a kill
-    lines = reliability.run_row("kill", 3, str(tmp_path), path, known)
+    lines = reliability.run_row("kill", 3, jobs, path, known)
     assert len(made) == len(set(made)) == 3 and [line["try"] for line in lines] == [0, 1, 2]
     assert "| kill | kills | 2 | abc | 9 | 1 | message n |" in reliability.table(lines)
     assert "kill 1: a fault: lost (message 7)" in capsys.readouterr().out
-    reliability.run_row("kill", 1, str(tmp_path), path, dict(known, commit="abd"))
+    reliability.run_row("kill", 1, jobs, path, dict(known, commit="abd"))
     assert len(made) == 4 and made[3] == made[0]  # the same fault at the next commit
     lines = reliability.lines_in(path)
     assert len(lines) == 4 and {line["commit"] for line in reliability.newest(lines)} == {"abd"}
