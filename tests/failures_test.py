@@ -6,7 +6,9 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import run_main
 
-from steady_bert.training import estimator_engine, failures, trained_model, updates
+from steady_bert.base import disk
+from steady_bert.training import estimator_engine, failures, reports, run_folder, trained_model, updates
+from steady_bert.training.resume import Decision
 
 GPU_OOM = tf.errors.InternalError(None, None, "CUDA runtime error: out of memory")
 INTERNAL = tf.errors.InternalError(None, None, "Blas GEMM launch failed : a.shape=(2, 3)\n\t [[{{node MatMul}}]]")
@@ -111,3 +113,18 @@ def test_a_failure_of_estimator_is_one_message(tiny, tmp_path, capsys, monkeypat
     assert run_main(arguments) == 1
     message = capsys.readouterr().err
     assert "Out of memory at step 1, after 0 updates. " + LOWER in message and "Traceback" not in message
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux alone has this device")
+def test_a_full_disk_under_a_log_names_the_log(tmp_path):
+    path = str(tmp_path / "decisions.jsonl")
+    os.symlink("/dev/full", path)
+    with pytest.raises(disk.DiskFullError, match=path):
+        run_folder.record_decision(str(tmp_path), Decision("start", "new"), "auto")
+    with tf.Graph().as_default():
+        report = reports.TrainingReport(str(tmp_path), 0, 9, 4, 1, lambda: None)
+    report._lines.close()
+    report._lines = open("/dev/full", "w")  # noqa: SIM115  (closed by the report)
+    for action in (lambda: report.evaluation(1, {"accuracy": 0.5}, "", 1.0), report.close):
+        with pytest.raises(disk.DiskFullError, match=str(tmp_path / "metrics.jsonl")):
+            action()

@@ -181,10 +181,13 @@ def _json(path: str, **changed: object) -> None:
         json.dump(dict(content, **changed), file)
 
 
-def _exchanged_weights(run: str) -> None:
-    """The newest checkpoint's data is an older one's, of the same shapes."""
-    data = sorted((n for n in os.listdir(run) if ".data-" in n), key=lambda name: int(re.findall(r"-(\d+)\.", name)[0]))
-    shutil.copy(os.path.join(run, data[0]), os.path.join(run, data[-1]))
+def _exchanged_best(run: str) -> None:
+    """The newest weights lie in place of the best, under their name."""
+    best = os.path.join(run, "best")
+    newest = "model.ckpt-{}.".format(max(_steps(run)))
+    for name in os.listdir(best):
+        if name.startswith("model.ckpt-"):
+            shutil.copy(os.path.join(run, newest + name.split(".")[-1]), os.path.join(best, name))
 
 
 # Name → (what is done to the run's folder; what is done to the inputs' folder; flags that differ).
@@ -199,7 +202,7 @@ def _of(name: str, change: Callable[..., object], *values: Any, **changed: objec
     return lambda folder: change(os.path.join(folder, name), *values, **changed)
 
 
-def _pairs(job: Job) -> Dict[str, Tuple[_Change, _Change, Dict[str, object]]]:
+def _pairs() -> Dict[str, Tuple[_Change, _Change, Dict[str, object]]]:
     vocabulary, config = "vocab.txt", "bert_config.json"
     pairs: Dict[str, Tuple[_Change, _Change, Dict[str, object]]] = {}
     changes: Dict[str, Tuple[str, Callable[..., object], Tuple[Any, ...], Dict[str, object]]] = {
@@ -215,21 +218,25 @@ def _pairs(job: Job) -> Dict[str, Tuple[_Change, _Change, Dict[str, object]]]:
         pairs[name + " in the run"] = (_of(path, change, *values, **changed), _nothing, {})
         pairs[name + " in the command"] = (_nothing, _of(path, change, *values, **changed), {})
     pairs["other case"] = (_nothing, _nothing, {"do_lower_case": "false"})
-    pairs["an older checkpoint's data under the newest's name"] = (_exchanged_weights, _nothing, {"checkpoint": "last"})
+    pairs["the newest weights in place of the best"] = (_exchanged_best, _nothing, {})
     pairs["labels of another model"] = (_of("labels.json", _json, labels=["x", "y"]), _nothing, {})
     pairs["longer texts than positions"] = (_nothing, _nothing, {"max_seq_length": 128})
     return pairs
 
 
-def mismatched(job: Job, rng: random.Random) -> Trial:
-    """Vocabulary, configuration, weights, case or labels of another model, in the folder or in the command."""
+def mismatched(job: Job, rng: random.Random, number: int) -> Trial:
+    """Vocabulary, configuration, weights, case or labels of another model, in the folder or in the command.
+
+    All pairs in turn, on a finished run's folder, then on a stopped one's.
+    """
     job.whole()
     folder = job.fresh()
     inputs, run = os.path.join(folder, "data"), os.path.join(folder, "run")
     shutil.copytree(job.folder("data"), inputs)
-    goes_on = rng.random() < 0.5
+    pairs = _pairs()
+    goes_on, name = number // len(pairs) % 2 == 1, sorted(pairs)[number % len(pairs)]
     shutil.copytree(job.half() if goes_on else job.folder("whole"), run)
-    name, (change_run, change_inputs, changed) = pick(rng, sorted(_pairs(job).items(), key=lambda pair: pair[0]))
+    change_run, change_inputs, changed = pairs[name]
     change_run(run)
     change_inputs(inputs)
     before = max(_steps(run))

@@ -13,11 +13,12 @@ from .program import ROOT, Job, Trial, classifier, tagger
 
 class Row(NamedTuple):
     what: str  # is injected
-    attempt: Callable[[Any, random.Random], Trial]
+    attempt: Callable[..., Trial]  # of the job, if the row has one, and random numbers
     task: Optional[Callable[[str], Job]] = None  # makes the job in a folder
     tries: int = 1  # by default
     short: int = 0  # tries of --short; 0: not among them
     unavailable: Callable[[], str] = lambda: ""  # why the row cannot be run here
+    numbered: bool = False  # the attempt gets the number of the try too
     tests: str = ""  # pytest's arguments, where tests inject the faults
 
 
@@ -51,8 +52,8 @@ ROWS: Dict[str, Row] = {
     "full_disk": Row("the disk is full", moments.disk_filled, classifier, 50, 1, unavailable=moments.has_room_to_fill),
     "fuzz": Row("mutated inputs, configurations and JSON files, classifier", damage.fuzzed, classifier, 700, 40),
     "fuzz_tagger": Row("mutated inputs, configurations and JSON files, tagger", damage.fuzzed, tagger, 300),
-    "pairs": Row("files and flags of another model, classifier", damage.mismatched, classifier, 72, 12),
-    "pairs_tagger": Row("files and flags of another model, tagger", damage.mismatched, tagger, 36),
+    "pairs": Row("files and flags of another model, classifier", damage.mismatched, classifier, 36, 18, numbered=True),
+    "pairs_tagger": Row("files and flags of another model, tagger", damage.mismatched, tagger, 36, numbered=True),
     "race": Row("two commands on one folder", moments.raced, classifier, 100, 2),
     "soak": Row("a run of 50,000 steps", functools.partial(moments.soaked, steps=50000), classifier),
     "soak_short": Row("a run of 3,000 steps", functools.partial(moments.soaked, steps=3000), classifier, 1, 1),
@@ -79,4 +80,5 @@ ROWS: Dict[str, Row] = {
 def run(name: str, number: int, job: Optional[Job]) -> Trial:
     """Try `number` of a row; the same number is the same fault."""
     row = ROWS[name]
-    return row.attempt(job, random.Random("{}/{}".format(name, number)))
+    rng = random.Random("{}/{}".format(name, number))
+    return row.attempt(job, rng, number) if row.numbered else row.attempt(job, rng)

@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 import numpy as np
 import tqdm
 
-from ..base import files, json_files, tensorflow_setup
+from ..base import disk, files, json_files, tensorflow_setup
 from ..base.deferred_tensorflow import tf
 from ..base.errors import UserError
 
@@ -55,9 +55,9 @@ class TrainingReport:
         self._seconds = 0.0
         self._waited = 0.0
         os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, METRICS_FILE)
-        _drop_after(path, step)
-        self._lines = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed in close)
+        self._path = os.path.join(folder, METRICS_FILE)
+        _drop_after(self._path, step)
+        self._lines = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  (closed in close)
         self._events = tf.summary.FileWriter(folder)
         # Makes TensorBoard forget what a killed run wrote after this step.
         self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step + 1)
@@ -130,8 +130,9 @@ class TrainingReport:
 
     def _write(self, step: int, group: str, values: Dict[str, float]) -> None:
         line = dict({"step": step, "split": group}, **values)
-        self._lines.write(files.json_text(line) + "\n")
-        self._lines.flush()
+        with disk.writing(self._path):
+            self._lines.write(files.json_text(line) + "\n")
+            self._lines.flush()
         summary = tf.Summary(
             value=[tf.Summary.Value(tag="{}/{}".format(group, n), simple_value=v) for n, v in values.items()]
         )
@@ -141,7 +142,8 @@ class TrainingReport:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        self._lines.close()
+        with disk.writing(self._path):  # a line that found no room is tried again
+            self._lines.close()
         self._events.close()
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
 
-from ..base import files, json_files, locks, tensorflow_setup
+from ..base import disk, files, json_files, locks, tensorflow_setup
 from ..base.errors import UserError
 from ..tasks import model_files
 from . import checkpoint, checkpoint_files, manifest, reports
@@ -214,5 +214,6 @@ def _write_verified(folder: str, contents: Mapping[str, bytes], documents: Mappi
 def record_decision(folder: str, decision: Decision, resume_mode: str) -> None:
     """Adds a line to decisions.jsonl: what this command does with the folder, and why."""
     line = dict(decision._asdict(), resume_mode=resume_mode, time=round(time.time(), 3))
-    with open(os.path.join(folder, "decisions.jsonl"), "a", encoding="utf-8") as file:
+    path = os.path.join(folder, "decisions.jsonl")
+    with disk.writing(path), open(path, "a", encoding="utf-8") as file:
         file.write(files.json_text(line) + "\n")
