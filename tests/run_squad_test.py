@@ -159,13 +159,12 @@ def test_a_run_resumes_exactly(files, tmp_path, capsys):
     assert "doc_stride" in message or "--allow_plan_change" in message
 
 
-def test_padding_devices_and_parts_change_no_loss(files, tmp_path, capsys):
+def test_padding_and_parts_change_no_loss(files, tmp_path, capsys):
     losses = {}
     variants = dict(
         none={},
         fixed=dict(padding="fixed"),
         longest=dict(padding="longest"),
-        two=dict(distribution="mirrored", devices="cpu:0,cpu:1"),
         parts=dict(gradient_accumulation_steps=2),
     )
     for name, changed in variants.items():
