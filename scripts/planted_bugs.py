@@ -393,13 +393,13 @@ BUGS = {
         "steady_bert/training/session_engine.py",
         "    state = read_state(engine)\n",
         "    state = read_state(engine)._replace(examples_consumed=0)\n",
-        ROW + "kill --tries=1",
+        ROW + "kill --tries=4",
     ),
     "kill_tagger: averages are forgotten": Bug(
         "steady_bert/training/session_engine.py",
         "for name, variable in variables.items() if name in shapes}",
         'for name, variable in variables.items() if name in shapes and not name.endswith("/ema")}',
-        ROW + "kill_tagger --tries=1",
+        ROW + "kill_tagger --tries=4",
     ),
     "signal: the exit code is the signal": Bug(
         "steady_bert/training/progress.py",
@@ -411,13 +411,13 @@ BUGS = {
         "steady_bert/training/manifest.py",
         "if actual == expected or actual is not None and actual == pending:",
         "if actual is not None:",
-        ROW + "damage --tries=40",
+        ROW + "damage --tries=150",
     ),
     "damage_tagger: a cache entry is opened whatever it holds": Bug(
         "steady_bert/training/feature_cache.py",
         "return files.crc32_of_file(path) == description[_CHECKSUMS][os.path.splitext(path)[1]]",
         "return os.path.exists(path)",
-        ROW + "damage_tagger --tries=40",
+        ROW + "damage_tagger --tries=100",
     ),
     "full_disk: a full disk is an error like others": Bug(
         "steady_bert/base/disk.py",
@@ -425,11 +425,11 @@ BUGS = {
         '    return getattr(error, "errno", None) == -1 and',
         ROW + "full_disk --tries=6",
     ),
-    "fuzz: values of a wrong type show a traceback": Bug(
+    "fuzz: a file that is not JSON shows a traceback": Bug(
         "steady_bert/base/json_files.py",
-        '    except pydantic.ValidationError as error:\n        raise UserError("{}: {}. {}".format(place, _text_of(',
-        '    except KeyError as error:\n        raise UserError("{}: {}. {}".format(place, _text_of(',
-        ROW + "fuzz --tries=40",
+        "    except ValueError as error:\n",
+        "    except KeyError as error:\n",
+        ROW + "fuzz --tries=60",
     ),
     "pairs: a checkpoint that the manifest does not list is used": Bug(
         "steady_bert/training/checkpoint_files.py",
@@ -437,10 +437,10 @@ BUGS = {
         "    if expected != actual or expected == actual:",
         ROW + "pairs --tries=18",
     ),
-    "race: two runs write one folder": Bug(
+    "race: a taken lock is an error like others": Bug(
         "steady_bert/base/locks.py",
-        "        raise UserError(taken) from None",
-        "        pass",
+        "    except filelock.Timeout:",
+        "    except KeyError:",
         ROW + "race --tries=3",
     ),
     "soak_short: every update keeps something": Bug(
