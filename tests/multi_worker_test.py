@@ -31,6 +31,7 @@ from steady_bert.training.cluster import Cluster
 slow = pytest.mark.slow
 
 KILLS = max(2, 2 * exact_resume_test.KILLS // 5)
+SHORT = exact_resume_test.RESUME_EVERY > 1  # as in CI: cases that show what no other one shows
 SURVIVOR_SECS = 30.0  # a job stops within this time after it lost a worker
 LONG_SECS = 300.0  # a limit for everything else, on a busy machine
 
@@ -198,7 +199,7 @@ CASES = {
 
 
 @slow
-@pytest.mark.parametrize("case", sorted(CASES))
+@pytest.mark.parametrize("case", sorted(set(CASES) - ({"adamw"} if SHORT else set())))  # plateau's optimizer too
 def test_two_workers_learn_what_one_process_learns(tiny, tmp_path, case):
     flags = dict(LEARNED, bert_config_file=tiny.without_dropout)
     folder = require_same_learned(tiny.flags(**dict(flags, **CASES[case])), tmp_path)
@@ -261,7 +262,7 @@ DIFFERENCES = {
 
 
 @slow
-@pytest.mark.parametrize("what", sorted(DIFFERENCES))
+@pytest.mark.parametrize("what", ["code", "folder"] if SHORT else sorted(DIFFERENCES))
 def test_a_worker_with_another_command_is_refused_by_name(tiny, tmp_path, what):
     flags, copy = dict(LEARNED, output_dir=str(tmp_path / "run")), str(tmp_path / "copy")
     line = worker_command(tiny.flags(**flags))

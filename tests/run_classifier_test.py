@@ -242,7 +242,7 @@ def test_a_second_run_in_the_same_folder_is_refused(tiny, tmp_path, capsys):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="this system does not show what a process has loaded")
-@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seconds", [0.5, 2.0])
 def test_interrupt_before_training_exits_130(tiny, tmp_path, seconds):
     process = subprocess.Popen(
         command(tiny.flags(output_dir=str(tmp_path / "out"), do_train="true")),

@@ -1,5 +1,6 @@
 """One graph, one session: nothing is rebuilt, a run resumes from any step, damage and bad numbers are caught."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -103,6 +104,20 @@ def assert_equal(first, second):
     assert not [name for name in first if not np.array_equal(first[name], second[name])]
 
 
+@pytest.fixture(scope="module")
+def trained(task, records, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    run(task, records, folder, plan_of(records, save_checkpoints_steps=4))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trained):
+    """The tensors at the end of plan_of(records), at whose evaluations this run saved too."""
+    reader = tf.train.load_checkpoint(checkpoint.prefix_of(str(trained), 12))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
 def test_a_run_resumed_at_an_evaluation_or_between_two_ends_in_the_same_bits(task, records, tmp_path):
     """With dropout, evaluation and early stopping. exact_resume_test.py resumes every step with every kind of state."""
     every_step = plan_of(records, save_checkpoints_steps=1)
@@ -136,10 +151,9 @@ def test_every_replica_gets_an_example_of_the_last_batch(task, records):
     session_engine.close(engine)
 
 
-def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path, monkeypatch):
+def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path, monkeypatch, undisturbed):
     """The first evaluation and the last one."""
     plan = plan_of(records)
-    whole = run(task, records, tmp_path / "whole", plan)
     for cut in (0, 2):
         calls = []
 
@@ -157,7 +171,7 @@ def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path
         assert exit.value.code == 143
         prefix, _ = checkpoint.newest_whole(str(folder))
         assert checkpoint.state_in(prefix).evaluated_step == 4 * cut
-        assert_equal(whole, run(task, records, folder, plan, prefix))
+        assert_equal(undisturbed, run(task, records, folder, plan, prefix))
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -189,11 +203,9 @@ def test_a_signal_saves_after_the_current_step(task, records, tmp_path, monkeypa
     assert threading.active_count() == threads
 
 
-def test_reading_ahead_changes_nothing_that_is_learned(task, records, tmp_path, monkeypatch):
-    plan = plan_of(records)
-    ahead = run(task, records, tmp_path / "ahead", plan)
+def test_reading_ahead_changes_nothing_that_is_learned(task, records, tmp_path, monkeypatch, undisturbed):
     monkeypatch.setattr(input_pipeline, "read_ahead", lambda batches: batches)
-    assert_equal(ahead, run(task, records, tmp_path / "one-by-one", plan))
+    assert_equal(undisturbed, run(task, records, tmp_path, plan_of(records)))
 
 
 def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, records, tmp_path, monkeypatch, capsys):
@@ -251,11 +263,10 @@ def test_an_error_in_reading_ends_the_run_and_the_reading_thread(task, records, 
     assert threading.active_count() == threads
 
 
-def test_profile_steps_are_traced_and_learn_the_same(task, records, tmp_path):
+def test_profile_steps_are_traced_and_learn_the_same(task, records, tmp_path, trained, undisturbed):
     plan = plan_of(records)
-    plain = run(task, records, tmp_path / "plain", plan)
-    assert not (tmp_path / "plain" / "profile").exists()
-    assert_equal(plain, run(task, records, tmp_path / "traced", plan, profile_steps=(3, 4)))
+    assert not (trained / "profile").exists()
+    assert_equal(undisturbed, run(task, records, tmp_path / "traced", plan, profile_steps=(3, 4)))
     profile = tmp_path / "traced" / "profile"
     assert sorted(os.listdir(str(profile))) == ["step-3.json", "step-4.json"]
     events = json.loads((profile / "step-3.json").read_text())["traceEvents"]
@@ -288,14 +299,11 @@ def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkey
 
 def test_predictions_do_not_depend_on_batch_size_or_padding(task, records):
     probabilities = []
-    for config in (
-        dict(predict_batch_size=7),
-        dict(predict_batch_size=30),
-        dict(predict_batch_size=7, padding="longest"),
-        dict(predict_batch_size=7, padding="fixed"),
-    ):
-        engine = built(task, **config)
-        probabilities.append(np.array(session_engine.predict(engine, records["test"])["probabilities"]))
+    for padding, batch_sizes in (("none", (7, 30)), ("longest", (7,)), ("fixed", (7,))):
+        engine = built(task, padding=padding)
+        for size in batch_sizes:
+            sized = engine._replace(config=dataclasses.replace(engine.config, predict_batch_size=size))
+            probabilities.append(np.array(session_engine.predict(sized, records["test"])["probabilities"]))
         session_engine.close(engine)
     assert probabilities[0].shape == (30, 2)
     for other in probabilities[1:]:
@@ -321,12 +329,13 @@ def test_predictions_are_in_file_order_and_the_loss_does_not_depend_on_batches(t
     assert [len(ids) for ids in expected] != sorted((len(ids) for ids in expected), reverse=True)
     identifying = task._replace(build=build, per_token_predictions=("ids",), score=lambda split, predictions: {})
     loss = np.mean([np.float32(sum(ids)) * np.float32(0.1) for ids in expected], dtype=np.float64)
+    engine = built(identifying, padding=padding)
     for batch_size in (1, 7, 64):
-        engine = built(identifying, padding=padding, eval_batch_size=batch_size)
-        evaluation = session_engine.evaluate(engine, "test", test)
-        session_engine.close(engine)
+        sized = engine._replace(config=dataclasses.replace(engine.config, eval_batch_size=batch_size))
+        evaluation = session_engine.evaluate(sized, "test", test)
         assert [ids.tolist() for ids in evaluation.predictions["ids"]] == expected
         assert evaluation.metrics["loss"] == loss
+    session_engine.close(engine)
 
 
 def test_fixed_padding_is_a_static_shape(task, records):
@@ -460,13 +469,6 @@ def test_the_checkpoint_before_the_newest_is_kept_and_named_if_nothing_goes_on_f
         assert "away" not in str(error.value)
 
 
-@pytest.fixture(scope="module")
-def trained(task, records, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    run(task, records, folder, plan_of(records, save_checkpoints_steps=4))
-    return folder
-
-
 @pytest.mark.parametrize("ending", [".data-00000-of-00001", ".index"])
 @pytest.mark.parametrize("how", ["flip", "cut", "empty", "delete"])
 def test_a_damaged_checkpoint_is_skipped(trained, tmp_path, ending, how):
@@ -542,10 +544,9 @@ def test_a_batch_in_parts_equals_the_whole_batch(tiny, task, records):
     weighted = task_of(tiny.without_dropout, class_weights=[1.0, 5.0])
     plan = plan_of(records)
     by_parts = {
-        parts: losses_and_norms(weighted, plan, records, 10, gradient_accumulation_steps=parts) for parts in (1, 2, 8)
+        parts: losses_and_norms(weighted, plan, records, 10, gradient_accumulation_steps=parts) for parts in (1, 4)
     }
-    np.testing.assert_allclose(by_parts[2], by_parts[1], rtol=1e-5)
-    np.testing.assert_allclose(by_parts[8], by_parts[1], rtol=1e-5)
+    np.testing.assert_allclose(by_parts[4], by_parts[1], rtol=1e-5)
     with pytest.raises(UserError, match="16 does not divide by 1 replicas × 3 parts"):
         built(weighted, plan_of(records), gradient_accumulation_steps=3)
 
