@@ -16,6 +16,8 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import ROOT, command, copy_as_stopped, mistake, run_in_new_process, run_main, succeed
 
+from steady_bert.base import program_end
+
 
 def tensors(folder, step):
     reader = tf.train.load_checkpoint(os.path.join(folder, "model.ckpt-{}".format(step)))
@@ -325,7 +327,7 @@ def test_schedules_are_drawn_in_one_figure_and_a_wrong_one_is_named(tmp_path, mo
     for wrong, message in (("cosin", "'cosin' is none of"), ("cosine:power=2", "'power=2' is not a number")):
         monkeypatch.setattr(sys, "argv", ["plot_schedule.py", figure, wrong])
         with pytest.raises(SystemExit) as exit:
-            plot_schedule.main()
+            program_end.run("plot_schedule", plot_schedule.main)
         assert exit.value.code == 2 and message in capsys.readouterr().err
 
 
