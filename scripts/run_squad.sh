@@ -8,14 +8,14 @@
 set -euo pipefail
 [ $# -ge 2 ] && [ -f "$1" ] && [ -f "$2" ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-train=$(realpath "$1") dev=$(realpath "$2") model=$(realpath "${3:-$ROOT/quickstart/model}")
+train=$(realpath "$1") dev=$(realpath "$2") model=$(realpath -m "${3:-$ROOT/quickstart/model}")
 output=$(realpath -m "${4:-$ROOT/runs/squad}")
-[ -f "$model/bert_config.json" ] || { echo "error: $model holds no BERT. scripts/quickstart.sh makes quickstart/model." >&2; exit 2; }
+[ -d "$model" ] || { echo "error: there is no folder $model. scripts/quickstart.sh makes quickstart/model." >&2; exit 2; }
 shift $(($# < 4 ? $# : 4))
 cd "$ROOT"
 need_environment .venv requirements.txt 3.11 3.12 3.13 3.10
 
 "$PYTHON" run_squad.py --do_train --do_eval --do_predict --train_file="$train" --dev_file="$dev" --predict_file="$dev" \
   --model="$model" --output_dir="$output" --eval_batch_size=32 --predict_batch_size=32 "$@"
-"$PYTHON" -c 'import json, sys; r = json.load(open(sys.argv[1])); print("step {step}: exact match {exact_match:.2%}, F1 {f1:.2%}".format(**r))' \
+"$PYTHON" -c 'import json, sys; r = json.load(open(sys.argv[1])); print("step {global_step}: exact match {exact_match:.2%}, F1 {f1:.2%}".format(**r))' \
   "$output/eval_results.json"

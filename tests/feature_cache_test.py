@@ -213,8 +213,8 @@ def test_a_limit_takes_a_seeded_sample_in_file_order(tmp_path):
 
 
 def test_an_empty_split_and_a_feature_that_does_not_fit_are_errors(tmp_path):
-    with pytest.raises(UserError, match="The train file has no examples"):
-        feature_cache.open_or_build(task_of(count=0), "train", str(tmp_path))
+    with pytest.raises(UserError, match="The train file t.tsv has no examples. Put data"):
+        feature_cache.open_or_build(task_of(count=0)._replace(files={"train": "t.tsv"}), "train", str(tmp_path))
     task = task_of()._replace(featurize=lambda e: [({"input_ids": [1], "label_ids": [1, 2]}, Facts(1, 1, 1, 1, 1, 0))])
     with pytest.raises(ValueError, match="label_ids has 2 values"):
         feature_cache.open_or_build(task, "train", str(tmp_path))

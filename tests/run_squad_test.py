@@ -3,11 +3,14 @@
 import json
 import os
 import random
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import BAD, GOOD, WORDS, copy_as_stopped, mistake, succeed
+from conftest import BAD, GOOD, ROOT, WORDS, copy_as_stopped, mistake, succeed
 
 from steady_bert.tasks.questions import answers, contexts, features, scores, squad_files, windows
 from steady_bert.tasks.questions.scores import Scored
@@ -123,24 +126,45 @@ def test_questions_are_learned_scored_and_answered_with_places_and_by_the_folder
     assert "Give another --predict_output" in message
     classifier = ["--do_predict", "--model_dir=" + output, "--task_name=text", "--predict_file=" + files.vocab_file]
     assert "was trained by another script" in mistake(classifier, capsys)
+    shown = "step {global_step}: exact match {exact_match:.2%}, F1 {f1:.2%}\n".format(**result)
+    assert shown_by_run_squad_sh(files, output, tmp_path) == shown
+
+
+def shown_by_run_squad_sh(files, output, folder):
+    """What scripts/run_squad.sh prints after a run in `output`, which it takes for its own."""
+    python = folder / "python"
+    python.write_text('#!/bin/sh\n[ "$1" = run_squad.py ] || exec "{}" "$@"\n'.format(sys.executable))
+    python.chmod(0o755)
+    (folder / "environment.sh").write_text("ROOT='{}'\nneed_environment() {{ PYTHON='{}'; }}\n".format(ROOT, python))
+    shutil.copy(os.path.join(ROOT, "scripts", "run_squad.sh"), str(folder / "run_squad.sh"))
+    hugging_face = str(folder)  # the script looks into no model: run_squad.py does
+    command = ["bash", str(folder / "run_squad.sh"), files.paths["v1train"], files.paths["v1dev"], hugging_face, output]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
 
 
 def test_a_threshold_is_tuned_on_dev_saved_and_used_by_the_folder_alone(files, tmp_path, capsys):
     output, again = str(tmp_path / "out"), str(tmp_path / "again")
-    used = dict(do_eval="true", tune_null_threshold="true", num_train_steps=90)
+    # Most answers are wrong: a threshold of 0, which finds them, is not the best.
+    content = squad(40, 2, with_unanswerable=True)
+    asked = [paragraph["qas"][0] for paragraph in content["data"][0]["paragraphs"]]
+    for question in [question for question in asked if question["answers"]][5:]:
+        question.update(answers=[], is_impossible=True)
+    dev = files.write("doubted.json", content)
+    used = dict(do_eval="true", tune_null_threshold="true", num_train_steps=90, dev_file=dev)
     succeed(files.flags("v2", output_dir=output, **used), capsys, SCRIPT)
     result = read_json(output, "eval_results.json")
     threshold = read_json(output, "threshold.json")["threshold"]
-    assert result["null_score_diff_threshold"] == threshold and 0 < result["answerable"] < 40
+    assert result["null_score_diff_threshold"] == threshold and result["answerable"] == 5
     share = result["answerable"] / 40.0
     mean = share * result["f1_answerable"] + (1 - share) * result["f1_unanswerable"]
     assert abs(result["f1"] - mean) < 1e-9 and result["f1"] > 0.8
-    using = ["--do_predict", "--model_dir=" + output, "--output_dir=" + again, "--predict_batch_size=32"]
-    using.append("--predict_file=" + files.paths["v2dev"])
+    using = ["--do_predict", "--model_dir=" + output, "--predict_output=" + os.path.join(again, "predictions.json")]
+    using += ["--predict_batch_size=32", "--predict_file=" + dev]
     succeed(using, capsys, SCRIPT)
     assert read_json(again, "test_results.json")["f1"] == result["f1"]
     odds, predictions = read_json(again, "null_odds.json"), read_json(again, "predictions.json")
     assert {name: odds[name] > threshold for name in odds} == {name: not text for name, text in predictions.items()}
+    assert any(threshold < value <= 0 for value in odds.values())  # what a threshold of 0 would answer
     succeed(using + ["--null_score_diff_threshold=-1000"], capsys, SCRIPT)
     assert set(read_json(again, "predictions.json").values()) == {""}
 
@@ -208,6 +232,11 @@ def one(**changed):
         (one(answers=[{"text": "", "answer_start": 0}]), "question 'n1': an answer has no \"text\""),
         (one(answers=3), "question 'n1': \"answers\" is no list"),
         (one(is_impossible="no"), "question 'n1': is_impossible is 'no'"),
+        (one(is_impossible=0), "question 'n1': is_impossible is 0, not true or false"),
+        (one(id="\ud800"), "question '\\ud800': its id, text or context has half of a surrogate pair"),
+        (json.dumps(one()).replace("gamma", "\\ud800"), "question 'n1': its id, text or context has half"),
+        (one(question="good \udc00"), "question 'n1': its id, text or context has half of a surrogate pair"),
+        (one(answers=[{"text": "beta", "answer_start": 0}]), "(questions left out, for their answers are not in the "),
     ],
 )
 def test_a_bad_file_is_named_with_its_question(files, content, said, capsys):
@@ -229,6 +258,22 @@ def test_repeated_ids_are_refused_and_answers_that_are_not_there_are_counted(fil
     assert list(squad_files.read(moved, wanted, notes)) == []
     assert notes.notes == ["questions left out, for their answers are not in the context at answer_start: 1 (n1)"]
     assert len(list(squad_files.read(moved, Wanted(answers=True), BadLines(0)))) == 1  # dev asks it all the same
+
+
+def test_a_question_without_answers_that_is_not_said_to_be_impossible_has_no_gold_answer(files):
+    for said, impossible in ((False, None), (None, None), (True, True)):
+        path = files.write("said.json", one(answers=[], is_impossible=said))
+        for with_unanswerable in (False, True):
+            wanted = Wanted(answers=False, with_unanswerable=with_unanswerable)
+            (question,) = squad_files.read(path, wanted, BadLines(0))
+            assert question.is_impossible is impossible and question.answers == ()
+        wanted = Wanted(answers=True, with_unanswerable=True)
+        if said is False:
+            with pytest.raises(ValueError, match="question 'n1': has no answer. Add it"):
+                list(squad_files.read(path, wanted, BadLines(0)))
+        else:
+            (question,) = squad_files.read(path, wanted, BadLines(0))
+            assert question.is_impossible is True
 
 
 # --- what a context becomes -------------------------------------------------------------------------------------------

@@ -309,7 +309,9 @@ def _build(
                 task, counter.counted(examples), names[".tfrecord"], names[".index"], names[".facts"]
             )
             if not count:
-                raise UserError("The {} file has no examples. Put data into it.".format(split))
+                message = "The {} file {} has no examples{}. Put data into it."
+                notes = " ({})".format("; ".join(bad_lines.notes)) if bad_lines.notes else ""
+                raise UserError(message.format(split, task.files[split], notes))
             if split == "train":
                 _shuffle(names[".tfrecord"], names[".index"])
             size = os.path.getsize(names[".tfrecord"])

@@ -116,7 +116,7 @@ def use_trained_model(config: RunConfig, job_for: Callable[[Optional[str]], Job]
     run_folder.verify(run_folder.run_folder_of(prefix), config.weights)
     job = job_for(source)
     run_folder.require_same_model(prefix, job, config.weights)
-    folder = config.weights.output_dir or os.curdir
+    folder = config.weights.output_dir or os.path.dirname(config.predict_output or "") or os.curdir
     run_folder.require_no_other_run(folder, prefix, job.settled() if config.do_eval else {})
     files.require_writable(folder, "--output_dir")
     with run_folder.cache_folder(config.cache_dir, config.weights.output_dir) as cache:

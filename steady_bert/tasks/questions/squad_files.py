@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ...base.errors import UserError
 from ..reading.encodings import AUTO
+from ..reading.json_rows import is_encodable
 from ..reading.source import Source
 from ..task import BadLines
 from . import contexts
@@ -113,14 +114,16 @@ def _question(item: Any, context: Context, number: int, place: str, path: str, w
     text = item.get("question")
     if not isinstance(text, str):
         raise _bad(path, example_id, 'has no text "question". Add it')
-    impossible = item.get("is_impossible")
-    if impossible not in (None, True, False):
-        raise _bad(path, example_id, "is_impossible is {!r}, not true or false. Fix it".format(impossible))
-    answers = () if impossible else _answers(item, context, example_id, path)
-    if impossible is None and answers:
-        impossible = False
+    if not is_encodable([example_id, text, context.text]):
+        problem = "its id, text or context has half of a surrogate pair (such as \\ud800). Fix it"
+        raise _bad(path, example_id, problem)
+    said = item.get("is_impossible")
+    if not (said is None or isinstance(said, bool)):
+        raise _bad(path, example_id, "is_impossible is {!r}, not true or false. Fix it".format(said))
+    answers = () if said else _answers(item, context, example_id, path)
+    impossible = True if said else False if answers else None
     if wanted.answers:
-        if not answers and not impossible and not (wanted.with_unanswerable and "answers" in item):
+        if not answers and not said and not (wanted.with_unanswerable and said is None and "answers" in item):
             raise _bad(
                 path, example_id, "has no answer. Add it, or pass --version_2_with_negative and say is_impossible"
             )

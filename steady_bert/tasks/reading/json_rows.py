@@ -30,7 +30,7 @@ def json_values(path: str, bad_lines: BadLines, encoding: str = AUTO) -> Iterato
     array = _Array(Source(path, encoding))
     values = array.values() if array.is_one() else _line_values(path, bad_lines, encoding)
     for row, text in values:
-        if _SURROGATE.search(text) and not _is_encodable(row.cells):
+        if _SURROGATE.search(text) and not is_encodable(row.cells):
             bad_lines.add(UserError("{}: has half of a surrogate pair (such as \\ud800). Fix it.".format(row.place)))
             continue
         yield row
@@ -47,7 +47,8 @@ def _line_values(path: str, bad_lines: BadLines, encoding: str) -> Iterator[Tupl
         yield Row(path, number, cells, number - 1), text
 
 
-def _is_encodable(cells: Any) -> bool:
+def is_encodable(cells: Any) -> bool:
+    """Whether no text in a value has half of a surrogate pair."""
     try:
         json.dumps(cells, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
