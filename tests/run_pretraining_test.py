@@ -19,7 +19,7 @@ from steady_bert.command_line import flag_table
 from steady_bert.interchange import safetensors_files
 from steady_bert.tasks.pretraining import assembly, examples, heads
 from steady_bert.tasks.pretraining.training_config import PretrainingInput
-from steady_bert.training.feature_cache import serialize
+from steady_bert.training import feature_cache
 
 SCRIPT = "run_pretraining"
 GOLDEN = np.load(os.path.join(ROOT, "tests", "golden", "pretraining_forward.npz"), allow_pickle=False)
@@ -102,7 +102,7 @@ def test_the_functions_that_scripts_import_give_the_originals_numbers():
 
 @pytest.fixture(scope="module")
 def golden_files(tmp_path_factory):
-    """The golden batch as two record files, the weights as a checkpoint, and the configuration."""
+    """The golden batch as two record files and an empty one, the weights as a checkpoint, and the configuration."""
     folder = tmp_path_factory.mktemp("golden")
     for half in (0, 1):
         with tf.python_io.TFRecordWriter(str(folder / "part-{}.tfrecord".format(half))) as writer:
@@ -113,6 +113,7 @@ def golden_files(tmp_path_factory):
                     numbers = column.float_list if name == "masked_lm_weights" else column.int64_list
                     numbers.value.extend(GOLDEN["in/" + name][row])
                 writer.write(example.SerializeToString())
+    (folder / "part-.tfrecord").write_bytes(b"")  # as from few instances for many files
     with tf.Graph().as_default(), tf.Session() as session:
         for name, value in WEIGHTS.items():
             tf.get_variable(name, initializer=value)
@@ -237,7 +238,9 @@ def text_files(tmp_path_factory):
     lines = [" ".join(sentences[(n + m) % 4] for m in range(1 + n % 3)) for n in range(24)]
     (folder / "documents.txt").write_text("\n".join(lines) + "\n")
     (folder / "sentences.txt").write_text("\n\n".join("\n".join(sentences[n % 4 :] + sentences) for n in range(8)))
-    (folder / "held_out.txt").write_text("\n".join(lines[5:9]) + "\n")
+    # Looks like sentences, but is read as the training text is.
+    (folder / "held_out.txt").write_text("{}\n{}\n\n{}\n{}\n".format(*lines[5:9]))
+    (folder / "empty.txt").write_text("")
     config = dict(CONFIG, vocab_size=len(PIECES), num_hidden_layers=1, hidden_dropout_prob=0.1, initializer_range=0.02)
     (folder / "bert_config.json").write_text(json.dumps(config))
     (folder / "without_dropout.json").write_text(json.dumps(dict(config, hidden_dropout_prob=0.0)))
@@ -287,7 +290,9 @@ def test_masks_are_a_function_of_seed_epoch_and_example(text_files):
     config = modeling.BertConfig(len(PIECES))
     inputs = assembly.PretrainingInputs(data, {"train": False}, "document", pieces_of(text_files), "", config)
     task = assembly.pretraining_task(inputs)
-    records = [serialize(feature, task.columns, len(feature["input_ids"])) for feature, _ in task.featurize(made)]
+    records = [
+        feature_cache.serialize(feature, task.columns, len(feature["input_ids"])) for feature, _ in task.featurize(made)
+    ]
     numbers = np.arange(len(records))
 
     def drawn(epoch, seed, chosen=numbers):
@@ -314,7 +319,7 @@ def test_masks_are_a_function_of_seed_epoch_and_example(text_files):
 def test_whole_words_are_masked_together_chinese_ones_by_their_segmentation(text_files, tmp_path):
     (tmp_path / "vocab.txt").write_bytes((text_files / "vocab.txt").read_bytes())
     (tmp_path / "zh.txt").write_text("使用语言模型 seaside\n" * 40, encoding="utf-8")
-    (tmp_path / "zh.txt.words").write_text("使用 语言模型 seaside\n" * 40, encoding="utf-8")
+    (tmp_path / "zh.txt.words").write_text("\ufeff" + "使用 语言模型 seaside\n" * 40, encoding="utf-8")
     words = dict(use_next_sentence_task=False, do_whole_word_mask=True, masked_lm_prob=0.4)
     made, data = read(tmp_path, "zh.txt", segmentation_suffix=".words", **words)
     pieces = pieces_of(tmp_path)
@@ -367,6 +372,10 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
     assert {"masked_lm_accuracy", "perplexity"} <= set(scores) and "next_sentence_accuracy" not in scores
     # A model that learns to predict the words of 24 lines is better than chance.
     assert scores["perplexity"] < len(PIECES)
+    evaluates = ["--do_eval", "--model_dir={}".format(tmp_path / "whole"), "--checkpoint=best"]
+    evaluates += ["--dev_file={}".format(text_files / "held_out.txt"), "--output_dir={}".format(tmp_path / "evaluated")]
+    succeed(evaluates, capsys, SCRIPT)
+    assert json.loads((tmp_path / "evaluated" / "eval_results.json").read_text()) == scores
     given = dict(model=tmp_path / "whole", input_file=text_files / "held_out.txt", layers=-1)
     given.update(output_file=tmp_path / "features.jsonl")
     succeed(["--{}={}".format(*pair) for pair in given.items()], capsys, "extract_features")
@@ -394,8 +403,9 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
     [
         (dict(text_files=None), "--input_file (records) or --text_files (text) is needed"),
         (dict(dev_file=None), "--dev_file is needed to evaluate"),
+        (dict(dev_file="{empty}"), "empty.txt is empty. Name files with text or records."),
         (dict(vocab_file=None), "--vocab_file (or --spm_model_file) is needed"),
-        (dict(use_next_sentence_task=None), "in which no sentence follows another"),
+        (dict(use_next_sentence_task=None), "documents.txt: each line is a document, in which no sentence follows"),
         (dict(input_file="{documents}"), "--input_file and --text_files were both given"),
         (dict(segmentation_suffix=".words"), "is read with --do_whole_word_mask"),
         (dict(max_eval_steps=2, max_eval_examples=4), "were both given"),
@@ -406,10 +416,8 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
     ],
 )
 def test_mistakes_are_said_before_anything_is_written(text_files, tmp_path, capsys, more, said):
-    more = {
-        name: str(value).format(documents=text_files / "documents.txt") if value else None
-        for name, value in more.items()
-    }
+    paths = {name: text_files / (name + ".txt") for name in ("documents", "empty")}
+    more = {name: str(value).format(**paths) if value else None for name, value in more.items()}
     assert said in mistake(on_text(text_files, tmp_path / "run", dry_run="true", **more), capsys, SCRIPT)
     assert not (tmp_path / "run" / "plan.json").exists()
 
@@ -441,6 +449,23 @@ def test_records_that_do_not_fit_are_named(golden_files, tmp_path, capsys, more,
     more = {name: value.format(**paths) if isinstance(value, str) else value for name, value in more.items()}
     given = arguments(golden_files, tmp_path / "run", **dict(SIX_STEPS, **more))
     assert said in mistake(given, capsys, SCRIPT)
+
+
+def test_records_that_a_cache_holds_for_one_model_are_checked_for_another(golden_files, tmp_path):
+    data = data_of(files={"train": (str(golden_files / "part-0.tfrecord"),)})
+
+    def opened(**changed):
+        config = modeling.BertConfig.from_dict(dict(CONFIG, **changed))
+        inputs = assembly.PretrainingInputs(data, {"train": True}, "auto", None, "", config)
+        return feature_cache.open_or_build(assembly.pretraining_task(inputs), "train", str(tmp_path))
+
+    assert len(opened()) == 4
+    for changed, said in (
+        (dict(vocab_size=140), "id 14. is not from 0 to below 140"),
+        (dict(type_vocab_size=1), "segm"),
+    ):
+        with pytest.raises(UserError, match=said):
+            opened(**changed)
 
 
 def test_epochs_take_the_place_of_the_originals_number_of_steps(text_files, tmp_path, capsys):

@@ -164,9 +164,10 @@ def _pretraining_files(f: Values) -> Dict[str, Tuple[str, ...]]:
         if not getattr(f, name):
             continue
         files[split] = matching_files(getattr(f, name), name)
-        kinds = [examples.is_record_file(path) for path in files[split]]
-        for path, is_records in zip(files[split], kinds):
-            expected = {"input_file": True, "text_files": False}.get(name, kinds[0])
+        kinds = {path: examples.is_record_file(path) for path in files[split] if os.path.getsize(path)}
+        require(kinds, "--{}: {} is empty. Name files with text or records.".format(name, files[split][0]))
+        for path, is_records in kinds.items():
+            expected = {"input_file": True, "text_files": False}.get(name, next(iter(kinds.values())))
             require(
                 is_records == expected,
                 "--{}: {} holds {}. Name records with --input_file, text with --text_files, and one of them with "

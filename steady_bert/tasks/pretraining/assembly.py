@@ -90,7 +90,8 @@ def _fingerprint(inputs: PretrainingInputs, split: str) -> Dict[str, Any]:
         "max_predictions_per_seq": data.max_predictions_per_seq,
         "next_sentence": data.use_next_sentence_task,
     }
-    if inputs.records[split]:
+    if inputs.records[split]:  # they were made elsewhere, and are checked when they are read
+        known.update(bounds=list(_bounds(inputs)))
         return known
     known.update(
         form=inputs.form,
@@ -204,11 +205,11 @@ def scores(predictions: Predictions) -> Dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def require_sentences(form: str) -> None:
-    """Raises UserError for text in which no second segment can follow a first one."""
+def require_sentences(form: str, path: str) -> None:
+    """Raises UserError for text in which no second segment can follow a first one. path: of the text."""
     if form == DOCUMENT:
         raise UserError(
-            "--text_files: each line is a document, in which no sentence follows another. Give "
+            "{}: each line is a document, in which no sentence follows another. Give "
             "--use_next_sentence_task=false, or a sentence a line with an empty line between documents "
-            "(--text_form=sentence)."
+            "(--text_form=sentence).".format(path)
         )

@@ -55,11 +55,14 @@ def blocks_of(path: str) -> Iterator[Block]:
 
 
 def texts_of(block: Block) -> List[str]:
-    """Its lines without white space around them. Raises UserError, with the line, for text that is not UTF-8."""
+    """Its lines without white space around them, nor a byte order mark at the start of the file.
+
+    Raises UserError, with the line, for text that is not UTF-8.
+    """
     try:
-        text = block.content.decode("utf-8")
+        text = block.content.decode("utf-8-sig" if block.line == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        line = block.line + block.content[: error.start].count(b"\n")
+        line = block.line + error.object[: error.start].count(b"\n")
         raise UserError("{}:{}: is not UTF-8. Convert the file.".format(block.path, line)) from None
     lines = [line.strip() for line in text.split("\n")]
     if text.endswith("\n"):

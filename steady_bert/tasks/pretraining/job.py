@@ -26,6 +26,8 @@ def start(config: PretrainingConfig, given_flags: List[str], notes: Dict[str, st
 def make_job(config: PretrainingConfig, model_dir: Optional[str], given_flags: List[str], notes: Dict[str, str]) -> Job:
     """The task with its files."""
     inputs = inputs_of(config, model_dir)
+    # What lines of training text are, so are those that the folder evaluates later.
+    settled = dataclasses.replace(config, data=dataclasses.replace(config.data, text_form=inputs.form))
 
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
         return {"masked_pieces": int(round(float(np.sum(np.array(predictions["masked_lm"])[:, 2]))))}, ""
@@ -38,7 +40,7 @@ def make_job(config: PretrainingConfig, model_dir: Optional[str], given_flags: L
         metrics=assembly.METRICS if config.data.use_next_sentence_task else assembly.METRICS[:1],
         identity={"task": "pretraining", "bert_config": inputs.bert_config and inputs.bert_config.to_dict()},
         files=model_files.given_files(config.model),
-        documents={CONFIG_FILE: dataclasses.asdict(config)},
+        documents={CONFIG_FILE: dataclasses.asdict(settled)},
         flags=given_flags,
         predictions_file="",
         describe_evaluation=describe_evaluation,
@@ -53,7 +55,7 @@ def make_job(config: PretrainingConfig, model_dir: Optional[str], given_flags: L
 def inputs_of(config: PretrainingConfig, model_dir: Optional[str]) -> PretrainingInputs:
     """What the task is assembled from, files checked."""
     data, model = config.data, config.model
-    records = {split: examples.is_record_file(paths[0]) for split, paths in data.files.items()}
+    records = {split: any(map(examples.is_record_file, paths)) for split, paths in data.files.items()}
     pieces, vocab_fingerprint, vocab_size = None, "", 0
     given = model.vocab_file or model.spm_model_file
     if given:
@@ -67,7 +69,7 @@ def inputs_of(config: PretrainingConfig, model_dir: Optional[str]) -> Pretrainin
             raise UserError("--vocab_file is needed: {} is text, not records.".format(data.files[texts[0]][0]))
         form = examples.form_of(data.files[texts[0]]) if form == "auto" else form
         if data.use_next_sentence_task:
-            assembly.require_sentences(form)
+            assembly.require_sentences(form, data.files[texts[0]][0])
     bert_config = None
     if not config.run.check_data:
         segments = 2 if data.use_next_sentence_task else 1
