@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import BAD, GOOD, ROOT, WORDS, copy_as_stopped, mistake, succeed
+from conftest import BAD, GOOD, ROOT, WORDS, copy_as_stopped, mistake, succeed, train_sentencepiece
 
-from steady_bert.tasks.questions import answers, contexts, features, scores, squad_files, windows
+import tokenization
+from steady_bert.tasks.questions import answers, assembly, contexts, features, scores, squad_files, windows
 from steady_bert.tasks.questions.scores import Scored
 from steady_bert.tasks.questions.squad_files import Wanted
 from steady_bert.tasks.task import BadLines
@@ -329,6 +330,27 @@ def test_an_answer_in_chinese_is_cut_out_of_its_sentence_with_its_place():
         answers.Rules(),
     )
     assert answers.chosen(found, answers.Rules()) == answers.Text("\u5317\u4eac", (6, 8))
+
+
+def test_every_span_of_sentencepiece_pieces_has_its_text_and_place(tmp_path):
+    lines = ["good alpha beta, gamma", "goodness (betas) \u5317\u4eac cafe"] * 9
+    path = train_sentencepiece(str(tmp_path / "spm.model"), lines, control_symbols="[CLS],[SEP],[MASK]")
+    tokenizer = tokenization.SentencePieceTokenizer(path)
+    lengths, rules = features.Lengths(20, 5, 3), answers.Rules()
+    inputs = assembly.QuestionsInputs({}, tokenizer, "", True, None, lengths, rules, False, "words")
+    context = contexts.split("Alpha  (Goodness), caf\u00e9s\u5317\u4eac beta")
+    pieces = features.pieces_of(context.words, tokenizer)
+    assert len(pieces.pieces) > 2 * len(context.words)
+    reader = assembly.Reader(inputs)
+    final_text = reader._final_text(squad_files.Question(0, "q", "", context, (), None))
+    for first in range(len(pieces.pieces)):
+        for last in range(first, len(pieces.pieces)):
+            of_span = pieces.pieces[first : last + 1]
+            written = "".join(of_span).replace("\u2581", "")
+            text = final_text(int(pieces.words[first]), int(pieces.words[last]), of_span)
+            assert context.text[slice(*text.place)].split() == text.text.split()
+            plain = text.text.lower().replace("\u00e9", "e").replace(" ", "")
+            assert plain == written or not written, (of_span, text)
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The logits of a question's windows → its best answers, by the rules of google-research/bert's run_squad."""
 
 import math
-from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
@@ -61,8 +61,8 @@ class Answers(NamedTuple):
     best_text: Optional[Answer]  # the best that is not empty
 
 
-# (first word, last word, text of the pieces) → the answer's text
-FinalText = Callable[[int, int, str], Text]
+# (first word, last word, pieces) → the answer's text
+FinalText = Callable[[int, int, Sequence[str]], Text]
 
 
 def candidates(windows: Sequence[WindowLogits], rules: Rules) -> Tuple[List[Candidate], Optional[Candidate]]:
@@ -155,9 +155,8 @@ def answers_of(
 
 
 def _text_of(window: WindowLogits, candidate: Candidate, final_text: FinalText) -> Text:
-    pieces = " ".join(window.tokens[candidate.start : candidate.end + 1])
-    written = " ".join(pieces.replace(" ##", "").replace("##", "").split())
-    return final_text(int(window.words[candidate.start]), int(window.words[candidate.end]), written)
+    pieces = window.tokens[candidate.start : candidate.end + 1]
+    return final_text(int(window.words[candidate.start]), int(window.words[candidate.end]), pieces)
 
 
 def chosen(answers: Answers, rules: Rules) -> Text:
@@ -185,13 +184,35 @@ def probabilities(scores: Iterable[float]) -> List[float]:
 # --- the text of pieces in the context's own writing ------------------------------------------------------------------
 
 
-def aligned(written: str, original: str, tokenizer: tokenization.BasicTokenizer) -> Optional[Tuple[int, int]]:
+class Writing(NamedTuple):
+    """How a tokenizer writes a text."""
+
+    joined: Callable[[Sequence[str]], str]  # pieces → text
+    tokenize: Callable[[str], List[str]]  # text → words as `joined` gives them
+
+
+def writing_of(tokenizer: Any, do_lower_case: bool) -> Writing:
+    if not isinstance(tokenizer, tokenization.SentencePieceTokenizer):
+        return Writing(joined_word_pieces, tokenization.BasicTokenizer(do_lower_case=do_lower_case).tokenize)
+    # Without spaces: each word is cut apart, so that ideographs, which no space separates, start a word each.
+    return Writing(_joined_sentence_pieces, lambda text: [_joined_sentence_pieces(tokenizer.tokenize(text))])
+
+
+def joined_word_pieces(pieces: Sequence[str]) -> str:
+    return " ".join(" ".join(pieces).replace(" ##", "").replace("##", "").split())
+
+
+def _joined_sentence_pieces(pieces: Sequence[str]) -> str:
+    return "".join(pieces).replace(tokenization._WORD_START, "")
+
+
+def aligned(written: str, original: str, tokenize: Callable[[str], List[str]]) -> Optional[Tuple[int, int]]:
     """[start, end) in `original` of what its tokenizer writes as `written`: case and accents come back.
 
     The tokenized text and the original must have the same characters but for spaces; None if they do not, or the
     tokenized text lacks `written`.
     """
-    tokenized = " ".join(tokenizer.tokenize(original))
+    tokenized = " ".join(tokenize(original))
     start = tokenized.find(written)
     end = start + len(written) - 1
     if start < 0 or end < start:

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import modeling
-import tokenization
 
 from ...base import files
 from ...base.compute import Compute
@@ -65,7 +64,7 @@ class Reader:
         self.null_threshold = inputs.rules.null_threshold  # the tuned one once there is one
         self._kept: Dict[str, Dict[int, Question]] = {}
         self._pieces: Tuple[Optional[Context], Optional[Pieces]] = (None, None)
-        self._basic_tokenizer = tokenization.BasicTokenizer(do_lower_case=inputs.do_lower_case)
+        self._writing = answers.writing_of(inputs.tokenizer, inputs.do_lower_case)
 
     @property
     def rules(self) -> Rules:
@@ -113,6 +112,11 @@ class Reader:
             ]
             yield Answered(question, answers.answers_of(logits, self._final_text(question), self.inputs.rules, texts))
 
+    def asked(self, split: str, predictions: Predictions) -> List[Question]:
+        """The questions that the predictions have windows of, in file order."""
+        kept = self._questions(split)
+        return [kept[number] for number in np.unique(predictions["question"]).tolist()]
+
     def _questions(self, split: str) -> Dict[int, Question]:
         if split not in self._kept:
             bad_lines = BadLines(self.inputs.skip_bad_lines)
@@ -122,9 +126,9 @@ class Reader:
     def _final_text(self, question: Question) -> answers.FinalText:
         context = question.context
 
-        def final_text(first: int, last: int, written: str) -> Text:
-            original = context.joined(first, last)
-            place = answers.aligned(written, original, self._basic_tokenizer)
+        def final_text(first: int, last: int, pieces: Sequence[str]) -> Text:
+            original, written = context.joined(first, last), self._writing.joined(pieces)
+            place = answers.aligned(written, original, self._writing.tokenize)
             if place is None:
                 if self.inputs.verbose:
                     print("{}: {}".format(question.example_id, answers.NOT_FOUND.format(written, original)))

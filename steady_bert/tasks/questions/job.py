@@ -41,7 +41,7 @@ def make_job(config: QuestionsConfig, model_dir: Optional[str], given_flags: Lis
     reader = questions.Reader(inputs)
 
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
-        return outputs.describe(reader, list(reader.answered(split, predictions, texts=1)))
+        return outputs.describe(reader, reader.asked(split, predictions))
 
     def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
         answered = list(reader.answered(split, predictions))

@@ -9,6 +9,7 @@ from ...training.reports import say
 from . import answers
 from .answers import Rules
 from .assembly import Answered, Reader
+from .squad_files import Question
 from .upstream import Written
 
 PREDICTIONS_FILE = "predictions.json"
@@ -23,11 +24,11 @@ def paths_beside(predictions: str) -> Tuple[str, str, str]:
     return os.path.join(folder, "nbest_" + name), os.path.join(folder, null_odds), lines
 
 
-def describe(reader: Reader, answered: Sequence[Answered]) -> Tuple[Dict[str, Any], str]:
+def describe(reader: Reader, asked: Sequence[Question]) -> Tuple[Dict[str, Any], str]:
     """(details for eval_results.json, nothing more to show)."""
     details: Dict[str, Any] = {
-        "examples": len(answered),  # questions; a record is a window
-        "answerable": sum(not each.question.is_impossible for each in answered),
+        "examples": len(asked),  # questions; a record is a window
+        "answerable": sum(not question.is_impossible for question in asked),
         "scored_by": reader.inputs.score_by,
     }
     if reader.inputs.rules.with_unanswerable:
@@ -77,5 +78,7 @@ def write_scores(step: int, reader: Reader, split: str, answered: List[Answered]
     metrics = reader.scores_of(split, answered)
     source = reader.inputs.files[split]
     say("Scores of step {} on {}: {}".format(step, source, reports.format_metrics(metrics)))
-    files.write_json(path, dict(metrics, step=step, file=source, **describe(reader, answered)[0]))
+    files.write_json(
+        path, dict(metrics, step=step, file=source, **describe(reader, [each.question for each in answered])[0])
+    )
     say("Wrote {}".format(path))

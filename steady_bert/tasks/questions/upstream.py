@@ -331,7 +331,7 @@ class FlagReaders:
         return self._final_text(pred_text, orig_text, tokenization.BasicTokenizer(do_lower_case=do_lower_case))
 
     def _final_text(self, pred_text: str, orig_text: str, tokenizer: tokenization.BasicTokenizer) -> str:
-        place = answers.aligned(pred_text, orig_text, tokenizer)
+        place = answers.aligned(pred_text, orig_text, tokenizer.tokenize)
         if place is None and self._flags.verbose_logging:
             print(answers.NOT_FOUND.format(pred_text, orig_text), file=sys.stderr)
         return orig_text if place is None else orig_text[place[0] : place[1]]
@@ -365,8 +365,11 @@ class FlagReaders:
         for number, example in enumerate(all_examples):
             logits = [_window_logits(feature, results[feature.unique_id]) for feature in windows[number]]
 
-            def final_text(first: int, last: int, pieces: str, words: Sequence[str] = example.doc_tokens) -> Text:
-                return Text(self._final_text(pieces, " ".join(words[first : last + 1]), tokenizer))
+            def final_text(
+                first: int, last: int, pieces: Sequence[str], words: Sequence[str] = example.doc_tokens
+            ) -> Text:
+                written = answers.joined_word_pieces(pieces)
+                return Text(self._final_text(written, " ".join(words[first : last + 1]), tokenizer))
 
             written.add(example.qas_id, answers.answers_of(logits, final_text, rules), rules)
         written.write(output_prediction_file, output_nbest_file, output_null_log_odds_file)
