@@ -6,33 +6,26 @@
 #
 # TEXT: a document a line, or a sentence a line with an empty line between documents; a twentieth of the documents is
 # held out. DATA_FOLDER: train.tsv and dev.tsv with columns text and label (quickstart/data). MODEL_FOLDER: the BERT
-# (quickstart/model). OUTPUT_FOLDER: adapted. After a stop, the same command goes on.
+# (quickstart/model). OUTPUT_FOLDER: adapted, for one TEXT. After a stop, the same command goes on.
 #
 # SEEDS="1 2 3", EXAMPLES=1000 (labelled ones, drawn by seed), EPOCHS=3 (over these), TEXT_EPOCHS=2, LENGTH=64 (tokens),
 # PRETRAINING= and FINE_TUNING= (further flags of run_pretraining.py and run_classifier.py).
 set -euo pipefail
-[ $# -ge 1 ] && [ $# -le 4 ] && [ -f "$1" ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] && [ $# -le 4 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ -f "$1" ] || { echo "error: $1 is not a file. Name a text." >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 text=$(realpath "$1") data=$(realpath "${2:-$ROOT/quickstart/data}") model=$(realpath "${3:-$ROOT/quickstart/model}")
 output=$(realpath -m "${4:-$ROOT/adapted}")
-for needed in "$data/train.tsv" "$data/dev.tsv" "$model/bert_config.json"; do
-  [ -f "$needed" ] || { echo "error: $needed is missing. scripts/quickstart.sh makes quickstart/data and quickstart/model." >&2; exit 2; }
+for needed in "$data/train.tsv" "$data/dev.tsv"; do
+  [ -f "$needed" ] || { echo "error: $needed is missing. scripts/quickstart.sh makes quickstart/data." >&2; exit 2; }
 done
+[ -f "$model/bert_config.json" ] || [ -f "$model/config.json" ] ||
+  { echo "error: $model holds no BERT. scripts/quickstart.sh makes quickstart/model." >&2; exit 2; }
 cd "$ROOT"
 need_environment .venv requirements.txt 3.11 3.12 3.13 3.10
 mkdir -p "$output"
 
-# Documents are lines, or what is between empty lines.
-if [ ! -f "$output/train.txt" ]; then # written last
-  if grep -q '^[[:space:]]*$' "$text"; then
-    split=(-v RS= -v ORS=$'\n\n')
-  else
-    split=()
-  fi
-  awk "${split[@]}" -v dev="$output/dev.txt" -v train="$output/train.txt.new" \
-    'NR % 20 == 0 { print > dev; next } { print > train }' "$text"
-  mv "$output/train.txt.new" "$output/train.txt"
-fi
+"$PYTHON" scripts/hold_out.py "$text" "$output"
 
 echo "Pre-training on $text"
 "$PYTHON" run_pretraining.py --do_train --do_eval --text_files="$output/train.txt" --dev_file="$output/dev.txt" \

@@ -70,6 +70,12 @@ def texts_of(block: Block) -> List[str]:
     return lines
 
 
+def lines_of(path: str) -> Iterator[str]:
+    """The lines of a file, as texts_of gives them."""
+    for block in blocks_of(path):
+        yield from texts_of(block)
+
+
 def tokenized(block: Block, tokenizer: Any) -> Tokenized:
     """Raises the errors of texts_of."""
     lines = texts_of(block)

@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 from ...base import tensorflow_setup
 from ...base.deferred_tensorflow import tf
 from ...base.errors import UserError
-from .corpus import BLANK, Corpus, CorpusWriter, Tokenized, blocks_of, texts_of
+from .corpus import BLANK, Corpus, CorpusWriter, Tokenized, blocks_of, lines_of, texts_of
 from .instances import Pieces, TrainingInstance, instances_of_document, masked
 from .training_config import DOCUMENT, SENTENCE, PretrainingInput
 
@@ -190,7 +190,7 @@ def form_of(paths: Sequence[str]) -> str:
     """SENTENCE if there is an empty line between lines of text in any file, else DOCUMENT."""
     for path in paths:
         seen = blank = False
-        for text in _texts(path):
+        for text in lines_of(path):
             if text and blank:
                 return SENTENCE
             seen = seen or bool(text)
@@ -216,7 +216,7 @@ def _lines(
     """
     number = 0
     for path in paths:
-        words = None if suffix is None else _texts(path + suffix)
+        words = None if suffix is None else lines_of(path + suffix)
         for block in blocks_of(path):
             texts = texts_of(block)
             encoded: Any = pieces.encoded(texts) if words is None else None
@@ -228,11 +228,6 @@ def _lines(
                     of_line = pieces.segmented(text, next(words, ""), "{}{}:{}".format(path, suffix, block.line + at))
                 yield number, of_line if text else None
         yield number, None
-
-
-def _texts(path: str) -> Iterator[str]:
-    for block in blocks_of(path):
-        yield from texts_of(block)
 
 
 def of_text(data: PretrainingInput, split: str, form: str, pieces: TextPieces) -> Iterator[Example]:

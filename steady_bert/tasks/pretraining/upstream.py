@@ -8,7 +8,7 @@ import random
 from typing import Any, List, Sequence, Tuple
 
 from ...base.deferred_tensorflow import tf
-from .corpus import blocks_of, texts_of
+from .corpus import lines_of
 from .instances import Settings, TrainingInstance, instances_of_document, masked, pieces_of, shortened
 from .records import RecordEncoder
 
@@ -39,13 +39,12 @@ def create_training_instances(
 def _read_documents(input_files: Sequence[str], tokenizer: Any) -> List[List[List[str]]]:
     documents: List[List[List[str]]] = [[]]
     for path in input_files:
-        for block in blocks_of(path):
-            for text in texts_of(block):
-                tokens = tokenizer.tokenize(text)
-                if not text:
-                    documents.append([])
-                elif tokens:
-                    documents[-1].append(tokens)
+        for text in lines_of(path):
+            tokens = tokenizer.tokenize(text)
+            if not text:
+                documents.append([])
+            elif tokens:
+                documents[-1].append(tokens)
     return [document for document in documents if document]
 
 
