@@ -222,6 +222,23 @@ def test_a_run_gives_its_length_and_a_pre_trained_model_128_or_its_positions(mod
     with open(os.path.join(questions, "labels.json"), "w") as file:
         json.dump({"labels": [], "answers": "spans"}, file)
     assert opened(model, model=questions, max_seq_length=None)[1].max_seq_length == 48
+    # What the run was trained with, unless the command says it.
+    own = {"model": {"max_seq_length": 40}, "run": {"engine": {"precision": "bfloat16", "max_seq_length": 40}}}
+    config = os.path.join(questions, "config.json")
+    for given, length, precision in (
+        ({}, 40, "bfloat16"),
+        ({"max_seq_length": 30}, 30, "bfloat16"),
+        ({"precision": "float32"}, 40, "float32"),
+    ):
+        with open(config, "w") as file:
+            json.dump(own, file)
+        encoder = opened(model, model=questions, **{"max_seq_length": None, **given})[1]
+        assert (encoder.max_seq_length, encoder.compute.precision) == (length, precision)
+    for part, wrong in (("model", {"max_seq_length": -1}), ("run", {"engine": {"precision": "half"}})):
+        with open(config, "w") as file:
+            json.dump(dict(own, **{part: wrong}), file)
+        with pytest.raises(UserError, match="config.json: key "):
+            opened(model, model=questions)
 
 
 def lines_of(*numbers):

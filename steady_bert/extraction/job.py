@@ -6,7 +6,7 @@ B batch · S positions · K layers · H hidden
 import contextlib
 import hashlib
 import os
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -81,13 +81,15 @@ def plan(config: ExtractionConfig) -> str:
 
 @contextlib.contextmanager
 def _opened(config: ExtractionConfig) -> Iterator[Encoder]:
-    with _as_saved(config) as model:
-        compute = model.compute._replace(precision=config.precision) if config.precision else model.compute
-        yield model._replace(compute=compute)
+    own = saved_run.own_settings(config.model) if config.model is not None else saved_run.OwnSettings()
+    with _as_saved(config, own.max_seq_length) as model:
+        precision = config.precision or own.precision or model.compute.precision
+        yield model._replace(compute=model.compute._replace(precision=precision))
 
 
 @contextlib.contextmanager
-def _as_saved(config: ExtractionConfig) -> Iterator[Encoder]:
+def _as_saved(config: ExtractionConfig, own_length: Optional[int]) -> Iterator[Encoder]:
+    """own_length: the max_seq_length that the run in the folder was trained with."""
     if config.model is None:
         assert config.init_checkpoint is not None
         length = config.max_seq_length or _DEFAULT_LENGTH
@@ -98,7 +100,8 @@ def _as_saved(config: ExtractionConfig) -> Iterator[Encoder]:
         yield _cut_at(of_run, config.max_seq_length or of_run.max_seq_length)
     else:  # the runs of run_pretraining and run_squad, too, whose texts are no lines
         with encoder.of_folder(config.model, None, "--model") as of_folder:
-            yield _cut_at(of_folder, config.max_seq_length or min(_DEFAULT_LENGTH, of_folder.max_seq_length))
+            length = config.max_seq_length or own_length or min(_DEFAULT_LENGTH, of_folder.max_seq_length)
+            yield _cut_at(of_folder, length)
 
 
 def _cut_at(model: Encoder, length: int) -> Encoder:

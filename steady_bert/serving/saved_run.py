@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from dataclasses import dataclass
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import modeling
@@ -96,6 +97,52 @@ def is_run(folder: str) -> bool:
 def _is_pretraining(folder: str) -> bool:
     content = json_files.read(os.path.join(folder, "config.json"), model_files.RunConfigFile)
     return "use_next_sentence_task" in content["data"]
+
+
+class OwnSettings(NamedTuple):
+    """What a run was trained with. None: the folder does not say it."""
+
+    max_seq_length: Optional[int] = None
+    precision: Optional[str] = None
+
+
+@dataclass
+class _Model:
+    max_seq_length: Optional[int] = None
+
+
+@dataclass
+class _Engine:
+    precision: Optional[str] = None
+
+
+@dataclass
+class _Run:
+    engine: Optional[_Engine] = None
+
+
+@dataclass
+class _ConfigFile:
+    """The part of the schema of a run's config.json that own_settings reads."""
+
+    model: Optional[_Model] = None
+    run: Optional[_Run] = None
+
+
+def own_settings(folder: str) -> OwnSettings:
+    """The settings in a folder's config.json, whichever script trained the run. Raises UserError if it is damaged."""
+    path = os.path.join(folder, "config.json")
+    if not os.path.lexists(path) or folders.kind_of(folder) == folders.HUGGING_FACE:
+        return OwnSettings()
+    content = json_files.read(path, _ConfigFile)
+    engine = (content.get("run") or {}).get("engine") or {}
+    own = OwnSettings((content.get("model") or {}).get("max_seq_length"), engine.get("precision"))
+    json_files.require_range(path, own._asdict(), ["max_seq_length"], 1, 1 << 31, "Restore it from a copy.")
+    known = {flag.name: flag.kind for flag in flags_of("extract_features")}["precision"]
+    if own.precision is not None and own.precision not in known:
+        text = '{}: key "precision": found {}, expected one of {}. Restore it from a copy.'
+        raise UserError(text.format(path, json_files.kind_of(own.precision), ", ".join(known)))
+    return own
 
 
 def answers_questions(folder: str) -> bool:
