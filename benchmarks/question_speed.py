@@ -111,7 +111,9 @@ def torch_trainer(windows: List[Any], model: str, precision: str, fixed: bool) -
     transformers.logging.set_verbosity_error()
     torch.manual_seed(SEED)
     with open(os.path.join(model, "bert_config.json")) as file:
-        network = transformers.BertForQuestionAnswering(transformers.BertConfig(**json.load(file)))
+        sizes = json.load(file)
+    sizes["hidden_act"] = {"gelu": "gelu_new", "gelu_erf": "gelu"}[sizes["hidden_act"]]  # their names
+    network = transformers.BertForQuestionAnswering(transformers.BertConfig(**sizes))
     network.train()
     excluded = ("bias", "LayerNorm.weight")
     groups: List[Any] = [
@@ -173,13 +175,15 @@ class Worker:
         command = [python, os.path.abspath(__file__), "--worker=" + kind, "--windows=" + windows]
         command += ["--{}={}".format(name, getattr(arguments, name)) for name in ("questions", "model", "precision")]
         pipes: Any = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True)
-        self._process: Any = subprocess.Popen(command, stderr=subprocess.DEVNULL, **pipes)
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  (open as long as the process)
+        self._process: Any = subprocess.Popen(command, stderr=self._errors, **pipes)
         self._line()
 
     def _line(self) -> str:
         line: str = self._process.stdout.readline()
         if not line:
-            raise SystemExit("A worker ended: {}".format(self._process.args))
+            self._errors.seek(0)
+            raise SystemExit("A worker ended: {}\n{}".format(self._process.args, self._errors.read()[-2000:]))
         return line
 
     def seconds(self, first: int, count: int) -> float:
