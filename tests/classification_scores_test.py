@@ -111,7 +111,7 @@ def test_a_tuned_threshold_is_saved_with_the_model_and_used_by_prediction(tiny, 
     os.unlink(str(run / "threshold.json"))
     assert "threshold.json: is gone" in mistake(tiny.flags(**using), capsys)
     allowed = tiny.flags(**using, allow_changed_files="threshold.json")
-    assert "threshold.json: missing" in mistake(allowed, capsys)
+    assert "threshold.json: cannot be read (No such file or directory)" in mistake(allowed, capsys)
 
 
 def test_a_test_file_with_labels_is_scored_like_dev_and_one_without_is_not(tiny, tmp_path, capsys):
