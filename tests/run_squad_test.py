@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import estimator_engine_test
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -199,6 +200,36 @@ def test_padding_and_parts_change_no_loss(files, tmp_path, capsys):
             losses[name] = [line["loss"] for line in map(json.loads, file) if "loss" in line]
     for name in variants:
         np.testing.assert_allclose(losses[name], losses["none"], rtol=2e-5, err_msg=name)
+
+
+@estimator_engine_test.needs_estimator
+def test_estimator_and_two_devices_learn_and_answer_the_same(files, tmp_path):
+    ways = dict(
+        devices=dict(distribution="mirrored", devices="cpu:0,cpu:1"), session={}, estimator=dict(engine="estimator")
+    )
+    commands = [
+        files.flags(
+            output_dir=str(tmp_path / name),
+            num_train_steps=3,
+            log_every_steps=1,
+            do_eval="true",
+            eval_every_steps=0,
+            do_predict="true",
+            predict_file=files.paths["asked"],
+            **way,
+        )
+        for name, way in ways.items()
+    ]
+    assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, commands, SCRIPT) == [0, 0, 0]
+    results = {}
+    for name in ways:
+        losses = [line["loss"] for line in estimator_engine_test.numbers(tmp_path / name)["train"].values()]
+        nbest = read_json(str(tmp_path / name), "nbest_predictions.json")
+        logits = [each["start_logit"] for best in nbest.values() for each in best]
+        results[name] = losses + [read_json(str(tmp_path / name), "eval_results.json")["loss"]] + logits
+    assert len(results["session"]) > 3 + 1 + 40
+    for name in ("devices", "estimator"):
+        np.testing.assert_allclose(results[name], results["session"], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
 def test_dry_run_and_check_data_say_what_the_files_hold(files, tmp_path, capsys):
