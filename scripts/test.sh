@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment, then lint, types and tests on TensorFlow 2.21; about 7 minutes on 2 cores. The quick tests come first.
+# Makes the environment, then lint, types and tests on TensorFlow 2.21; about 9 minutes on 2 cores. The quick tests come first.
 # Arguments go to pytest: scripts/test.sh -k plan
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
