@@ -8,7 +8,7 @@ import json
 import operator
 import os
 from dataclasses import dataclass
-from typing import Dict, Iterator, Mapping, NamedTuple, Tuple
+from typing import Dict, Iterator, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import safetensors
@@ -29,6 +29,11 @@ class _IndexFile:
     weight_map: Dict[str, str]
 
 
+def elements_of(shape: Sequence[int]) -> int:
+    """How many numbers a tensor of this shape has; a Python integer, so it cannot overflow."""
+    return functools.reduce(operator.mul, shape, 1)
+
+
 class Tensor(NamedTuple):
     """Where a tensor is."""
 
@@ -39,7 +44,7 @@ class Tensor(NamedTuple):
 
     @property
     def elements(self) -> int:
-        return functools.reduce(operator.mul, self.shape, 1)  # without overflow
+        return elements_of(self.shape)
 
     @property
     def is_float(self) -> bool:
@@ -68,11 +73,10 @@ def tensors_in(path: str) -> Dict[str, Tensor]:
 
 def load(tensor: Tensor) -> np.ndarray:
     """A tensor of floats, as float32."""
-    count = int(np.prod(tensor.shape, dtype=np.int64))
     with open(tensor.path, "rb") as file:
         file.seek(tensor.offset)
-        values = np.fromfile(file, _FLOATS[tensor.dtype], count)
-    if len(values) != count:
+        values = np.fromfile(file, _FLOATS[tensor.dtype], tensor.elements)
+    if len(values) != tensor.elements:
         raise UserError("{}: was cut off. Fetch it again.".format(tensor.path))
     if tensor.dtype == "BF16":
         values = (values.astype("<u4") << 16).view("<f4")

@@ -3,8 +3,6 @@
 import os
 from typing import Any, Dict, Optional
 
-import numpy as np
-
 import modeling
 
 from ..base import files, json_files, machine
@@ -30,7 +28,7 @@ def convert(source: str, output: str, config_file: Optional[str] = None) -> Repo
     everything = checkpoint.shapes_in(prefix)
     converted = weights.weights_among(everything)
     served = weights.served_names(prefix, converted)
-    numbers = sum(int(np.prod(everything[name], dtype=object)) for name in converted)
+    numbers = sum(safetensors_files.elements_of(everything[name]) for name in converted)
     machine.require_memory(prefix, numbers * 4, "the {:,} numbers of its weights".format(numbers))
     tensors = weights.served_tensors(prefix, converted)
     settings = _settings(config.to_dict(), everything, folder)
