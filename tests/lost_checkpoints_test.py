@@ -188,6 +188,8 @@ def log(folder, step):
 
 def left(folder, pointer=False, data=None, best=None, logged=None):
     os.makedirs(folder)
+    with manifest.updated(folder, {}):
+        pass
     if pointer:
         checkpoint.point_at(checkpoint.prefix_of(folder, 4))
     if data:

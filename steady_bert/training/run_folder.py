@@ -97,10 +97,11 @@ def require_no_lost_run(folder: str, saved: Optional[Plan]) -> None:
         remains.append("{} goes up to step {}".format(os.path.join(folder, reports.METRICS_FILE), logged))
     if not remains:
         return
-    known = checkpoint_files.pointed_step(folder) is None and not manifest.listed_checkpoints(folder)
+    listed = [name for name in manifest.listed_checkpoints(folder) or {} if not os.path.dirname(name)]  # without best/
+    saved_none = checkpoint_files.pointed_step(folder) is None and not listed
     if (
         saved is not None
-        and known
+        and saved_none
         and max([*lost, *best, logged or 0]) <= min(saved.save_checkpoints_steps, saved.num_train_steps)
     ):
         say("The run in {} was stopped before its first checkpoint: it starts again.".format(folder))
