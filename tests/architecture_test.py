@@ -42,6 +42,7 @@ LAYERS = [
         "tasks.task",
         "training.cluster",
         "training.engine_config",
+        "training.link_connection",
         "training.link_messages",
         "training.memory",
         "training.permutation",

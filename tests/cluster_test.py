@@ -347,7 +347,8 @@ def test_another_program_at_the_port_of_the_link_is_an_error_in_worker_and_chief
     assert at_worker.startswith(group.who(0) + " has been silent for 0.3 s.")
 
 
-GARBAGE = [b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe\n", b"[1]\n", b'{"name": 1}\n', b"[" * 100000 + b"\n"]
+HALF = b'{"name": "a", "address": "b", "description": {}, "nonce": "n", "proof": "\\ud800"}\n'  # of a pair of UTF-16
+GARBAGE = [b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe\n", b"[1]\n", b'{"name": 1}\n', b"[" * 100000 + b"\n", HALF]
 
 
 def test_connections_without_a_hello_are_dropped_and_block_nobody(members, monkeypatch):
@@ -371,8 +372,8 @@ def test_connections_without_a_hello_are_dropped_and_block_nobody(members, monke
         stranger.settimeout(LONG_SECS)
         with stranger, contextlib.suppress(ConnectionError):
             assert "challenge" in read_line(stranger)
-            assert stranger.recv(100) == b""
-    assert group.lost == [[], []]
+            assert b"".join(iter(lambda stranger=stranger: stranger.recv(1000), b""))[:7] in (b"", b'{"over"')
+    assert group.lost == [[], []] and not links[0]._strangers[1:]  # but the silent one
 
 
 # Who may join, and what may be said
@@ -407,6 +408,27 @@ def test_strangers_are_refused_alone_and_the_job_starts(members, monkeypatch, ca
         stranger.close()
 
 
+def test_a_worker_that_was_ended_as_the_oldest_of_too_many_has_not_joined(members, monkeypatch):
+    """Others came between its hello and the answer to it."""
+    crowd, is_hello = [], link_messages.is_hello
+
+    def crowded(hello):
+        if not crowd:
+            crowd.append(group.connected())
+            assert "challenge" in read_line(crowd[0])
+        return is_hello(hello)
+
+    monkeypatch.setattr(worker_link, "STRANGERS", 1)
+    monkeypatch.setattr(worker_link, "is_hello", crowded)
+    group = members(2)
+    futures = group.join(0)
+    with group.fake(1) as ended, contextlib.suppress(ConnectionError):
+        assert ended.recv(100) == b""
+    links = results(futures + group.join(1))
+    assert group.share(links, "ab") == [["a", "b"]] * 2 and group.lost == [[], []]
+    crowd[0].close()
+
+
 def test_neither_a_recorded_hello_nor_a_proof_of_ones_own_serves_again():
     hello = {"name": "worker 1", "address": "a:1", "description": {"code": "one"}, "nonce": "once"}
     proof = link_messages.worker_proof("secret", "challenge", hello)
@@ -415,7 +437,9 @@ def test_neither_a_recorded_hello_nor_a_proof_of_ones_own_serves_again():
     others.append(link_messages.chief_proof("secret", "challenge", hello))
     changed = dict(name="worker 2", address="b:1", description={}, nonce="twice")
     others += [link_messages.worker_proof("secret", "challenge", dict(hello, **{k: v})) for k, v in changed.items()]
+    others.append("\ud800")  # JSON may hold half a pair
     assert link_messages.is_proof(proof, proof) and not any(link_messages.is_proof(other, proof) for other in others)
+    assert len(link_messages.worker_proof(os.fsdecode(b"\xff"), "challenge", hello)) == 64  # a key of any bytes
 
 
 def test_a_key_that_one_side_lacks_is_named_there(members):

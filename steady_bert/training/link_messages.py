@@ -57,9 +57,13 @@ def chief_proof(key: str, challenge: str, hello: Dict[str, Any]) -> str:
 def _proof(key: str, *said: Any) -> str:
     if not key:
         return ""
-    return hmac.new(key.encode("utf-8"), json.dumps(said, sort_keys=True).encode("utf-8"), hashlib.sha256).hexdigest()
+    return hmac.new(_bytes_of(key), json.dumps(said, sort_keys=True).encode("ascii"), hashlib.sha256).hexdigest()
 
 
 def is_proof(given: str, expected: str) -> bool:
     """Compares in a time that does not tell where they differ."""
-    return hmac.compare_digest(given.encode("utf-8"), expected.encode("utf-8"))
+    return hmac.compare_digest(_bytes_of(given), _bytes_of(expected))
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # half a pair is JSON, and a key may be of any bytes

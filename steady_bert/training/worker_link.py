@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, List, NoReturn, Optional, Union
 
 from ..base.errors import UserError
 from .cluster import Cluster
+from .link_connection import Connection, in_thread, nonsense
 from .link_messages import (
     KEY_VARIABLE,
     chief_proof,
@@ -37,9 +38,7 @@ HELLO_SECS = 10.0  # a connection without a hello after so long is dropped
 LINGER_SECS = 10.0  # how long the chief of a job that cannot start keeps listening, to tell late members why
 RETRY_SECS = 0.2  # between two attempts to reach the chief
 HELLO_BYTES = 1 << 20
-MESSAGE_BYTES = 1 << 30  # of a member that has joined; the outputs of an evaluation are its largest
 STRANGERS = 64  # connections to the chief without a hello; one more ends the oldest
-BLOCK_BYTES = 1 << 18
 
 REFUSAL = "{} ({}) was refused: {}. Give all workers the same command, code and data, then launch them again."
 _BIND = "Name an address of this machine by --cluster_bind, or 0.0.0.0 for all of them, or correct TF_CONFIG."
@@ -66,86 +65,13 @@ def differences(theirs: Dict[str, str], ours: Dict[str, str]) -> str:
         pair = [str(description.get(key, "absent")) for description in (theirs, ours)]
         if pair[0] != pair[1]:
             start = max(0, len(os.path.commonprefix(pair)) - 50)
-            cut = [("..." if start else "") + value[start : start + 200] for value in pair]
+            cut = [("..." if start else "") + _printable(value[start : start + 200]) for value in pair]
             lines.append("its {} is {}, the chief's is {}".format(_printable(key), *cut))
     return "; ".join(lines)
 
 
 def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def in_thread(function: Callable[..., None], *arguments: Any) -> None:
-    threading.Thread(target=function, args=arguments, daemon=True).start()
-
-
-def _nonsense(message: Any) -> str:
-    return "sent what no worker sends: {:.100}.".format(repr(message))
-
-
-class Connection:
-    """JSON lines over a socket. One thread reads, any thread sends; an error in sending also ends the reading."""
-
-    def __init__(self, raw: socket.socket, silent_secs: float):
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send a heartbeat at once
-        raw.settimeout(silent_secs)
-        self.socket = raw
-        self.member = ("", "")  # name and address of the other end
-        self.welcome = ""  # at a worker: the proof that it expects of the chief
-        self.left = False  # whether the other end said good-bye, so that its end is no loss
-        self.trouble = "is gone: its connection was closed."
-        self.ended = threading.Event()
-        self._file = raw.makefile("rb")
-        self._sending = threading.Lock()
-        self._last_sent = False
-
-    def receive(self, limit_bytes: int = MESSAGE_BYTES) -> Optional[Dict[str, Any]]:
-        """The next message; None at the end, and then `trouble` says why. Every byte counts as a sign of life."""
-        try:
-            line = self._file.readline(limit_bytes)
-            if not line.endswith(b"\n"):
-                if len(line) == limit_bytes:
-                    self.trouble = "sent more than {:,} bytes at once.".format(limit_bytes)
-                return None
-            message = json.loads(line.decode("utf-8"))
-            if isinstance(message, dict):
-                return message
-            self.trouble = _nonsense(message)
-        except socket.timeout:
-            self.trouble = "has been silent for {:g} s.".format(self.socket.gettimeout() or 0)
-        except OSError:
-            pass
-        except (ValueError, RecursionError):
-            self.trouble = _nonsense(line)
-        return None
-
-    def send(self, message: Dict[str, Any], last: bool = False) -> None:
-        """Sends a message. After the `last` one the other end closes: closing here could discard bytes on their way."""
-        data = memoryview(json.dumps(message).encode("utf-8") + b"\n")
-        with self._sending:
-            if self._last_sent:  # a heartbeat now would fail, and discard what the other end has not read yet
-                return
-            self._last_sent = last
-            try:
-                for start in range(0, len(data), BLOCK_BYTES):  # the timeout holds for one block
-                    self.socket.sendall(data[start : start + BLOCK_BYTES])
-                if last:
-                    self.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                self.shut()
-
-    def shut(self) -> None:
-        """Ends the connection at once; its reader sees the end."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Releases the socket; the reading thread calls it at the end."""
-        self.shut()
-        with self._sending:
-            self._file.close()
-            self.socket.close()
-        self.ended.set()
 
 
 class Link:
@@ -207,10 +133,10 @@ class Link:
         while not self._leaving:
             try:
                 raw, address = self._listener.accept()
+                connection = Connection(raw, HELLO_SECS)
             except OSError:  # this process is leaving, the other one gave up, or no file descriptor is free
                 time.sleep(RETRY_SECS)
                 continue
-            connection = Connection(raw, HELLO_SECS)
             with self._changed:
                 self._strangers.append(connection)
                 oldest = self._strangers.pop(0) if len(self._strangers) > STRANGERS else None
@@ -223,24 +149,26 @@ class Link:
         too_late = threading.Timer(HELLO_SECS, connection.shut)  # a byte now and then is no hello
         too_late.daemon = True
         too_late.start()
-        challenge = secrets.token_hex(16)
-        connection.send({"challenge": challenge, "keyed": bool(self._key)})
-        hello = connection.receive(HELLO_BYTES) or {}
-        if is_hello(hello):
-            refusal = self._welcome(connection, challenge, hello, host)
-            if not refusal:
+        try:
+            challenge = secrets.token_hex(16)
+            connection.send({"challenge": challenge, "keyed": bool(self._key)})
+            hello = connection.receive(HELLO_BYTES) or {}
+            refusal = self._welcome(connection, challenge, hello, host) if is_hello(hello) else None
+            if refusal == "":
                 too_late.cancel()
                 in_thread(self._beat, connection)
                 self._read(connection)
-                return
-            print("{} It came from {}.".format(refusal, host), flush=True)
-            connection.send({"over": refusal, "status": 2}, last=True)
-            while connection.receive(HELLO_BYTES) is not None:  # until it closes; its messages are ignored
-                pass
-        too_late.cancel()
-        with self._changed, contextlib.suppress(ValueError):
-            self._strangers.remove(connection)
-        connection.close()
+            elif refusal:
+                with contextlib.suppress(OSError, ValueError):  # nobody reads it, or not in these letters
+                    print("{} It came from {}.".format(refusal, host), flush=True)
+                connection.send({"over": refusal, "status": 2}, last=True)
+                while connection.receive(HELLO_BYTES) is not None:  # until it closes; its messages are ignored
+                    pass
+        finally:
+            too_late.cancel()
+            with self._changed, contextlib.suppress(ValueError):
+                self._strangers.remove(connection)
+            connection.close()
 
     def _welcome(self, connection: Connection, challenge: str, hello: Dict[str, Any], host: str) -> str:
         """Lets a process that said hello join; or gives the reason why it is refused."""
@@ -253,11 +181,13 @@ class Link:
             refusal = self._refusal(name, address, hello["description"])
             if refusal:
                 return refusal
+            if connection not in self._strangers:  # it was the oldest of too many, and is shut
+                text = "{} was refused: {} other connections came meanwhile. Launch it again."
+                return text.format(name, STRANGERS)
+            self._strangers.remove(connection)
             connection.member = (name, address)
             connection.socket.settimeout(self._lost_secs)
             self._joined[name] = host
-            with contextlib.suppress(ValueError):  # it was the oldest of too many
-                self._strangers.remove(connection)
             if self._key:  # before it is a peer, so that nothing comes first
                 connection.send({"welcome": chief_proof(self._key, challenge, hello)})
             self._peers.append(connection)
@@ -367,7 +297,7 @@ class Link:
             with self._changed:
                 expected = self._is_expected(connection, message)
             if not expected:
-                connection.trouble = _nonsense(message)
+                connection.trouble = nonsense(message)
                 break
             over, status = message.get("over", ""), message.get("status", 1)
             if over:
@@ -456,7 +386,7 @@ class Link:
             del self._given[number]
         for member in self.cluster.members:
             if not is_valid(given[member[0]]):
-                raise RuntimeError("{} ({}) {} {}".format(*member, _nonsense(given[member[0]]), AGAIN))
+                raise RuntimeError("{} ({}) {} {}".format(*member, nonsense(given[member[0]]), AGAIN))
         return [given[name] for name, _ in self.cluster.members]
 
     def agree(self, description: Dict[str, str]) -> None:
