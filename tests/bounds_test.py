@@ -155,6 +155,8 @@ def test_a_full_disk_names_what_was_written_and_its_size(tmp_path, monkeypatch):
     assert os.listdir(str(tmp_path)) == ["plan.json"] and files.read_bytes(path) == b"before"
     with pytest.raises(disk.DiskFullError, match="inner: the disk"), disk.writing("outer"), disk.writing("inner"):
         full()
+    with pytest.raises(UserError, match="^a.tsv:1: found 'No space left"), disk.writing("cache"):  # the user's data
+        raise UserError("a.tsv:1: found 'No space left on device', expected a label.")
 
 
 def raising(error):

@@ -7,7 +7,7 @@ import re
 import shutil
 from typing import Callable, Iterator, Optional
 
-from .errors import RunError
+from .errors import RunError, UserError
 
 _CODES = (errno.ENOSPC, errno.EDQUOT)
 _TEXT = re.compile(r"No space left on device|Disk quota exceeded")  # in TensorFlow's errors, which have several types
@@ -33,6 +33,8 @@ class DiskFullError(RunError):
 
 def is_full(error: BaseException) -> bool:
     """Whether an error, Python's or TensorFlow's, is that of a full disk."""
+    if isinstance(error, (UserError, RunError)):  # its text may quote the user's data
+        return isinstance(error, DiskFullError)
     return getattr(error, "errno", None) in _CODES or _TEXT.search(str(getattr(error, "message", error))) is not None
 
 

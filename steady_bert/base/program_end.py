@@ -66,7 +66,12 @@ def reason_of(error: BaseException) -> str:
 
 def _kept_traceback(program: str) -> str:
     """Where the traceback is, which is written now; "" if there is no room for it."""
-    path = keep_traceback(os.path.join(tempfile.gettempdir(), "{}-failure-{}.txt".format(program, os.getpid())))
+    try:  # a new file: at a name that can be guessed, another user could have put a link to one of this user's
+        descriptor, new = tempfile.mkstemp(".txt", program + "-failure-")
+    except OSError:
+        return ""
+    os.close(descriptor)
+    path = keep_traceback(new)
     return "The traceback is in {}.".format(path) if path else ""
 
 
