@@ -2,7 +2,9 @@
 
 import base64
 import io
+import struct
 import zipfile
+import zlib
 from typing import Any, Dict, List, NamedTuple
 
 import numpy as np
@@ -12,6 +14,11 @@ from ..tasks.task import Predictions, Task
 from .feature_cache import RecordFile
 
 _WENT_WRONG = "its weights are too large. Use an older checkpoint, or train again with a lower --learning_rate."
+# What NumPy raises for bytes that are no archive of arrays, or none of these arrays.
+_NO_ARCHIVE = (
+    *(TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError, MemoryError),
+    *(OSError, EOFError, struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 class Evaluation(NamedTuple):
@@ -72,9 +79,9 @@ class SplitOutputs:
         copy = SplitOutputs(self._task, self._records)
         try:
             copy.unpack(text)
-        except (TypeError, ValueError, KeyError, IndexError, OSError, EOFError, zipfile.BadZipFile):
+        except _NO_ARCHIVE:
             return False
-        return True
+        return isinstance(text, str)
 
     def unpack(self, text: str) -> None:
         """Adds the outputs in a text of `packed`."""
