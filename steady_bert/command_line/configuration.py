@@ -119,14 +119,7 @@ def tagging_config(f: Values) -> TaggingConfig:
     """The configuration of run_ner. Raises UserError for relations that do not hold."""
     relations.check_common(f)
     f = model_flag.expanded(f)
-    saved: Dict[str, Any] = {}
-    if f.check_data:
-        saved = _from_model(f, f.model_dir, _SAVED_OF_TAGGER)
-    elif f.do_train or f.dry_run:
-        relations.check_training(f, ("train_file",))
-    else:
-        relations.check_using(f)
-        saved = _from_model(f, f.model_dir or f.output_dir, _SAVED_OF_TAGGER)
+    saved = _saved_for(f, ("train_file",), _SAVED_OF_TAGGER)
     relations.check_tagging(f, saved.get("head", f.head))
     data = filled(
         f,
@@ -182,14 +175,7 @@ def questions_config(f: Values) -> QuestionsConfig:
     """The configuration of run_squad. Raises UserError for relations that do not hold."""
     relations.check_common(f)
     f = model_flag.expanded(f)
-    saved: Dict[str, Any] = {}
-    if f.check_data:
-        saved = _from_model(f, f.model_dir, _SAVED_OF_QUESTIONS)
-    elif f.do_train or f.dry_run:
-        relations.check_training(f, ("train_file",))
-    else:
-        relations.check_using(f)
-        saved = _from_model(f, f.model_dir or f.output_dir, _SAVED_OF_QUESTIONS)
+    saved = _saved_for(f, ("train_file",), _SAVED_OF_QUESTIONS)
     values = dict(saved)
     if not f.given("null_score_diff_threshold"):
         values.setdefault("null_score_diff_threshold", None)
@@ -295,6 +281,20 @@ def _model_config(f: Values, saved: Dict[str, Any], needs_vocabulary: bool = Tru
         "--vocab_file (or --spm_model_file) is needed: it says what the model's input ids are.",
     )
     return config
+
+
+def _saved_for(f: Values, needed: Sequence[str], names: Sequence[str]) -> Dict[str, Any]:
+    """What a trained model's folder says of its input, by `names`; nothing for a command that trains, or plans to.
+
+    needed: the flags that such a command needs. Raises UserError if the command lacks one, or a model.
+    """
+    if f.check_data:
+        return _from_model(f, f.model_dir, names)
+    if f.do_train or f.dry_run:
+        relations.check_training(f, needed)
+        return {}
+    relations.check_using(f)
+    return _from_model(f, f.model_dir or f.output_dir, names)
 
 
 def _from_model(f: Values, folder: Optional[str], names: Sequence[str]) -> Dict[str, Any]:

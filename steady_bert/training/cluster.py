@@ -94,9 +94,9 @@ def _is_address(text: str) -> bool:
 def tasks_in(environment: Mapping[str, str]) -> int:
     """How many processes the job has that TF_CONFIG describes; 0 if it is not set, or describes none."""
     try:
-        jobs = _parsed(environment.get("TF_CONFIG", "")).get("cluster")
-        return sum(len(addresses) for addresses in jobs.values())  # type: ignore
-    except (UserError, AttributeError, TypeError):
+        jobs = _parsed(environment.get("TF_CONFIG", ""))["cluster"]
+        return sum(len(addresses) for addresses in jobs.values())
+    except (UserError, KeyError, AttributeError, TypeError):
         return 0
 
 
