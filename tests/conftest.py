@@ -130,7 +130,7 @@ PLAIN_UPDATES = {
 
 
 # In these TensorFlow does not rewrite graphs either, a fifth of a small run's time.
-GRAPHS_AS_BUILT = {"model_flag_test", "own_data_test", "run_ner_test", "serving_test"}
+GRAPHS_AS_BUILT = {"model_flag_test", "own_data_test", "serving_test"}
 
 
 @pytest.fixture(scope="module", autouse=True)
