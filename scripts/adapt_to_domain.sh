@@ -14,7 +14,8 @@ set -euo pipefail
 [ $# -ge 1 ] && [ $# -le 4 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ -f "$1" ] || { echo "error: $1 is not a file. Name a text." >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-text=$(realpath "$1") data=$(realpath "${2:-$ROOT/quickstart/data}") model=$(realpath "${3:-$ROOT/quickstart/model}")
+text=$(realpath "$1") data=$(realpath -m "${2:-$ROOT/quickstart/data}")
+model=$(realpath -m "${3:-$ROOT/quickstart/model}")
 output=$(realpath -m "${4:-$ROOT/adapted}")
 for needed in "$data/train.tsv" "$data/dev.tsv"; do
   [ -f "$needed" ] || { echo "error: $needed is missing. scripts/quickstart.sh makes quickstart/data." >&2; exit 2; }

@@ -61,6 +61,17 @@ def test_a_folder_is_for_one_text_that_has_enough_documents(tmp_path):
     assert [read(tmp_path / name) for name in ("dev.txt", "train.txt")] == before
 
 
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    (tmp_path / "text").write_text("")
+    command = [
+        os.path.join(ROOT, "scripts", "adapt_to_domain.sh"),
+        str(tmp_path / "text"),
+        str(tmp_path / "no" / "data"),
+    ]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    assert done.returncode == 2 and done.stdout.startswith("error: {}/train.tsv is missing.".format(command[2]))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not sys.executable.startswith(os.path.join(ROOT, ".venv", "")), reason="the script has an environment of its own"
