@@ -61,7 +61,8 @@ def peak_of_process(*numbers: int) -> Sequence[float]:
     """As peak_of, in a process of its own."""
     command = [sys.executable, os.path.abspath(__file__), "--child=" + json.dumps(numbers)]
     lines = subprocess.run(command, check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout.splitlines()
-    return json.loads(lines[-1])  # type: ignore[no-any-return]
+    megabytes: List[float] = json.loads(lines[-1])
+    return megabytes
 
 
 def main() -> None:

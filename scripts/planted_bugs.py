@@ -456,7 +456,7 @@ def caught(bug: Bug) -> bool:
     """Whether the tests fail on a copy with the bug. Exits if the source no longer has the bug's place."""
     with tempfile.TemporaryDirectory() as folder:
         copy = os.path.join(folder, "tree")
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "quickstart"))
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "quickstart", "runs", "adapted"))
         path = os.path.join(copy, bug.file)
         with open(path, encoding="utf-8") as file:
             source = file.read()
