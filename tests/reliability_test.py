@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+import subprocess
 import sys
 
 import pytest
@@ -11,28 +13,37 @@ sys.path.append(os.path.join(ROOT, "scripts"))
 
 import planted_bugs
 import reliability
-from faults import damage, rows
+from faults import damage, moments, rows
 from faults.program import Ended, Trial
+
+from steady_bert.base import disk
 
 SAME, OTHER = {"model.ckpt-24.data": "a"}, {"model.ckpt-24.data": "b"}
 
 
+OLDER = "WARNING: x is damaged. Step 22 is taken instead."
+
+
 @pytest.mark.parametrize(
-    "status, output, actual, failure",
+    "status, output, actual, may_be_older, failure",
     [
-        (0, "done", SAME, ""),
-        (0, "done", OTHER, "silently another result: model.ckpt-24.data"),
-        (0, "done", {}, "silently another result: model.ckpt-24.data"),
-        (0, "WARNING: x is damaged. Step 22 is taken instead.", OTHER, ""),
-        (2, "run_classifier: error: vocab.txt: cut", OTHER, ""),
-        (2, "Traceback (most recent call last)", SAME, "a traceback"),
-        (1, "run_classifier: TensorFlow failed", SAME, "exit 1"),
-        (1, "run_classifier: /a/vocab.txt: Is a directory.", SAME, ""),
-        (-11, "", SAME, "exit -11"),
+        (0, "done", SAME, True, ""),
+        (0, "done", OTHER, True, "silently another result: model.ckpt-24.data"),
+        (0, "done", {}, True, "silently another result: model.ckpt-24.data"),
+        (0, OLDER, OTHER, True, ""),
+        (0, OLDER, OTHER, False, "silently another result: model.ckpt-24.data"),
+        (0, OLDER, {}, True, "silently another result: model.ckpt-24.data"),
+        (2, "run_classifier: error: vocab.txt: cut", OTHER, True, ""),
+        (2, "Traceback (most recent call last)", SAME, True, "a traceback"),
+        (1, "run_classifier: TensorFlow failed", SAME, True, "exit 1"),
+        (1, "run_classifier: /a/train-1234567.records: Is a directory.", SAME, True, ""),
+        (-11, "train-1234567.records", SAME, True, "exit -11"),
     ],
 )
-def test_only_an_announced_difference_is_no_failure(status, output, actual, failure):
-    assert damage.judged("vocab.txt: cut", Ended(status, output), actual, SAME).failure == failure
+def test_only_an_announced_older_checkpoint_excuses_another_result(status, output, actual, may_be_older, failure):
+    ended = Ended(status, output)
+    trial = damage.judged("cache/train-*: cut", "train-1234567.records", ended, actual, SAME, may_be_older)
+    assert trial.failure == failure
 
 
 @pytest.mark.parametrize("how", sorted(damage.BYTES))
@@ -65,8 +76,59 @@ def test_tries_of_this_commit_are_kept_and_a_failure_is_counted(tmp_path, monkey
     assert len(lines) == 4 and {line["commit"] for line in reliability.newest(lines)} == {"abd"}
 
 
-def test_planted_bugs_name_rows():
-    rows_named = [
-        bug.tests[len(planted_bugs.ROW) :] for bug in planted_bugs.BUGS.values() if planted_bugs.ROW in bug.tests
+def test_each_row_is_run_on_a_bug_of_its_own(monkeypatch, capsys):
+    run = []
+    monkeypatch.setattr(planted_bugs, "caught", lambda bug: run.append(bug) or "link" not in bug.tests)
+    monkeypatch.setattr(rows, "ROWS", {name: row._replace(unavailable=lambda: "") for name, row in rows.ROWS.items()})
+    rows.ROWS["race"] = rows.ROWS["race"]._replace(unavailable=lambda: "no locks here")
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    assert not reliability.plant(list(rows.ROWS))
+    assert [bug.tests.split(" --tries")[0] for bug in run] == [
+        planted_bugs.ROW + name for name in rows.ROWS if name != "race"
     ]
-    assert rows_named and {arguments.split()[0] for arguments in rows_named} <= set(rows.ROWS)
+    printed = capsys.readouterr().out
+    assert "NOT CAUGHT: link: any proof" in printed and "race: left out: no locks here\n" in printed
+    assert printed.count("caught: ") == len(rows.ROWS) - 2 == len(planted_bugs.BUG_OF_ROW) - 2
+
+
+def test_a_commit_is_named_with_what_differs_from_it(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+    monkeypatch.setattr(reliability, "ROOT", str(tmp_path))
+    assert reliability.commit() == ""
+    (tmp_path / "docs").mkdir()
+    for name in ("docs/page.md", "code.py"):
+        (tmp_path / name).write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    names = [reliability.commit()]
+    assert len(names[0]) == 10
+    for name, text in (("docs/page.md", "2"), ("results.jsonl", "{}"), ("code.py", "2"), ("code.py", "3")):
+        (tmp_path / name).write_text(text)
+        names.append(reliability.commit())
+    assert names[:3] == names[:1] * 3 and len(set(names)) == 3
+    assert all(name.startswith(names[0] + "+") for name in names[3:])
+
+
+@pytest.mark.parametrize(
+    "memory, handles, grows",
+    [
+        ([100] * 4 + [200] * 16, [5] * 20, False),  # the first fifth may be its start
+        ([200] * 10 + [203] * 10, [5] * 20, True),
+        ([200] * 20, [5] * 10 + [6] * 10, True),
+        ([200] * 19, [5] * 19, True),  # too few to tell
+    ],
+)
+def test_a_long_run_may_grow_at_its_start_alone(memory, handles, grows):
+    assert moments.growth(memory, handles)[0] == grows
+
+
+@pytest.mark.parametrize("needed, at_least", [(None, False), (1234, False), (1234, True)])
+def test_a_full_disk_is_told_by_a_message_that_names_a_file(tmp_path, needed, at_least):
+    def is_told(name):
+        return bool(re.search(moments.DISK_FULL, "run: " + str(disk.DiskFullError(name, needed, at_least))))
+
+    assert is_told(str(tmp_path / "plan.json")) and not is_told(".")

@@ -12,6 +12,7 @@ from . import program
 from .program import Ended, Job, Trial, last_words, pick
 
 SAID_OLDER = r"is taken instead"  # an older checkpoint is used, and the program says so
+_OUTPUTS = re.compile(r"eval_results\.json|.*predictions|test_results")  # of evaluation and prediction
 _UNREAD = ("two_layers.json", "without_dropout.json")  # of the tests' small task
 
 
@@ -60,22 +61,24 @@ def damage(path: str, rng: random.Random) -> str:
     return "removed"
 
 
-def judged(fault: str, ended: Ended, actual: Dict[str, str], expected: Dict[str, str]) -> Trial:
-    """Whether a command on a damaged folder did right.
+def judged(
+    fault: str, name: str, ended: Ended, actual: Dict[str, str], expected: Dict[str, str], may_be_older: bool
+) -> Trial:
+    """Whether a command on a folder whose file `name` is damaged did right.
 
     Right are a refusal with exit 2, a failure with exit 1 that names the file, and the result of an undamaged folder.
-    Another result must be announced. fault: begins with the file's path and a colon.
+    may_be_older: so are other values in the same files, if the program says that it uses an older checkpoint.
     """
     if "Traceback" in ended.output:
         return Trial(fault, "a traceback", last_words(ended))
     if ended.status == 2:
         return Trial(fault, "", "refused: " + last_words(ended))
     if ended.status:
-        named = ended.status == 1 and fault.split(":")[0].split("*")[-1] in last_words(ended)
+        named = ended.status == 1 and name in last_words(ended)
         failure = "" if named else "exit {}".format(ended.status)
         return Trial(fault, failure, last_words(ended))
     failure = program.difference(actual, expected)
-    if failure and re.search(SAID_OLDER, ended.output):
+    if failure and may_be_older and set(actual) == set(expected) and re.search(SAID_OLDER, ended.output):
         return Trial(fault, "", last_words(ended, SAID_OLDER))
     return Trial(fault, failure, "the same result")
 
@@ -87,21 +90,23 @@ def damaged(job: Job, rng: random.Random) -> Trial:
     folder = job.copied(job.half() if goes_on else job.folder("whole"))
     path = pick(rng, program.files_in(folder))
     how = damage(os.path.join(folder, path), rng)
-    path = re.sub(r"\d{5,}\S*|[0-9a-f]{8,}", "*", path)
+    name, path = os.path.basename(path), re.sub(r"\d{5,}\S*|[0-9a-f]{8,}", "*", path)
     fault = "{}: {}, {}".format(path, how, "go on" if goes_on else "evaluate, predict")
     if goes_on:
         ended = job.run(output_dir=folder)
-        actual, expected = program.outcome(folder), job.whole()
-        if not ended.status and set(expected) == set(actual):  # going on must reach the same weights from any step
-            ended = ended._replace(output=re.sub(SAID_OLDER, "", ended.output))
-        return judged(fault, ended, actual, expected)
-    kept = re.compile(r"eval_results\.json|.*predictions|test_results")
-    for name in program.outcome(folder):
-        if kept.match(name):
-            os.unlink(os.path.join(folder, name))  # must be written anew
+        # From any step, going on must reach the same weights.
+        return judged(fault, name, ended, program.outcome(folder), job.whole(), may_be_older=False)
+    _remove_outputs(folder)
     ended = job.run(output_dir=folder, do_train="false")
-    written, expected = ({n: h for n, h in o.items() if kept.match(n)} for o in (program.outcome(folder), job.whole()))
-    return judged(fault, ended, written, expected)
+    actual, expected = ({n: o[n] for n in o if _OUTPUTS.match(n)} for o in (program.outcome(folder), job.whole()))
+    return judged(fault, name, ended, actual, expected, may_be_older=True)
+
+
+def _remove_outputs(folder: str) -> None:
+    """Removes the scores and the predictions of a run's folder, so that those there later are the command's."""
+    for name in program.files_in(folder):
+        if _OUTPUTS.match(name):
+            os.unlink(os.path.join(folder, name))
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
@@ -236,6 +241,7 @@ def mismatched(job: Job, rng: random.Random, number: int) -> Trial:
     pairs = _pairs()
     goes_on, name = number // len(pairs) % 2 == 1, sorted(pairs)[number % len(pairs)]
     shutil.copytree(job.half() if goes_on else job.folder("whole"), run)
+    _remove_outputs(run)
     change_run, change_inputs, changed = pairs[name]
     change_run(run)
     change_inputs(inputs)

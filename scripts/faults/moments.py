@@ -8,10 +8,17 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import List
+from typing import List, Tuple
 
 from . import program
 from .program import Job, Trial, last_words
+
+# A full disk, in a message that names a file or a folder; or the check before step 1.
+DISK_FULL = (
+    r"[^.\s]: the disk is full\..* bytes are free\. Free some: the same command then goes on"
+    r"|: the checkpoints need .* are free\."
+)
+_SOAK_SECS_A_STEP = 0.1  # several times what a step takes on one core
 
 
 def killed(job: Job, rng: random.Random) -> Trial:
@@ -24,10 +31,9 @@ def killed(job: Job, rng: random.Random) -> Trial:
         child.send(signal.SIGKILL)
         ended = child.end()
         if ended.status not in (0, -signal.SIGKILL):
-            return Trial("SIGKILL", "lost: a restart failed", last_words(ended), hits + 1, 1)
+            return Trial("SIGKILL", "lost: a restart failed", last_words(ended), hits + 1)
         hits += ended.status != 0
-    trial = job.finish(folder, "SIGKILL")
-    return trial._replace(faults=hits, failures=int(bool(trial.failure)))
+    return job.finish(folder, "SIGKILL")._replace(faults=hits)
 
 
 _CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -90,13 +96,12 @@ def disk_filled(job: Job, rng: random.Random) -> Trial:
             file.write(bytes(max(0, shutil.disk_usage(disk).free - left)))
         ended = child.end()
         os.unlink(filler)
-        words = r"the disk is full|bytes are free|are free"
         if ended.status not in (0, 1, 2) or "Traceback" in ended.output:
             return Trial(fault, "exit {}".format(ended.status), last_words(ended))
-        if ended.status and not re.search(words, ended.output):
+        if ended.status and not re.search(DISK_FULL, ended.output):
             return Trial(fault, "another message than that of a full disk", last_words(ended))
         trial = job.finish(folder, fault)
-        return trial if trial.failure or not ended.status else trial._replace(said=last_words(ended, words))
+        return trial if trial.failure or not ended.status else trial._replace(said=last_words(ended, DISK_FULL))
     finally:
         subprocess.run(["umount", disk], check=True)
 
@@ -108,27 +113,44 @@ def has_room_to_fill() -> str:
 
 def soaked(job: Job, rng: random.Random, steps: int) -> Trial:
     """A run of very many steps: its memory and its open files stay as they are after a fifth of them."""
-    changed = dict(num_train_steps=steps, eval_every_steps=max(1, steps // 100), save_checkpoints_steps=steps // 50)
-    child = job.start(output_dir=job.fresh(), lr_schedule="polynomial", log_every_steps=steps // 100, **changed)
+    # A constant number of steps: neither the rate nor the scores may end the run early.
+    settings = dict(lr_schedule="polynomial", plateau_patience=None, plateau_factor=None, early_stopping_patience=None)
+    often, fault = max(1, steps // 100), "{:,} steps".format(steps)
+    cadence = dict(eval_every_steps=often, log_every_steps=often, save_checkpoints_steps=2 * often)
+    child = job.start(output_dir=job.fresh(), num_train_steps=steps, **settings, **cadence)
     memory: List[int] = []
     handles: List[int] = []
-    while not child.has_ended():
+    limit = time.time() + 300 + steps * _SOAK_SECS_A_STEP
+    while not child.has_ended() and time.time() < limit:
         try:
             with open("/proc/{}/statm".format(child.pid)) as file:
                 resident = int(file.read().split()[1])
             opened = len(os.listdir("/proc/{}/fd".format(child.pid)))
-        except (OSError, IndexError):
+        except (OSError, IndexError):  # it ends now
             break
         if resident and "step " in child.output():
             memory.append(resident)
             handles.append(opened)
         time.sleep(0.2)
-    ended = child.end(36000)
-    fault = "{:,} steps".format(steps)
+    ended = child.end(max(60.0, limit - time.time()))
+    if ended.status == 2:
+        raise RuntimeError("The long run was refused:\n" + ended.output)
     if ended.status:
-        return Trial(fault, "exit {}".format(ended.status), last_words(ended), steps, 1)
+        return Trial(fault, "exit {}".format(ended.status), last_words(ended), steps)
+    grows, said = growth(memory, handles)
+    return Trial(fault, said if grows else "", said, steps)
+
+
+def growth(memory: List[int], handles: List[int]) -> Tuple[bool, str]:
+    """(whether memory grows by 1% or files stay open after a fifth of the samples, both in words)."""
+    if len(memory) < 20:
+        return True, "{} samples are too few".format(len(memory))
     after, end = memory[len(memory) // 5 :], memory[-len(memory) // 10 :]
-    growth = (sorted(end)[len(end) // 2] / sorted(after)[len(after) // 10]) - 1
-    leaks = sorted(handles[-len(handles) // 10 :])[0] - max(handles[: len(handles) // 5 + 1])
-    said = "memory {:+.2%}, files {:+d}".format(growth, leaks)
-    return Trial(fault, said if growth >= 0.01 or leaks > 0 else "", said, steps, int(growth >= 0.01 or leaks > 0))
+    more = (sorted(end)[len(end) // 2] / sorted(after)[len(after) // 10]) - 1
+    leaks = min(handles[-len(handles) // 10 :]) - max(handles[: len(handles) // 5 + 1])
+    return more >= 0.01 or leaks > 0, "memory {:+.2%}, files {:+d}".format(more, leaks)
+
+
+def cannot_look_inside() -> str:
+    """Why soaked cannot run here; "" if it can."""
+    return "" if os.path.isdir("/proc/self/fd") else "memory and open files are read from /proc, which Linux has"

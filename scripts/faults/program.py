@@ -46,7 +46,7 @@ class Trial(NamedTuple):
     failure: str  # "" if nothing was silently wrong, lost or a traceback; else what happened
     said: str  # what the program said
     faults: int = 1  # how many
-    failures: int = 0  # how many of them, where there are several
+    failures: int = 0  # how many of them, where tests count them; 0 with a failure: one
 
 
 class Ended(NamedTuple):
