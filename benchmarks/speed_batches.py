@@ -1,7 +1,8 @@
-"""The file of rows and batches that both sides of training_speed.py and gpu_speed.py read, and the workers' options.
+"""The file of rows and batches that both sides of a comparison of speed read, and the options of the two workers.
 
-It is an .npz of `ids` and `segments` (all rows, one after the other), `lengths` [rows], `labels` [rows], and the row
-numbers of each batch, [batches, 32]: `random` in random order, `grouped` as transformers' length-grouped sampler.
+It is an .npz of `ids` and `segments` (all rows, one after the other), `lengths` [rows], `labels` [rows] (of
+questions [rows, 2], the answer's first and last token), and the row numbers of each batch, [batches, 32]: `random` in
+random order, `grouped` as transformers' length-grouped sampler.
 """
 
 import argparse
@@ -69,4 +70,5 @@ def worker_arguments(description: Any) -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=BATCH, help="examples in a batch")
     parser.add_argument("--length", type=int, default=LENGTH, help="tokens of an example with fixed padding")
     parser.add_argument("--masked", action="store_true", help="masked words are learned instead of classes")
+    parser.add_argument("--questions", action="store_true", help="answers in a context are learned instead of classes")
     return parser

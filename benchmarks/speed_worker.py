@@ -1,8 +1,8 @@
-"""This project's side of training_speed.py and gpu_speed.py: trains on the batches that its standard input asks for.
+"""This project's side of training_speed.py, gpu_speed.py and question_speed.py: trains on the batches that it is told.
 
 speed_worker.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION [OPTION…]
 
-Prints `ready`, and then for each line `ORDER FIRST COUNT` that it reads a line `SECONDS PEAK_MEGABYTES`.
+Prints `ready`, and then for each line `ORDER FIRST COUNT` of its standard input a line `SECONDS PEAK_MEGABYTES`.
 """
 
 import os
@@ -22,6 +22,9 @@ from steady_bert.tasks.classification import assembly as classification
 from steady_bert.tasks.classification.own_text import TextProcessor
 from steady_bert.tasks.pretraining import assembly as pretraining
 from steady_bert.tasks.pretraining.training_config import PretrainingInput
+from steady_bert.tasks.questions import answers
+from steady_bert.tasks.questions import assembly as questions_assembly
+from steady_bert.tasks.questions.features import Lengths
 from steady_bert.tasks.task import Task
 from steady_bert.training import devices, feature_cache, memory, session_engine
 from steady_bert.training.plan import PlanConfig, make_plan
@@ -40,10 +43,12 @@ def prepared(
     batch: int = speed_batches.BATCH,
     length: int = speed_batches.LENGTH,
     masked: bool = False,
+    questions: bool = False,
 ) -> Tuple[Any, np.ndarray]:
     """(an engine that trains, the serialized record of each row)."""
     bert_config = modeling.BertConfig.from_json_file(config_file)
-    task = _masked_words(bert_config, length) if masked else _classes(bert_config, length)
+    task_of = _masked_words if masked else _answers if questions else _classes
+    task = task_of(bert_config, length)
     settings = PlanConfig(train_batch_size=batch, num_train_steps=10000, learning_rate=5e-5, num_warmup_steps=100)
     plan = make_plan(settings, len(rows.ids), {}, {})
     engine_config = EngineConfig(
@@ -58,6 +63,10 @@ def prepared(
     def record(number: int) -> bytes:
         ids = [int(n) for n in rows.ids[number]]
         feature = {"input_ids": ids, "segment_ids": rows.segments[number].tolist()}
+        if questions:
+            start, end = ([int(place)] for place in rows.labels[number])
+            feature.update(start_position=start, end_position=end, question=[0], window=[0])
+            return feature_cache.serialize(feature, task.columns, len(ids))
         if not masked:
             feature["label_ids"] = [int(rows.labels[number])]
             return feature_cache.serialize(feature, task.columns, len(ids))
@@ -90,6 +99,21 @@ def _classes(bert_config: modeling.BertConfig, length: int) -> Task:
 def _masked_words(bert_config: modeling.BertConfig, length: int) -> Task:
     data = PretrainingInput({}, "document", None, False, length, _PREDICTIONS, speed_batches.MASKED, 0.0, False)
     return pretraining.pretraining_task(pretraining.PretrainingInputs(data, {}, "", None, "", bert_config))
+
+
+def _answers(bert_config: modeling.BertConfig, length: int) -> Task:
+    inputs = questions_assembly.QuestionsInputs(
+        files={},
+        tokenizer=None,
+        vocab_fingerprint="",
+        do_lower_case=True,
+        bert_config=bert_config,
+        lengths=Lengths(length, 128, 64),
+        rules=answers.Rules(),
+        tune_threshold=False,
+        score_by="words",
+    )
+    return questions_assembly.questions_task(inputs, questions_assembly.Reader(inputs))
 
 
 def main() -> None:

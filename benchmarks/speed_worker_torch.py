@@ -1,4 +1,4 @@
-"""PyTorch's side of training_speed.py and gpu_speed.py: transformers' BERT as its own examples fine-tune it.
+"""PyTorch's side of training_speed.py, gpu_speed.py and question_speed.py: transformers' BERT as its examples train it.
 
 speed_worker_torch.py BATCHES_NPZ BERT_CONFIG PADDING PRECISION [OPTION…]
 
@@ -26,10 +26,15 @@ def main() -> None:
     device = "cuda" if on_gpu else "cpu"
     rows = speed_batches.load(options.batches_file)
     with open(options.config_file) as file:
-        config = transformers.BertConfig(num_labels=2, **json.load(file))
+        sizes = json.load(file)
+    if "hidden_act" in sizes:  # their names differ
+        sizes["hidden_act"] = {"gelu": "gelu_new", "gelu_erf": "gelu"}.get(sizes["hidden_act"], sizes["hidden_act"])
+    config = transformers.BertConfig(num_labels=2, **sizes)
     torch.manual_seed(1)
     torch.backends.cuda.matmul.allow_tf32 = True
-    kind = transformers.BertForMaskedLM if options.masked else transformers.BertForSequenceClassification
+    kind = transformers.BertForSequenceClassification
+    if options.masked or options.questions:
+        kind = transformers.BertForMaskedLM if options.masked else transformers.BertForQuestionAnswering
     model = kind(config).to(device)
     model.train()
     excluded = ("bias", "LayerNorm.weight")
@@ -60,9 +65,11 @@ def main() -> None:
                 labels[place, masked] = rows.ids[n][masked]
                 padded[0, place, masked] = speed_batches.MASK_ID
         ids, segments, mask = placed(padded)
-        labels = placed(labels)
+        gold = {"labels": placed(labels)}
+        if options.questions:
+            gold = {"start_positions": placed(labels[:, 0].copy()), "end_positions": placed(labels[:, 1].copy())}
         with torch.autocast(device, dtype=torch.bfloat16, enabled=options.precision == "bfloat16"):
-            loss = run_model(input_ids=ids, attention_mask=mask, token_type_ids=segments, labels=labels).loss
+            loss = run_model(input_ids=ids, attention_mask=mask, token_type_ids=segments, **gold).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
