@@ -100,12 +100,13 @@ LAYERS = [
         "tasks.classification.own_text",
         "training.devices",
         "training.feature_cache",
-        "training.job",
         "training.manifest",
         "interchange.configurations",
         "tasks.pretraining.making",
     },
+    {"training.run_files"},
     {
+        "training.job",
         "tasks.classification.registry",
         "tasks.classification.assembly",
         "tasks.questions.assembly",
@@ -277,6 +278,7 @@ PURE = {
     "training.manifest",
     "training.reports",
     "training.resume",
+    "training.run_files",
 }
 ENTRY_SCRIPTS = {
     "create_pretraining_data",

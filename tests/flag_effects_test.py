@@ -40,6 +40,7 @@ from steady_bert.training import (
     manifest,
     plan,
     run,
+    run_files,
     run_folder,
     session_engine,
     towers,
@@ -246,7 +247,7 @@ def head(command):
 def decision(command):
     """What the command does with a folder that holds a run."""
     folder = command.config.weights.output_dir
-    saved = run_folder.saved_plan(folder)
+    saved = run_files.saved_plan(folder)
     prefix = run.initial_checkpoint(command.config.weights)
     return run.decide(command.config, plan_of(command), saved, folder, prefix)
 

@@ -16,7 +16,7 @@ from steady_bert.interchange import folders, safetensors_files, tokenizer_files
 from steady_bert.tasks import model_files
 from steady_bert.tasks.classification import job
 from steady_bert.tasks.classification.config import ClassifierDataConfig
-from steady_bert.training import cluster, manifest, reports, run_folder
+from steady_bert.training import cluster, manifest, reports, run_files
 from steady_bert.training import plan as plans
 
 GOOD = {"labels": ["a", "b"], "label_type": "single"}
@@ -141,7 +141,7 @@ def read_threshold(folder):
 
 
 FILES = {
-    "plan.json": (PLAN, run_folder.saved_plan),
+    "plan.json": (PLAN, run_files.saved_plan),
     "config.json": (CONFIG, read_config),
     "labels.json": (GOOD, lambda folder: model_files.saved_labels(folder, "label_type")),
     "threshold.json": ({"threshold": 0.5}, read_threshold),

@@ -1,12 +1,13 @@
 """What a run is given: its configuration, and the Job that says what is learned. Pure: no TensorFlow."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..optimizer_config import OptimizerConfig
 from ..tasks.task import Predictions, Task
 from .engine_config import EngineConfig
 from .plan import PlanConfig
+from .run_files import Evaluated
 
 
 @dataclass(frozen=True)
@@ -69,4 +70,6 @@ class Job(NamedTuple):
     notes: Dict[str, str]  # further lines of the plan
     # What an evaluation settles: file name → value that is written beside the scores as JSON.
     settled: Callable[[], Dict[str, Any]] = dict
+    # split, predictions, the lines of its records → examples with what is predicted of them. None: no file is written.
+    evaluated: Optional[Callable[[str, Predictions, Sequence[int]], Iterable[Evaluated]]] = None
     eval_prefix: str = "eval_"  # of the scores' names in eval_results.txt, as the original's script has it

@@ -25,6 +25,7 @@ from . import (
     progress,
     reports,
     resume,
+    run_files,
     run_folder,
     session_engine,
     trained_model,
@@ -97,7 +98,7 @@ def dry_run(config: RunConfig, job: Job, folder: str) -> None:
     """Prints the plan, and draws the learning rate of every step: on the terminal, and as learning_rate.png."""
     examples, sources = feature_cache.count(job.task, "train", config.max_train_examples, config.plan.seed)
     run_folder.verify(folder, config.weights)
-    initial, saved = initial_checkpoint(config.weights), run_folder.saved_plan(folder)
+    initial, saved = initial_checkpoint(config.weights), run_files.saved_plan(folder)
     if initial is not None and not checkpoint.steps_in(folder):  # it would start, not go on
         run_folder.verify_source(initial, job, config.weights)
     plan = make_plan(config, with_note_on_windows(job, examples, sources), examples, initial, saved)
@@ -135,7 +136,7 @@ def model_to_use(weights: WeightsConfig, folder: str) -> Tuple[str, str]:
     if weights.init_checkpoint is None:
         return checkpoint.resolve(folder, weights.checkpoint), folder
     if not (checkpoint.steps_in(folder) or checkpoint.steps_in(checkpoint.best_folder(folder))):
-        run_folder.require_no_lost_run(folder, run_folder.saved_plan(folder))
+        run_folder.require_no_lost_run(folder, run_files.saved_plan(folder))
         prefix = checkpoint.resolve(weights.init_checkpoint, weights.checkpoint)
         source = run_folder.run_folder_of(prefix)
         return prefix, source if os.path.exists(os.path.join(source, LABELS_FILE)) else folder
@@ -186,7 +187,7 @@ def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, 
     run_folder.verify(folder, config.weights)
     records, lines = open_records(config, job, cache)
     job = with_note_on_windows(job, len(records["train"]), records["train"].sources)
-    initial, saved = initial_checkpoint(config.weights), run_folder.saved_plan(folder)
+    initial, saved = initial_checkpoint(config.weights), run_files.saved_plan(folder)
     plan = make_plan(config, job, len(records["train"]), initial, saved)
     if link.is_chief:
         checkpoint.remove_leftovers(folder)
@@ -456,7 +457,7 @@ def with_lineage(
         return dataclasses.replace(plan, notes=dict(plan.notes, **lineage))
     if config.weights.resume_mode != "weights" or initial is None:
         return plan
-    source = run_folder.saved_plan(run_folder.run_folder_of(initial))
+    source = run_files.saved_plan(run_folder.run_folder_of(initial))
     bias_correction = config.optimizer.optimizer not in ("adamw", "lamb") or bool(config.optimizer.bias_correction)
     plan, lines = resume.next_stage(plan, source, initial, bias_correction)
     say("Stage {} beside the stage before:\n  {}".format(plan.notes["stage"], "\n  ".join(lines) or "the same"))

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
 
-from ..base import disk, files, json_files, locks, tensorflow_setup
+from ..base import disk, files, locks, tensorflow_setup
 from ..base.errors import UserError
 from ..tasks import model_files
 from . import checkpoint, checkpoint_files, manifest, reports
@@ -16,6 +16,7 @@ from .manifest import CONFIG_FILE, PLAN_FILE
 from .plan import Plan
 from .reports import say
 from .resume import Decision
+from .run_files import FLAGS_FILE
 
 
 def required(path: Optional[str], flag: str) -> str:
@@ -61,14 +62,6 @@ def run_folder_of(prefix: str) -> str:
 def holds(folder: str, prefix: str) -> bool:
     """Whether the checkpoint is of the run in the folder."""
     return os.path.abspath(run_folder_of(prefix)) == os.path.abspath(folder)
-
-
-def saved_plan(folder: str) -> Optional[Plan]:
-    """The plan of the run in the folder, None if there is none."""
-    path = os.path.join(folder, PLAN_FILE)
-    if not os.path.lexists(path):
-        return None
-    return plans.from_json(json_files.read(path, remedy="Restore it from a copy, or use another --output_dir."), path)
 
 
 def holds_run(folder: str) -> bool:
@@ -179,7 +172,7 @@ def require_no_other_run(folder: str, prefix: str, settled: Mapping[str, Any]) -
 
 def write_run_files(folder: str, plan: Plan, job: Job, data_report: Iterable[str]) -> None:
     """Writes all that prediction, a resume and people need beside the checkpoints."""
-    for name, lines in (("flags.txt", job.flags), ("data_report.txt", data_report)):
+    for name, lines in ((FLAGS_FILE, job.flags), ("data_report.txt", data_report)):
         files.write_bytes(os.path.join(folder, name), ("\n".join(lines) + "\n").encode("utf-8"))
     contents = {name: files.read_bytes(source) for name, source in job.files.items()}
     _write_verified(folder, contents, dict(job.documents, **{PLAN_FILE: plans.to_json(plan)}))

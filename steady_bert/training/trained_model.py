@@ -5,8 +5,10 @@ import functools
 import os
 from typing import Any, Callable, Dict, Iterator, NamedTuple
 
+import numpy as np
+
 from ..tasks.task import Predictions
-from . import estimator_engine, reports, run_folder, session_engine
+from . import estimator_engine, reports, run_files, run_folder, session_engine
 from .evaluation import Evaluation
 from .feature_cache import RecordFile
 from .job import Job, RunConfig
@@ -65,7 +67,7 @@ def with_suffix(path: str, split: str) -> str:
 
 
 def evaluate(model: Model, job: Job, records: Dict[str, RecordFile], folder: str) -> None:
-    """Writes the scores of every dev split; those of dev_NAME end in _NAME."""
+    """Writes the predictions and the scores of every dev split; those of dev_NAME end in _NAME."""
     metrics: Dict[str, float] = {}
     details: Dict[str, Any] = {"labels": list(job.task.labels)}
     for split in [split for split in records if split.startswith("dev")]:
@@ -73,6 +75,10 @@ def evaluate(model: Model, job: Job, records: Dict[str, RecordFile], folder: str
         evaluation = model.evaluate(split, records[split])
         metrics.update({name + suffix: value for name, value in evaluation.metrics.items()})
         of_split, shown = job.describe_evaluation(split, evaluation.predictions)
+        if job.evaluated is not None:
+            lines = records[split].lines(np.arange(len(records[split])))
+            examples = job.evaluated(split, evaluation.predictions, lines)
+            run_files.write_evaluated(with_suffix(os.path.join(folder, run_files.EVALUATED_FILE), split), examples)
         of_split = dict({"examples": len(records[split])}, **of_split)
         details.update({name + suffix: value for name, value in of_split.items()})
         text = "Evaluation of step {} on {:,} examples of {}: {}"

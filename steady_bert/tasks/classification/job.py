@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ...interchange import in_use
 from ...training import run
 from ...training.job import Job
 from ...training.manifest import CONFIG_FILE, THRESHOLD_FILE
+from ...training.run_files import Evaluated
 from .. import model_files
 from ..class_weights import given_weights
 from ..reading import text_files
@@ -48,6 +49,9 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
         return outputs.describe(scorer, scorer.scored(split, predictions))
 
+    def evaluated(split: str, predictions: Predictions, lines: Sequence[int]) -> Iterator[Evaluated]:
+        return outputs.evaluated(task, scorer, scorer.scored(split, predictions), split, lines)
+
     def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
         scored = scorer.scored(split, predictions)
         file_ids, labelled = outputs.ids_and_labelled(task, split)
@@ -77,6 +81,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
         predictions_file="predictions.tsv",
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
+        evaluated=evaluated,
         settled=lambda: {THRESHOLD_FILE: {"threshold": scorer.threshold.value}} if scorer.threshold.tuned else {},
         notes=dict(notes, **model_files.note_unread_keys(config.model)),
     )

@@ -1,11 +1,13 @@
 """What is shown and written of predictions: tables, the scores of a labelled test file, the upload for GLUE."""
 
+import itertools
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...base import files
 from ...training import reports, trained_model
 from ...training.reports import say
+from ...training.run_files import Evaluated
 from ..task import BadLines, Task
 from .scores import Scored, Scorer
 
@@ -31,6 +33,22 @@ def describe(scorer: Scorer, scored: Scored) -> Tuple[Dict[str, Any], str]:
         tuned = " (the best micro F1 on dev)" if scorer.threshold.tuned else ""
         tables.append("A label is predicted from a probability of {:.4g}{}".format(scorer.threshold.value, tuned))
     return details, "\n".join(tables)
+
+
+def evaluated(task: Task, scorer: Scorer, scored: Scored, split: str, lines: Sequence[int]) -> Iterator[Evaluated]:
+    """The examples of a split with their predictions. lines: those of the file that the split's records are made of."""
+    chosen = set(lines)
+    examples = (each for each in task.read(split, BadLines(task.skip_bad_lines)) if each.line in chosen)
+    probabilities = itertools.repeat(None) if scored.probabilities is None else scored.probabilities
+    for example, gold, value, of_labels in zip(examples, scored.gold, scored.values, probabilities):
+        yield Evaluated(
+            id=str(example.example_id),
+            line=example.line,
+            texts=[text for text in (example.text_a, example.text_b) if text is not None],
+            gold=scorer.plain(gold),
+            predicted=scorer.plain(value),
+            probabilities=None if of_labels is None else [round(float(share), 6) for share in of_labels],
+        )
 
 
 def ids_and_labelled(task: Task, split: str) -> Tuple[List[str], List[bool]]:

@@ -130,6 +130,14 @@ class Scorer(NamedTuple):
             row += ["{:.6f}".format(probability) for probability in probabilities]
         return ["id", "prediction"] + list(self.labels), rows
 
+    def plain(self, value: Any) -> Any:
+        """An element of Scored.values or .gold as JSON has it: a label, a list of labels, or a number."""
+        if self.label_type == "regression":
+            return float(value)
+        if self.label_type == "multi":
+            return [label for label, yes in zip(self.labels, value) if yes]
+        return self.labels[value]
+
     def confusion(self, scored: Scored) -> List[List[int]]:
         """[L, L] counts; rows are gold labels. Empty unless each example has exactly one label."""
         if self.label_type != "single":

@@ -146,9 +146,9 @@ class Reader:
         return self.scores_of(split, list(self.answered(split, predictions, texts=1)))
 
     def scores_of(self, split: str, answered: Sequence[Answered]) -> Dict[str, float]:
-        golds = [self._gold(each.question) for each in answered]
-        score = scores.SCORED_BY[self.inputs.score_by]
         if self.inputs.tune_threshold and split == "dev":
+            golds = [self._gold(each.question) for each in answered]
+            score = scores.SCORED_BY[self.inputs.score_by]
             with_text = [
                 score(each.answers.best_text.text.text if each.answers.best_text else "", gold).f1
                 for each, gold in zip(answered, golds)
@@ -156,10 +156,13 @@ class Reader:
             without = [score("", gold).f1 for gold in golds]
             null_odds = [each.answers.null_odds or 0.0 for each in answered]
             self.null_threshold = scores.best_threshold(null_odds, with_text, without)
-        scored: List[Scored] = [
-            score(answers.chosen(each.answers, self.rules).text, gold) for each, gold in zip(answered, golds)
-        ]
+        scored = [self.scored(each) for each in answered]
         return scores.summary(scored, [not each.question.is_impossible for each in answered])
+
+    def scored(self, each: Answered) -> Scored:
+        """The scores of the answer that is chosen, by the threshold in use."""
+        score = scores.SCORED_BY[self.inputs.score_by]
+        return score(answers.chosen(each.answers, self.rules).text, self._gold(each.question))
 
     def _gold(self, question: Question) -> List[str]:
         texts = [gold.text for gold in question.answers]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...base import json_files
 from ...base.errors import UserError
@@ -10,6 +10,7 @@ from ...interchange import in_use
 from ...training import run
 from ...training.job import Job
 from ...training.manifest import CONFIG_FILE, THRESHOLD_FILE
+from ...training.run_files import Evaluated
 from .. import model_files
 from ..task import BadLines, Predictions
 from . import assembly as questions
@@ -43,6 +44,9 @@ def make_job(config: QuestionsConfig, model_dir: Optional[str], given_flags: Lis
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
         return outputs.describe(reader, reader.asked(split, predictions))
 
+    def evaluated(split: str, predictions: Predictions, lines: Sequence[int]) -> Iterator[Evaluated]:
+        return outputs.evaluated(reader, reader.answered(split, predictions, texts=1))
+
     def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
         answered = list(reader.answered(split, predictions))
         outputs.write(reader.rules, answered, path)
@@ -63,6 +67,7 @@ def make_job(config: QuestionsConfig, model_dir: Optional[str], given_flags: Lis
         predictions_file=outputs.PREDICTIONS_FILE,
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
+        evaluated=evaluated,
         notes=dict(notes, **model_files.note_unread_keys(config.model)),
         settled=lambda: {THRESHOLD_FILE: {"threshold": reader.null_threshold}} if inputs.tune_threshold else {},
     )

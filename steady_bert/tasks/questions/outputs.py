@@ -1,11 +1,12 @@
 """What is shown and written of answers: the original's files, answers with their places, the scores of a file."""
 
 import os
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from ...base import files
 from ...training import reports
 from ...training.reports import say
+from ...training.run_files import Evaluated
 from . import answers
 from .answers import Rules
 from .assembly import Answered, Reader
@@ -34,6 +35,19 @@ def describe(reader: Reader, asked: Sequence[Question]) -> Tuple[Dict[str, Any],
     if reader.inputs.rules.with_unanswerable:
         details["null_score_diff_threshold"] = reader.null_threshold
     return details, ""
+
+
+def evaluated(reader: Reader, answered: Iterable[Answered]) -> Iterator[Evaluated]:
+    """The questions of a split, whose answers are all known, with the answers that are chosen."""
+    for each in answered:
+        yield Evaluated(
+            id=each.question.example_id,
+            line=each.question.line,
+            texts=[each.question.text],
+            gold=[gold.text for gold in each.question.answers],
+            predicted=answers.chosen(each.answers, reader.rules).text,
+            scores=reader.scored(each)._asdict(),
+        )
 
 
 def write(rules: Rules, answered: Sequence[Answered], path: str) -> None:

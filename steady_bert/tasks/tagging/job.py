@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...base.errors import UserError
 from ...interchange import in_use
 from ...training import run
 from ...training.job import Job
 from ...training.manifest import CONFIG_FILE
+from ...training.run_files import Evaluated
 from .. import model_files
 from ..reading import text_files
 from ..task import BadLines, Predictions
@@ -48,6 +49,9 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
     def describe_evaluation(split: str, predictions: Predictions) -> Tuple[Dict[str, Any], str]:
         return outputs.describe(inputs, reader.tagged(split, predictions))
 
+    def evaluated(split: str, predictions: Predictions, lines: Sequence[int]) -> Iterator[Evaluated]:
+        return outputs.evaluated(reader.tagged(split, predictions))
+
     def write_predictions(split: str, predictions: Predictions, step: int, path: str, folder: str) -> None:
         sentences = reader.tagged(split, predictions)
         outputs.write(inputs, sentences, path)
@@ -76,6 +80,7 @@ def make_job(config: TaggingConfig, model_dir: Optional[str], given_flags: List[
         ),
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
+        evaluated=evaluated,
     )
 
 

@@ -1,11 +1,12 @@
 """What is shown and written of predicted tags: tables of scores, columns and JSON, the scores of a predicted file."""
 
 import os
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Tuple
 
 from ...base import files
 from ...training import reports
 from ...training.reports import say
+from ...training.run_files import Evaluated
 from . import entity_scores, predictions, scores
 from .assembly import Reader, TaggingInputs
 from .predictions import Tagged
@@ -44,6 +45,20 @@ def describe(inputs: TaggingInputs, sentences: List[Tagged]) -> Tuple[Dict[str, 
         "confusions": [{"gold": gold, "predicted": predicted, "times": times} for gold, predicted, times in confused],
     }
     return details, shown
+
+
+def evaluated(sentences: Iterable[Tagged]) -> Iterator[Evaluated]:
+    """The sentences of a split, all of which have tags, with their predictions."""
+    for sentence, tags, probabilities in sentences:
+        yield Evaluated(
+            id=sentence.example_id,
+            line=sentence.line,
+            texts=[sentence.text],
+            gold=list(sentence.tags or ()),
+            predicted=tags,
+            probabilities=[round(float(share), 6) for share in probabilities],
+            words=list(sentence.words),
+        )
 
 
 def write(inputs: TaggingInputs, sentences: List[Tagged], path: str) -> None:

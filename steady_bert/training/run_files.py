@@ -1,0 +1,74 @@
+"""What a run's folder says of the run, read back: its plan, its flags, its predictions on dev. Pure: no TensorFlow."""
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, Optional
+
+from ..base import files, json_files
+from . import plan as plans
+from .manifest import PLAN_FILE
+from .plan import Plan
+
+FLAGS_FILE = "flags.txt"
+EVALUATED_FILE = "eval_predictions.jsonl"  # that of dev; those of dev_NAME end in _NAME
+RESULTS_FILE = "eval_results.json"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An example of the dev file with what the evaluation at the end predicted: a line of eval_predictions.jsonl.
+
+    gold and predicted are a label, a list of labels, a number, or a tag for each word. For questions gold is a list of
+    answers, predicted a text.
+    """
+
+    id: str
+    line: int  # in its file, from 1; the number of a question
+    texts: List[str]
+    gold: Any
+    predicted: Any
+    # [L] in the order of labels.json, or [words] those of the predicted tags.
+    probabilities: Optional[List[float]] = None
+    words: Optional[List[str]] = None  # those that have tags
+    scores: Optional[Dict[str, float]] = None  # of this example alone, if the metrics are means of these
+
+
+def write_evaluated(path: str, examples: Iterable[Evaluated]) -> None:
+    """Writes one JSON object a line, without the fields that an example lacks."""
+    with files.atomic_write(path) as file:
+        for example in examples:
+            fields = {name: value for name, value in vars(example).items() if value is not None}
+            file.write(files.json_text(fields) + "\n")
+
+
+def read_evaluated(path: str) -> List[Evaluated]:
+    """The examples of a file, in its order. Raises UserError that names the line of a damaged one."""
+    names = {field.name for field in dataclasses.fields(Evaluated)}
+    remedy = "Evaluate the run again with --do_eval --model_dir."
+    examples = []
+    for number, line in enumerate(files.read_bytes(path).splitlines(), 1):
+        fields = json_files.parse(line, "{}:{}".format(path, number), Evaluated, remedy)
+        examples.append(Evaluated(**{name: value for name, value in fields.items() if name in names}))
+    return examples
+
+
+def saved_plan(folder: str) -> Optional[Plan]:
+    """The plan of the run in the folder, None if there is none."""
+    path = os.path.join(folder, PLAN_FILE)
+    if not os.path.lexists(path):
+        return None
+    return plans.from_json(json_files.read(path, remedy="Restore it from a copy, or use another --output_dir."), path)
+
+
+def given_flags(folder: str) -> Dict[str, str]:
+    """The flags that the run's command gave: name → value as text. Empty if the folder does not say."""
+    path = os.path.join(folder, FLAGS_FILE)
+    if not os.path.lexists(path):
+        return {}
+    lines = files.read_bytes(path).decode("utf-8", "replace").split("\n")
+    pairs = [line[2:].partition("=") for line in lines if line.startswith("--")]
+    return {
+        name[2:] if not equals and name.startswith("no") else name: value if equals else str(not name.startswith("no"))
+        for name, equals, value in pairs
+    }
