@@ -8,7 +8,7 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from conftest import mistake, succeed
+from conftest import evaluated_examples, mistake, succeed
 from own_data_test import examples
 
 from steady_bert.tasks import metrics
@@ -87,6 +87,7 @@ def test_a_tuned_threshold_is_saved_with_the_model_and_used_by_prediction(tiny, 
     text = succeed(tiny.flags(**dict(training, do_eval="true", do_predict="true")), capsys)
     threshold = results(run, "threshold.json")["threshold"]
     scores, of_test = results(run, "eval_results.json"), results(run, "test_results.json")
+    assert sum(example.gold == ["blame", "praise"] for example in evaluated_examples(str(run)))
     assert scores["multi_label_threshold"] == threshold != 0.5 and "the best micro F1 on dev" in text
     assert of_test["examples"] == 40 and of_test["multi_label_threshold"] == threshold
     # A folder says it; dev and test are scored alike; a number given takes its place.

@@ -5,11 +5,12 @@ import functools
 import importlib
 import json
 import os
+import pathlib
 import random
 import shutil
 import subprocess
 import sys
-from typing import List, NamedTuple, Set
+from typing import Any, List, NamedTuple, Set
 
 import hypothesis
 import pytest
@@ -280,6 +281,27 @@ def succeed(arguments: List[str], capsys, script: str = "run_classifier") -> str
     captured = capsys.readouterr()
     assert code == 0, captured.err
     return captured.out
+
+
+def evaluated_examples(model: str, output: str = "") -> List[Any]:
+    """The examples of eval_predictions.jsonl, once they are seen to have the scores of eval_results.json.
+
+    output: the folder of the evaluation, if it is not the model's.
+    """
+    from steady_bert.comparison import measures
+    from steady_bert.training import run_files
+
+    labels, results = (
+        json.loads((pathlib.Path(folder) / name).read_text(encoding="utf-8"))
+        for folder, name in ((model, "labels.json"), (output or model, "eval_results.json"))
+    )
+    kind = labels.get("label_type") or labels.get("tag_scheme") or "answers"
+    examples = run_files.read_evaluated(os.path.join(output or model, "eval_predictions.jsonl"))
+    for name, counted in measures.KINDS[kind](examples, labels["labels"]).metrics.items():
+        if name in results:
+            assert counted.value(counted.counts.sum(axis=0)) == pytest.approx(results[name], abs=1e-6), name
+    assert len(examples) == results["examples"]
+    return examples
 
 
 def run_in_new_process(commands: List[List[str]]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from classification_features_test import Words
-from conftest import BAD, GOOD, WORDS, copy_as_stopped, mistake, succeed
+from conftest import BAD, GOOD, WORDS, copy_as_stopped, evaluated_examples, mistake, succeed
 
 from steady_bert.tasks.classification import long_texts
 from steady_bert.tasks.classification.features import encode_pairs
@@ -177,6 +177,8 @@ def test_windows_learn_the_end_predict_each_text_once_and_resume_exactly(tiny, d
     with open(whole / "predictions.tsv") as file:
         rows = [line.split("\t") for line in file][1:]
     assert [row[0] for row in rows] == ["t{}".format(number) for number in range(40)]
+    of_dev = evaluated_examples(str(whole))
+    assert [example.line for example in of_dev] == list(range(2, 62))
     # A folder of step 100 goes on to the same bits.
     copy_as_stopped(str(whole), 100, str(tmp_path / "continued"))
     assert "from step 100" in succeed(flags(tiny, data, tmp_path / "continued", **given), capsys)
@@ -186,8 +188,13 @@ def test_windows_learn_the_end_predict_each_text_once_and_resume_exactly(tiny, d
     # The folder says how its texts are read; another stride is another data set.
     again = tmp_path / "again"
     using = dict(do_train="false", do_eval="false", do_predict="true", model_dir=str(whole), from_scratch=None)
-    succeed(flags(tiny, data, again, **dict(using, max_seq_length=None)), capsys)
+    some = dict(do_eval="true", max_eval_examples=25, max_seq_length=None)
+    succeed(flags(tiny, data, again, **dict(using, **some)), capsys)
     assert (again / "predictions.tsv").read_bytes() == (whole / "predictions.tsv").read_bytes()
+    sample = evaluated_examples(str(whole), str(again))
+    assert len(sample) == 25 and all(
+        one.predicted == of_dev[one.line - 2].predicted and one.texts == of_dev[one.line - 2].texts for one in sample
+    )
     if hasattr(tf, "estimator") and hasattr(tf.estimator, "tpu"):
         succeed(flags(tiny, data, tmp_path / "estimator", **dict(using, engine="estimator")), capsys)
         with open(str(tmp_path / "estimator" / "predictions.tsv")) as file:

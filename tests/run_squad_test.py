@@ -11,7 +11,7 @@ import estimator_engine_test
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import BAD, GOOD, ROOT, WORDS, copy_as_stopped, mistake, succeed, train_sentencepiece
+from conftest import BAD, GOOD, ROOT, WORDS, copy_as_stopped, evaluated_examples, mistake, succeed, train_sentencepiece
 
 import tokenization
 from steady_bert.tasks.questions import answers, assembly, contexts, features, scores, squad_files, windows
@@ -108,6 +108,7 @@ def test_questions_are_learned_scored_and_answered_with_places_and_by_the_folder
     assert "windows of 150 texts" in printed
     result = read_json(output, "eval_results.json")
     assert result["f1"] > 0.9 and result["exact_match"] > 0.9 and result["examples"] == 40
+    assert all(example.texts and example.gold for example in evaluated_examples(output))
     assert read_json(output, "test_results.json")["f1"] > 0.9
     with open(files.paths["v1test"]) as file:
         paragraphs = json.load(file)["data"][0]["paragraphs"]
