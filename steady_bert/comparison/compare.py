@@ -156,10 +156,10 @@ def _flips(a: Side, b: Side, of_a: Sequence[Counts], of_b: Sequence[Counts], mos
 
 def _verdict(a: Side, b: Side, metric: OfMetric, settings_differ: bool, settings: Settings) -> Verdict:
     limit = 1 - settings.confidence
-    if len(a.runs) == len(b.runs) and all(map(same_predictions, a.runs, b.runs)):
-        return Verdict("same predictions", "The sides predict the same of every example.")
     if not settings_differ:
         return Verdict("one setting", _of_one_setting(a, b, metric, limit))
+    if len(a.runs) == len(b.runs) and all(map(same_predictions, a.runs, b.runs)):
+        return Verdict("same predictions", "The sides predict the same of every example.")
     p_value = metric.pooled.p_value
     facts = "{} {:+.4f}, {} over".format(metric.name, metric.pooled.difference, shown_p(p_value))
     if metric.seeds is None:

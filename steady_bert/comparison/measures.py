@@ -1,7 +1,7 @@
 """Metrics as functions of sums over examples, so that 10,000 resamples of a dev file take a moment. Pure.
 
-Each example contributes counts; a metric is a function of their sums. Where an example has several runs, their counts
-are averaged. The metrics are those of tasks.metrics, tagging.scores and questions.scores; a test holds them together.
+Each example contributes counts; a metric is a function of their sums. The metrics are those of tasks.metrics,
+tagging.scores and questions.scores; a test holds them together.
 
 N examples · L labels, types or tags · R resamples
 """

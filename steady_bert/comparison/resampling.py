@@ -10,6 +10,7 @@ distribution, in a hundredth of the time.
 N examples · U kinds of examples · K counts · R resamples
 """
 
+import math
 from typing import Callable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -45,35 +46,40 @@ class McNemar(NamedTuple):
 def paired(
     a: Sequence[Counted], b: Sequence[Counted], resamples: int, confidence: float, generator: np.random.Generator
 ) -> Paired:
-    """Compares two sides, each of one or more runs on the same examples. The counts of a side's runs are averaged.
+    """Compares two sides, each of one or more runs on the same examples, by the means of their runs' scores.
 
-    What an example contributes stays together, so examples are what is sampled, however many runs there are.
+    All predictions of an example stay together, so examples are what is sampled, however many runs there are.
     """
-    value = a[0].value
-    of_a, of_b = _averaged(a), _averaged(b)
-    shape = of_a.shape[1:]
-    rows, times = np.unique(
-        np.concatenate([of_a.reshape(len(of_a), -1), of_b.reshape(len(of_b), -1)], axis=1), axis=0, return_counts=True
-    )
-    a_rows, b_rows = np.split(rows, 2, axis=1)
+    slots = len(a) * len(b) // math.gcd(len(a), len(b))  # so many runs a side: each as often as its side needs
+    of_a, of_b = ([side[number % len(side)].counts for number in range(slots)] for side in (a, b))
+    shape = (slots, *of_a[0].shape[1:])
+    joined = [np.stack(side, axis=1).reshape(len(side[0]), -1) for side in (of_a, of_b)]
+    rows, times = np.unique(np.concatenate(joined, axis=1), axis=0, return_counts=True)
+    rows_of_a, rows_of_b = np.split(rows, 2, axis=1)
+    kinds = _Kinds(rows_of_a, rows_of_b, times)
 
     def values(sums: np.ndarray) -> np.ndarray:
-        return value(sums.reshape(sums.shape[:-1] + shape))
+        """Sums [..., slots · K] → the means of the runs' scores [...]."""
+        return np.mean(a[0].value(sums.reshape(sums.shape[:-1] + shape)), axis=-1)
 
-    at_a, at_b = values(times @ a_rows), values(times @ b_rows)
-    shuffled = _randomized(a_rows, b_rows, times, values, resamples, generator)
+    at_a, at_b = values(times @ kinds.a), values(times @ kinds.b)
+    shuffled = _randomized(kinds, values, resamples, generator)
     extreme = np.sum(np.abs(shuffled) >= abs(at_b - at_a) - _ROUNDING)
     if a[0].ranked is not None:
         differences = _ranked_differences(a, b, resamples, generator)
     else:
-        differences = _bootstrapped(a_rows, b_rows, times, values, resamples, generator)
+        differences = _bootstrapped(kinds, values, resamples, generator)
     tail = 50 * (1 - confidence)
     low, high = np.percentile(differences, [tail, 100 - tail])
     return Paired(float(at_a), float(at_b), float(low), float(high), float((1 + extreme) / (1 + resamples)))
 
 
-def _averaged(runs: Sequence[Counted]) -> np.ndarray:
-    return np.mean([run.counts for run in runs], axis=0)
+class _Kinds(NamedTuple):
+    """Examples by what they contribute."""
+
+    a: np.ndarray  # [U, slots · K]
+    b: np.ndarray
+    times: np.ndarray  # [U]
 
 
 def _chunks(resamples: int, width: int) -> Iterator[int]:
@@ -84,38 +90,28 @@ def _chunks(resamples: int, width: int) -> Iterator[int]:
 
 
 def _randomized(
-    a_rows: np.ndarray,
-    b_rows: np.ndarray,
-    times: np.ndarray,
-    values: Callable[[np.ndarray], np.ndarray],
-    resamples: int,
-    generator: np.random.Generator,
+    kinds: _Kinds, values: Callable[[np.ndarray], np.ndarray], resamples: int, generator: np.random.Generator
 ) -> np.ndarray:
     """[R] differences after the sides of each example were swapped, or not, by chance."""
-    sums_a, sums_b = times @ a_rows, times @ b_rows
-    differs = np.any(a_rows != b_rows, axis=1)
-    moved, often = (b_rows - a_rows)[differs], times[differs]
+    sums_a, sums_b = kinds.times @ kinds.a, kinds.times @ kinds.b
+    differs = np.any(kinds.a != kinds.b, axis=1)
+    moved, often = (kinds.b - kinds.a)[differs], kinds.times[differs]
     results: List[np.ndarray] = []
-    for count in _chunks(resamples, len(often)):
+    for count in _chunks(resamples, max(moved.shape)):
         swapped = generator.binomial(often, 0.5, size=(count, len(often))) @ moved
         results.append(values(sums_b - swapped) - values(sums_a + swapped))
     return np.concatenate(results)
 
 
 def _bootstrapped(
-    a_rows: np.ndarray,
-    b_rows: np.ndarray,
-    times: np.ndarray,
-    values: Callable[[np.ndarray], np.ndarray],
-    resamples: int,
-    generator: np.random.Generator,
+    kinds: _Kinds, values: Callable[[np.ndarray], np.ndarray], resamples: int, generator: np.random.Generator
 ) -> np.ndarray:
     """[R] differences in as many samples of the examples, drawn with replacement."""
-    total = int(np.sum(times))
+    total = int(np.sum(kinds.times))
     results: List[np.ndarray] = []
-    for count in _chunks(resamples, len(times)):
-        drawn = generator.multinomial(total, times / total, size=count)
-        results.append(values(drawn @ b_rows) - values(drawn @ a_rows))
+    for count in _chunks(resamples, max(kinds.a.shape)):
+        drawn = generator.multinomial(total, kinds.times / total, size=count)
+        results.append(values(drawn @ kinds.b) - values(drawn @ kinds.a))
     return np.concatenate(results)
 
 
@@ -132,7 +128,7 @@ def _ranked_differences(
         of_sides = []
         for side in (a_values, b_values):
             of_side = ranks(np.moveaxis(side[:, drawn], 0, 1))  # [R, runs, N]
-            of_sides.append(correlation(np.mean(np.sum(moments(of_side, of_gold), axis=-2), axis=-2)))
+            of_sides.append(np.mean(correlation(np.sum(moments(of_side, of_gold), axis=-2)), axis=-1))
         results.append(of_sides[1] - of_sides[0])
     return np.concatenate(results)
 

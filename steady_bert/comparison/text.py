@@ -106,7 +106,7 @@ def _flip_lines(comparison: Comparison) -> List[str]:
         lines.append("{}: {:,} examples{}".format(title, count, ", those that change most:" if shown else ""))
         for flip in shown:
             lines.append("  line {}: {}".format(flip.line, _cut(" ⏐ ".join(flip.texts))))
-            lines.append("    " + _cut("gold {}  a {}  b {}".format(*outcomes(flip))))
+            lines.append("    " + _cut("gold: {}; a: {}; b: {}".format(*outcomes(flip))))
     return lines
 
 
