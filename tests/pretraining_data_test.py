@@ -101,7 +101,7 @@ def test_a_dry_run_says_how_much_there_is_and_writes_nothing(files, tmp_path, ca
 def test_records_do_not_depend_on_the_number_of_processes_but_on_the_seed(files, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(making, "_UNIT_SENTENCES", 6)
     monkeypatch.setattr(corpus, "BLOCK_BYTES", 300)
-    monkeypatch.setattr(making, "_FRAMED_AT_ONCE", 2)
+    monkeypatch.setattr(making, "_RECORDS_AT_ONCE", 2)
 
     def written(**more):
         succeed(arguments(files, tmp_path / "out", dupe_factor=3, **more), capsys, SCRIPT)

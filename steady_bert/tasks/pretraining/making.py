@@ -16,7 +16,7 @@ import os
 import random
 import shutil
 from array import array
-from typing import Any, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ from .records import RecordEncoder
 
 _UNIT_SENTENCES = 4096  # of documents that a process makes instances of at once
 _ORDER_CHUNK = 1 << 16
-_FRAMED_AT_ONCE = 1024
+_RECORDS_AT_ONCE = 1024
 
 
 class Made(NamedTuple):
@@ -57,23 +57,21 @@ def make(config: PretrainingDataConfig) -> Made:
         config.output_files[0], written_bytes=lambda: disk.bytes_in(scratch)
     ):
         workers = WorkerProcesses(config.num_processes or 1, _start, (config, scratch))
-        with workers as processes, contextlib.closing(_here()):
+        with workers as processes, contextlib.closing(_here()) as here:
             sizes, unknown = _tokenize(config, processes, scratch)
             if not sizes.documents:
                 raise UserError("{}: no text. Name files with a sentence a line.".format(config.input_files[0]))
             made = Made(sizes.documents, sizes.sentences, sizes.tokens, unknown, instances=0)
             if config.dry_run:
                 return made
-            path = os.path.join(scratch, "instances")
             if config.num_processes is None:
                 rng = random.Random(config.random_seed)
-                instances = _make_in_sequence(config, path, rng)
+                instances = _make_in_sequence(config, here.instances_path, rng)
                 order: Any = _shuffled(instances, rng)
             else:
-                instances = _make_in_units(config, processes, path)
+                instances = _make_in_units(config, processes, here.instances_path)
                 order = _permuted(instances, config.random_seed)
-        with InstanceReader(path) as reader:
-            _write(config.output_files, reader, order, instances)
+            _write(config.output_files, processes, order, instances)
     return made._replace(instances=instances)
 
 
@@ -95,7 +93,9 @@ class _Process:
         cls, sep, mask = (vocab[piece] for piece in ("[CLS]", "[SEP]", "[MASK]"))
         self.pieces = Pieces(list(vocab.values()), cls, sep, mask, continuing.__contains__)
         self.encode = RecordEncoder(list, config.max_seq_length, config.max_predictions_per_seq)
+        self.instances_path = os.path.join(scratch, "instances")
         self._corpus: Optional[Corpus] = None
+        self._reader: Optional[InstanceReader] = None
 
     @property
     def corpus(self) -> Corpus:
@@ -104,9 +104,17 @@ class _Process:
             self._corpus = Corpus(self.scratch)
         return self._corpus
 
+    @property
+    def reader(self) -> "InstanceReader":
+        """Opened once all instances are made."""
+        if self._reader is None:
+            self._reader = InstanceReader(self.instances_path)
+        return self._reader
+
     def close(self) -> None:
-        if self._corpus is not None:
-            self._corpus.close()
+        for opened in (self._corpus, self._reader):
+            if opened is not None:
+                opened.close()
 
     def instances(self, documents: Any, number: int, rng: random.Random) -> Iterator[TrainingInstance]:
         return instances_of_document(documents, number, self.config.settings, self.pieces, rng)
@@ -177,7 +185,7 @@ class InstanceWriter:
     def add(self, records: Iterable[bytes]) -> None:
         records = iter(records)
         while True:
-            frames = framed(list(itertools.islice(records, _FRAMED_AT_ONCE)))
+            frames = framed(list(itertools.islice(records, _RECORDS_AT_ONCE)))
             if not frames:
                 return
             ends = np.cumsum([len(frame) for frame in frames], dtype=np.uint64) + np.uint64(self._end)
@@ -215,10 +223,7 @@ class InstanceReader:
         start, end = array("Q", os.pread(self._ends.fileno(), 16, 8 * number))
         return os.pread(self._records.fileno(), end - start, start)
 
-    def __enter__(self) -> "InstanceReader":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
+    def close(self) -> None:
         self._records.close()
         self._ends.close()
 
@@ -288,7 +293,7 @@ def _permuted(count: int, seed: int) -> Iterator[int]:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _write(paths: Sequence[str], records: InstanceReader, order: Iterable[int], count: int) -> None:
+def _write(paths: Sequence[str], processes: WorkerProcesses, order: Iterable[int], count: int) -> None:
     """Writes the records in this order, in turn to each file."""
     progress = ProgressLines("Writing", count, "instances")
     with contextlib.ExitStack() as stack:
@@ -299,9 +304,31 @@ def _write(paths: Sequence[str], records: InstanceReader, order: Iterable[int], 
         }
         parts = [os.path.join(scratch[folders[path]], "part-{}".format(n)) for n, path in enumerate(paths)]
         writers = [stack.enter_context(open(part, "wb")) for part in parts]
-        for number, instance in enumerate(order):
-            writers[number % len(writers)].write(records[instance])
-            progress.update(number + 1)
+        done = 0
+        for records, contents in processes.map(_records_of_files, _portions(order, len(paths))):
+            for writer, content in zip(writers, contents):
+                writer.write(content)
+            done += records
+            progress.update(done)
         for writer, part, path in zip(writers, parts, paths):
             writer.close()
             files.rename_synced(part, path)
+
+
+def _portions(order: Iterable[int], files_count: int) -> Iterator[Tuple[array, int]]:
+    """(numbers of instances, as many for each file, number of files)"""
+    numbers = iter(order)
+    size = files_count * max(_RECORDS_AT_ONCE // files_count, 1)
+    while True:
+        portion = array("Q", itertools.islice(numbers, size))
+        if not portion:
+            return
+        yield portion, files_count
+
+
+def _records_of_files(portion: Tuple[array, int]) -> Tuple[int, List[bytes]]:
+    """(number of records, what is to be written to each file)"""
+    numbers, files_count = portion
+    reader = _here().reader
+    places = range(files_count)
+    return len(numbers), [b"".join(map(reader.__getitem__, numbers[place::files_count])) for place in places]
