@@ -129,6 +129,9 @@ def _parse(script: str, argv: Sequence[str]) -> None:
     except absl_flags.UnrecognizedFlagError as error:
         _refuse_flag_of_another(script, error.flagname)
         raise
+    except UnicodeDecodeError:
+        given = ", ".join(argument for argument in argv if "flagfile" in argument)
+        raise UserError("{}: not UTF-8 text, as a file of flags is. Restore it from a copy.".format(given)) from None
     if rest[1:]:
         raise UserError("{!r} is not a flag. Write --name=value.".format(rest[1]))
     # A process that has imported several scripts knows the flags of all.

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import io
 import os
 import resource
 import sys
@@ -200,6 +201,15 @@ def test_a_program_ends_with_one_message(tmp_path, monkeypatch, capsys, main, co
         assert len(message.splitlines()) == 2 and str(kept[0]) in message and "Traceback" in kept[0].read_text()
     else:
         assert len(message.splitlines()) <= 1
+
+
+def test_what_is_printed_is_escaped_where_the_terminal_lacks_the_letter(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(SystemExit) as exit:
+        program_end.run("tool", lambda: print("0 → 1, ", os.fsdecode(b"\xff")))
+    out.flush()
+    assert (exit.value.code, out.buffer.getvalue()) == (0, b"0 \\u2192 1,  \\udcff\n")
 
 
 def test_a_mistake_of_the_programs_own_is_not_swallowed():

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from absl.testing import flagsaver
-from conftest import run_main
+from conftest import mistake, run_main
 
 import flags
 from steady_bert.command_line import configuration
@@ -277,3 +277,10 @@ def test_relations_of_tagging_flags(given, message):
     with pytest.raises(flags.UserError) as error:
         configured(base + given, "run_ner")
     assert message in str(error.value)
+
+
+def test_a_damaged_file_of_flags_is_one_message(tmp_path, capsys):
+    path = tmp_path / "flags.txt"
+    path.write_bytes(b"--seed=1\n--output_dir=\xff\n")
+    said = "--flagfile={}: not UTF-8 text, as a file of flags is. Restore it from a copy.\n".format(path)
+    assert mistake(["--flagfile={}".format(path)], capsys).endswith(said)

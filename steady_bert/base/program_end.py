@@ -18,6 +18,7 @@ def run(program: str, main: Callable[[], Any]) -> NoReturn:
     Failures are what files, memory, nesting and TensorFlow raise. Any other error is one of the program's own, and
     shows as it is.
     """
+    tensorflow_setup.escape_unknown_letters()
     try:
         main()
     except UserError as error:

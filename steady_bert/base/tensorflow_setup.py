@@ -5,6 +5,7 @@ Entry scripts import this module first.
 
 import atexit
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -48,12 +49,19 @@ def open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))  # takes the lowest free number
 
 
+def escape_unknown_letters() -> None:
+    """From now on, letters that the terminal's encoding lacks are printed as escapes, which was an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def discard_standard_output() -> None:
     """From now on, what is printed is lost: nobody reads the pipe that it went to."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (as long as the process)
+    sys.stdout = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115  (as long as the process)
 
 
 def exit_on_signals() -> None:
