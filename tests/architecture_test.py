@@ -47,7 +47,7 @@ LAYERS = [
         "training.memory",
         "training.permutation",
     },
-    {"base.compiled_layer", "base.fast_attention", "interchange.safetensors_files", "interchange.torch_files"},
+    {"base.compiled_layer", "base.fast_attention", "interchange.torch_files"},
     {"base.compiled_pieces", "training.reports"},
     {
         "tokenization",
@@ -115,6 +115,7 @@ LAYERS = [
         "tasks.classification.upstream",
         "training.checkpoint_files",
         "training.evaluation",
+        "interchange.safetensors_files",
         "interchange.tokenizer_files",
     },
     {"tasks.questions.upstream"},

@@ -183,6 +183,25 @@ def test_labels_and_case_of_a_run_come_along(tmp_path):
         to_safetensors.convert(str(tmp_path / "run"), str(tmp_path / "out"))
 
 
+def test_the_class_that_reads_a_head_is_named(tmp_path):
+    """What transformers loads by config.json otherwise lacks the head, or has one that is random."""
+    model = {name: size for name, size in CONFIG.items() if isinstance(size, int)}
+    (tmp_path / "bert_config.json").write_text(json.dumps(model))
+    encoder = {name: np.zeros(shape, np.float32) for name, shape in names.shapes_of(model).items()}
+    of_pretraining = {name: np.zeros(shape, np.float32) for name, shape in names.shapes_of_pretraining(model).items()}
+    masks = {name: value for name, value in of_pretraining.items() if name.startswith("cls/predictions/")}
+    spans = {"cls/squad/output_weights": np.zeros((2, 8), np.float32), "cls/squad/output_bias": np.zeros(2, np.float32)}
+    for head, expected in (
+        (spans, ["BertForQuestionAnswering"]),
+        (of_pretraining, ["BertForPreTraining"]),
+        (masks, ["BertForMaskedLM"]),
+        ({}, None),
+    ):
+        checkpoint.write(str(tmp_path / "bert_model.ckpt"), dict(encoder, **head))
+        to_safetensors.convert(str(tmp_path / "bert_model.ckpt"), str(tmp_path / "out"))
+        assert json.loads((tmp_path / "out" / "config.json").read_text()).get("architectures") == expected
+
+
 def test_a_conversion_replaces_no_files_of_a_run_or_of_its_source(tmp_path):
     write_source(tmp_path / "hf")
     trained_checkpoint(tmp_path / "run", optimizer="sgd")

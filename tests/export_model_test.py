@@ -14,10 +14,12 @@ import pytest
 import safetensors.numpy
 import tensorflow.compat.v1 as tf
 from conftest import ROOT, run_main
+from convert_checkpoint_test import full_disk
 from run_ner_test import Files, read_json
 
+from steady_bert.base import files
 from steady_bert.base.errors import RunError, UserError
-from steady_bert.export import command, huggingface, output_folder, proof, reference, tf1
+from steady_bert.export import command, huggingface, output_folder, proof, reference, saved_model, tf1
 from steady_bert.export.command import Options
 from steady_bert.interchange import hugging_face
 from steady_bert.serving import saved_run
@@ -222,6 +224,23 @@ def test_what_a_form_has_no_place_for_is_refused_by_its_name(tagger, classifier,
     with pytest.raises(UserError, match="no export of this program, so it is not replaced"):
         exported(classifier, "saved_model", tmp_path / "own")
     assert os.listdir(str(tmp_path)) == ["own"]
+
+
+@pytest.mark.parametrize(
+    "to, broken",
+    [
+        ("huggingface", (files, "rename_synced")),
+        ("tf1", (checkpoint, "_write")),
+        ("saved_model", (saved_model, "_signatures")),
+        ("tf1", (output_folder, "write_record")),
+    ],
+)
+def test_a_full_disk_names_the_export_not_the_folder_that_it_is_made_in(classifier, tmp_path, monkeypatch, to, broken):
+    monkeypatch.setattr(*broken, full_disk)
+    activation = "tanh" if to == "tf1" else None
+    with pytest.raises(RunError, match="^{}: the disk is full. It takes more than ".format(tmp_path / "model")):
+        exported(classifier, to, tmp_path / "model", unchecked=True, activation=activation)
+    assert os.listdir(str(tmp_path)) == []
 
 
 # --- the proof --------------------------------------------------------------------------------------------------------

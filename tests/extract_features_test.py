@@ -234,10 +234,14 @@ def test_a_run_gives_its_length_and_a_pre_trained_model_128_or_its_positions(mod
             json.dump(own, file)
         encoder = opened(model, model=questions, **{"max_seq_length": None, **given})[1]
         assert (encoder.max_seq_length, encoder.compute.precision) == (length, precision)
-    for part, wrong in (("model", {"max_seq_length": -1}), ("run", {"engine": {"precision": "half"}})):
+    for part, wrong, said in (
+        ("model", {"max_seq_length": -1}, 'model.max_seq_length": found -1, expected 1 to '),
+        ("model", {"max_seq_length": 1.0}, 'model.max_seq_length": found 1.0, expected a whole number'),
+        ("run", {"engine": {"precision": "half"}}, 'run.engine.precision": found "half", expected one of float32, '),
+    ):
         with open(config, "w") as file:
             json.dump(dict(own, **{part: wrong}), file)
-        with pytest.raises(UserError, match="config.json: key "):
+        with pytest.raises(UserError, match='config.json: key "' + said):
             opened(model, model=questions)
 
 

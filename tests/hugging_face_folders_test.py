@@ -456,8 +456,10 @@ def test_a_folder_is_converted_once_and_again_if_its_entry_is_lost_or_damaged(tm
 
 def test_a_full_disk_ends_a_conversion_in_the_cache_with_a_message(tmp_path, monkeypatch):
     write(tmp_path / "hf")
-    monkeypatch.setattr(checkpoint, "write", full_disk)
-    with pytest.raises(UserError, match=r"hf cannot be converted to it \(.*No space left on device\)\. Free space"):
+    monkeypatch.setattr(checkpoint, "_write", full_disk)
+    with pytest.raises(
+        UserError, match=r"hf cannot be .*No space left on device\)\. Free space, or name another --cache_dir"
+    ):
         converted.entry_of(str(tmp_path / "hf"), str(tmp_path / "cache"))
     assert not [name for name in os.listdir(str(tmp_path / "cache")) if not name.endswith(".lock")]
 

@@ -1,5 +1,6 @@
 """Checkpoints and the best model that were removed, exchanged or never finished: found at the start, and said."""
 
+import errno
 import glob
 import json
 import os
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import mistake, run_main, succeed
 
+from steady_bert.base import disk
 from steady_bert.base.errors import UserError
 from steady_bert.training import checkpoint, checkpoint_files, manifest, run_folder
 from steady_bert.training.checkpoint import TrainingState
@@ -133,6 +135,20 @@ def test_a_best_that_is_not_there_is_found_and_never_replaced(folder, how):
     run_folder.require_best(newest, ("best",), True)
     assert checkpoint.state_in(newest) == TrainingState()
     assert checkpoint.Reader(newest).tensor("weight")[0] == 12 and checkpoint.damage(newest) is None
+
+
+def test_a_full_disk_while_the_best_is_forgotten_names_the_checkpoint_which_stays(folder, monkeypatch):
+    prefix, before = checkpoint.prefix_of(folder, 12), sorted(os.listdir(folder))
+
+    def write(path, tensors):
+        with open(path + ".data-00000-of-00001", "w") as file:
+            file.write("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_write", write)
+    with pytest.raises(disk.DiskFullError, match="^{}: the disk is full".format(prefix)):
+        checkpoint.forget_best(prefix)
+    assert checkpoint.damage(prefix) is None and sorted(os.listdir(folder)) == before
 
 
 def test_a_folder_of_an_older_version_that_was_killed_goes_on(folder, capsys):

@@ -132,7 +132,8 @@ def test_a_fine_tuned_published_classifier_predicts_with_its_own_labels(tiny, pu
     models = ["--model_dir=" + str(folder), "--init_checkpoint=" + published]
     models.append("--bert_config_file=" + str(folder / "config.json"))
     arguments = ["--do_predict", "--predict_file=" + test_file, "--output_dir=" + str(tmp_path / "out")]
-    assert "--init_checkpoint is not read" in succeed(arguments + models + ["--max_seq_length=16"], capsys)
+    said = "--init_checkpoint is not read: --model_dir={} is used.".format(folder)
+    assert said in succeed(arguments + models + ["--max_seq_length=16"], capsys)
     rows = predictions(str(tmp_path / "out")).split("\n")
     assert {row.split("\t")[1] for row in rows[1:] if row} <= {"cold", "warm"}
 

@@ -234,10 +234,11 @@ def test_vectors_of_a_run_and_of_a_pre_trained_folder_are_the_models_own(tiny, c
     for wrong, kind in ((None, "NoneType"), (3, "int"), ({"text": "a"}, "dict")):
         with pytest.raises(UserError, match=r"texts\[1\]: is a {}, not a text".format(kind)):
             of_run.predict(["alpha", wrong])
-    with pytest.raises(UserError, match="is not the folder of a model"):
-        Predictor(str(tmp_path))
+    for given in ({}, {"checkpoint": "last"}):
+        with pytest.raises(UserError, match="is not the folder of a model"):
+            Predictor(str(tmp_path), **given)
     for name, value in (("checkpoint", "last"), ("precision", "bfloat16")):
-        with pytest.raises(UserError, match="so {} would not be read".format(name)):
+        with pytest.raises(UserError, match="a pre-trained model, so {} would not be read".format(name)):
             Predictor(pre_trained, **{name: value})
 
 

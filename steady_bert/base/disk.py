@@ -32,7 +32,7 @@ class DiskFullError(RunError):
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error, Python's or TensorFlow's, is that of a full disk."""
+    """Whether an error, this program's, Python's or TensorFlow's, is that of a full disk."""
     if isinstance(error, (UserError, RunError)):  # its text may quote the user's data
         return isinstance(error, DiskFullError)
     return getattr(error, "errno", None) in _CODES or _TEXT.search(str(getattr(error, "message", error))) is not None
@@ -40,16 +40,20 @@ def is_full(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def writing(
-    path: str, needed_bytes: Optional[int] = None, written_bytes: Optional[Callable[[], int]] = None
+    path: str,
+    needed_bytes: Optional[int] = None,
+    written_bytes: Optional[Callable[[], int]] = None,
+    is_renamed: bool = False,
 ) -> Iterator[None]:
     """Within it, a full disk is a DiskFullError that names `path`, unless it is one already.
 
-    needed_bytes: what it takes. written_bytes: what it has so far, where that is not known.
+    needed_bytes: what it takes. written_bytes: what it has so far, where that is not known. is_renamed: whether `path`
+    is written under a temporary name, which an error within it should not name either.
     """
     try:
         yield
     except Exception as error:  # TensorFlow's have no type that this module may import; any other is raised again
-        if isinstance(error, DiskFullError) or not is_full(error):
+        if not is_full(error) or isinstance(error, DiskFullError) and not is_renamed:
             raise
         size = written_bytes() if written_bytes else needed_bytes
         raise DiskFullError(path, size, at_least=written_bytes is not None) from error

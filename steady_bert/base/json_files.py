@@ -114,13 +114,22 @@ def _adapter(schema: type) -> Any:
     return pydantic.TypeAdapter(schema)
 
 
-def require_range(place: str, value: Dict[str, Any], keys: Sequence[str], least: int, most: int, remedy: str) -> None:
+def require_range(
+    place: str, value: Dict[str, Any], keys: Sequence[str], least: int, most: int, remedy: str = _RESTORE
+) -> None:
     """Raises UserError if one of the numbers under these keys is outside least … most. None is passed over."""
     for key in keys:
         number = value.get(key)
         if number is not None and not least <= number <= most:
             text = '{}: key "{}": found {}, expected {:,} to {:,}. {}'
             raise UserError(text.format(place, key, kind_of(number), least, most, remedy))
+
+
+def require_choice(place: str, key: str, value: Any, allowed: Sequence[str], remedy: str = _RESTORE) -> None:
+    """Raises UserError if the value under a key is not one of those allowed. None is passed over."""
+    if value is not None and value not in allowed:
+        text = '{}: key "{}": found {}, expected one of {}. {}'
+        raise UserError(text.format(place, key, kind_of(value), ", ".join(allowed), remedy))
 
 
 def kind_of(value: Any) -> str:

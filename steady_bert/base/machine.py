@@ -8,6 +8,7 @@ from .errors import UserError
 
 # The limits of a container, of either version of cgroups; "max" or a huge number where there is none.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+FLOAT32_BYTES = 4
 
 
 def memory_bytes() -> Optional[int]:

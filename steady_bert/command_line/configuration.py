@@ -10,7 +10,6 @@ import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from ..base import json_files
-from ..base.errors import UserError
 from ..interchange import folders
 from ..optimizer_config import OptimizerConfig, rule_of
 from ..serving.settings import ServingConfig
@@ -331,13 +330,11 @@ def _read_config(f: Values, path: str, names: Tuple[str, ...]) -> Dict[str, Any]
     flags = [f.flags[name] for name in values]
     json_files.require(values, path, _schema_of(tuple(flags)))
     for flag in flags:
-        value = values[flag.name]
-        if isinstance(flag.kind, tuple) and value is not None and value not in flag.kind:
-            text = '{}: key "{}": found {}, expected one of {}. Restore it from a copy.'
-            raise UserError(text.format(path, flag.name, json_files.kind_of(value), ", ".join(flag.kind)))
+        if isinstance(flag.kind, tuple):
+            json_files.require_choice(path, flag.name, values[flag.name], flag.kind)
         if flag.kind == "integer":
             least, most = flag.lower or 0, flag.upper or 1 << 31
-            json_files.require_range(path, values, [flag.name], int(least), int(most), "Restore it from a copy.")
+            json_files.require_range(path, values, [flag.name], int(least), int(most))
     return values
 
 

@@ -1,11 +1,12 @@
 """Exports a run and proves the export: what scripts/export_model.py does."""
 
+import functools
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from ..base import disk, files
+from ..base import disk, files, machine
 from ..base.errors import RunError, UserError
 from ..serving import saved_run
 from ..serving.saved_run import SavedRun
@@ -57,7 +58,8 @@ def export(options: Options) -> None:
     if run is not original and check_file is not None:
         say(_activation_difference(original, run, check_file, is_dev))
     with output_folder.scratch(options.output) as folder:
-        with disk.writing(options.output, written_bytes=lambda: max(disk.bytes_in(folder), _bytes_of_weights(run))):
+        takes = functools.partial(_bytes_at_least, run, folder)
+        with disk.writing(options.output, written_bytes=takes, is_renamed=True):
             target.write(run, folder)
         record = {"exported": options.to, "from": os.path.basename(run.prefix), "proven": False}
         if run is not original:
@@ -67,7 +69,8 @@ def export(options: Options) -> None:
             record["why"] = "--unchecked"
         else:
             problem = _prove(target, options, run, check_file, is_dev, folder, record)
-        output_folder.write_record(folder, record)
+        with disk.writing(options.output, written_bytes=takes, is_renamed=True):
+            output_folder.write_record(folder, record)
         name = options.output + output_folder.UNPROVEN if problem else options.output
         output_folder.move(folder, name)
     if problem:
@@ -84,8 +87,9 @@ def _check(options: Options) -> None:
         raise UserError("--unchecked: nothing is compared. Leave it, or --check_file and --check_python, out.")
 
 
-def _bytes_of_weights(run: SavedRun) -> int:
-    return 4 * model_files.parameters(vars(run.inputs.bert_config))
+def _bytes_at_least(run: SavedRun, folder: str) -> int:
+    """What an export takes: its weights, or more if more is written."""
+    return max(disk.bytes_in(folder), model_files.parameters(vars(run.bert_config)) * machine.FLOAT32_BYTES)
 
 
 def _activation(run: SavedRun) -> str:

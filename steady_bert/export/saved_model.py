@@ -21,6 +21,7 @@ from ..base.errors import UserError
 from ..serving import graph
 from ..serving.saved_run import SavedRun
 from ..tasks.tagging.windows import COUNTED
+from ..training import checkpoint
 from .reference import LOGITS, threshold_logit, with_logits
 
 LABELS_ASSET = "labels.txt"
@@ -39,7 +40,7 @@ def write(run: SavedRun, folder: str) -> None:
     with tf.Graph().as_default(), tensorflow_setup.temporary_folder() as assets:
         signatures = _signatures(run)
         _add_assets(run, assets)
-        with tf.Session(config=tf.ConfigProto(device_count={"GPU": 0})) as session:  # it computes nothing
+        with tf.Session(config=checkpoint.on_host()) as session:  # it computes nothing
             graph.restore(session, run)
             builder = tf.saved_model.Builder(folder)
             builder.add_meta_graph_and_variables(

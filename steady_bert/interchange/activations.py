@@ -44,8 +44,7 @@ def _last_layer(config: modeling.BertConfig, prefix: str, tokenizer: Any, activa
     """[tokens of all sentences, H]"""
     config = modeling.BertConfig.from_dict(dict(config.to_dict(), hidden_act=activation))
     ids, mask = _batch(tokenizer, config.max_position_embeddings)
-    on_host = tf.ConfigProto(device_count={"GPU": 0})  # exact float32
-    with tf.Graph().as_default(), tf.Session(config=on_host) as session:
+    with tf.Graph().as_default(), tf.Session(config=checkpoint.on_host()) as session:  # exact float32
         model = modeling.BertModel(config, False, tf.constant(ids), tf.constant(mask))
         output = model.get_sequence_output()
         reader = checkpoint.Reader(prefix)

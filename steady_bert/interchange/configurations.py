@@ -112,9 +112,8 @@ def hugging_face_settings(bert_config: Dict[str, Any]) -> Dict[str, Any]:
 
 def head_of(content: Dict[str, Any], outputs: int) -> Optional[Head]:
     """The fine-tuned head with so many outputs that config.json describes; None if its kind has no place here."""
-    architecture = " ".join(map(str, content.get("architectures") or ()))
-    names = content.get("id2label")
-    names = names if isinstance(names, dict) else {}
+    architecture = " ".join(content.get("architectures") or ())
+    names = content.get("id2label") or {}
     labels = [str(names.get(str(number), "LABEL_{}".format(number))) for number in range(outputs)]
     if "TokenClassification" in architecture:
         return Head(True, labels, "single")

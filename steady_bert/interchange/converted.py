@@ -11,7 +11,7 @@ from typing import Dict
 
 import filelock
 
-from ..base import files, json_files
+from ..base import disk, files, json_files
 from ..base.errors import UserError
 from ..training import checkpoint, feature_cache
 from ..training.reports import say
@@ -69,10 +69,10 @@ def _build(folder: str, entry: str, sources: Dict[str, str]) -> None:
         written = {name: files.sha256_of_file(os.path.join(scratch, name)) for name in sorted(small)}
         files.write_json(os.path.join(scratch, _DESCRIPTION), {"from": folder, "sources": sources, "files": written})
         os.rename(scratch, entry)
-    except checkpoint.UNWRITABLE as error:
+    except (disk.DiskFullError, *checkpoint.UNWRITABLE) as error:
         raise UserError(
             "{}: {} cannot be converted to it ({}). Free space, or name another --cache_dir.".format(
-                entry, folder, checkpoint.reason_of(error)
+                entry, folder, checkpoint.reason_of(error.__cause__ or error)
             )
         ) from None
     finally:

@@ -86,7 +86,7 @@ def case_of(folder: str, vocab_file: Optional[str]) -> Tuple[Optional[bool], str
     settings = os.path.join(folder, tokenizer_files.SETTINGS_FILE)
     if os.path.lexists(settings):
         lower = json_files.read(settings, tokenizer_files.SettingsFile, configurations.FETCH).get("do_lower_case")
-        if isinstance(lower, bool):
+        if lower is not None:
             return lower, tokenizer_files.SETTINGS_FILE
     if vocab_file is None:
         return True, "the default"
@@ -113,9 +113,8 @@ def _published(folder: str, flag: str) -> ModelFolder:
 
 
 def _task(content: Dict[str, Any]) -> Dict[str, str]:
-    names = content.get("id2label")
-    number = content.get("num_labels")
-    outputs = len(names) if isinstance(names, dict) else number if isinstance(number, int) else 2
+    names, number = content.get("id2label"), content.get("num_labels")
+    outputs = len(names) if names is not None else 2 if number is None else number
     head = configurations.head_of(content, outputs)
     if head is None or head.tags_tokens:
         return {}

@@ -66,7 +66,10 @@ def convert(source: str, output: str, torch_python: Optional[str] = None) -> Rep
     config_path = os.path.join(folder, configurations.CONFIG_FILE)
     kind = folders.kind_of(folder)
     if kind == folders.RUN:
-        raise UserError("{}: is the folder of a run. scripts/export_model.py --to=tf1 exports it.".format(folder))
+        raise UserError(
+            "{}: is the folder of a run, whose checkpoint is TensorFlow's already. scripts/export_model.py --to=tf1 "
+            "exports a classifier or a tagger.".format(folder)
+        )
     if kind == folders.CHECKPOINT and not os.path.exists(config_path):
         raise UserError("{}: is a TensorFlow checkpoint already. Use it as it is.".format(folder))
     folders.require_no_run(output)
@@ -120,7 +123,8 @@ def _weights(
 ) -> Tuple[Dict[str, np.ndarray], List[str]]:
     """(variable → value, names of the tensors that are left out). Raises UserError for a tensor with no place."""
     floats = sum(tensor.elements for tensor in tensors.values() if tensor.is_float)
-    machine.require_memory(os.path.dirname(config_path), floats * 4, "the {:,} numbers of its tensors".format(floats))
+    needed_bytes = floats * machine.FLOAT32_BYTES
+    machine.require_memory(os.path.dirname(config_path), needed_bytes, "the {:,} numbers of its tensors".format(floats))
     places = names.tensorflow_places(settings["num_hidden_layers"])
     shapes = dict(names.shapes_of(settings), **names.shapes_of_pretraining(settings))
     weights: Dict[str, np.ndarray] = {}

@@ -48,7 +48,7 @@ def _without_unread_weights(run: RunConfig) -> RunConfig:
     weights = run.weights
     if run.do_train or run.dry_run or weights.init_checkpoint is None or not _is_hugging_face(weights.model_dir):
         return run
-    say("--init_checkpoint is not read: {} has a trained model.".format(weights.model_dir))
+    say("--init_checkpoint is not read: --model_dir={} is used.".format(weights.model_dir))
     return dataclasses.replace(run, weights=dataclasses.replace(weights, init_checkpoint=None))
 
 

@@ -17,6 +17,7 @@ import safetensors.numpy
 from ..base import files, json_files
 from ..base.errors import UserError
 from . import names
+from .configurations import FETCH
 
 MOST_HEADER_BYTES = 16 << 20  # a tensor takes about 100; BERT-large has 400 of them
 _FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
@@ -100,7 +101,7 @@ def write_bert(path: str, weights: Mapping[str, np.ndarray], layers: int, source
 
 def shards_of(index: str) -> Iterator[str]:
     """The paths of the files that an index (…index.json) names, each once. Raises UserError if one is absent."""
-    shards = set(json_files.read(index, _IndexFile, "Fetch it again.")["weight_map"].values())
+    shards = set(json_files.read(index, _IndexFile, FETCH)["weight_map"].values())
     for name in sorted(shards):
         path = os.path.join(os.path.dirname(index), name)
         if os.path.basename(path) != name or not os.path.exists(path):

@@ -11,6 +11,13 @@ from ..training import checkpoint, manifest, run_folder, weights
 from . import configurations, folders, names, safetensors_files, tokenizer_files
 from .hugging_face import Report
 
+# Variable → the class of transformers for a model that has it; the first one counts.
+_ARCHITECTURES = {
+    "cls/squad/output_weights": "BertForQuestionAnswering",
+    "cls/seq_relationship/output_weights": "BertForPreTraining",
+    "cls/predictions/output_bias": "BertForMaskedLM",
+}
+
 
 def convert(source: str, output: str, config_file: Optional[str] = None) -> Report:
     """Converts the weights that evaluation reads, so the averages of a run with --ema_decay.
@@ -29,7 +36,8 @@ def convert(source: str, output: str, config_file: Optional[str] = None) -> Repo
     converted = weights.weights_among(everything)
     served = weights.served_names(prefix, converted)
     numbers = sum(safetensors_files.elements_of(everything[name]) for name in converted)
-    machine.require_memory(prefix, numbers * 4, "the {:,} numbers of its weights".format(numbers))
+    needed_bytes = numbers * machine.FLOAT32_BYTES
+    machine.require_memory(prefix, needed_bytes, "the {:,} numbers of its weights".format(numbers))
     tensors = weights.served_tensors(prefix, converted)
     settings = _settings(config.to_dict(), everything, folder)
     files.require_writable(output, "--output")
@@ -52,9 +60,9 @@ def _settings(bert_config: Dict[str, Any], variables: Dict[str, Any], folder: st
     head = variables.get("output_weights")
     if head:
         settings.update(_head_settings(head[0], os.path.join(folder, LABELS_FILE)))
-    elif any(name.startswith("cls/predictions/") for name in variables):
-        settings.update(architectures=["BertForPreTraining"])
-    return settings
+        return settings
+    architecture = next((name for variable, name in _ARCHITECTURES.items() if variable in variables), None)
+    return dict(settings, architectures=[architecture]) if architecture else settings
 
 
 def _head_settings(outputs: int, labels_file: str) -> Dict[str, Any]:

@@ -111,7 +111,7 @@ def write_vocabulary(tokenizer: Tokenizer, target: str) -> None:
 def _case(settings: Dict[str, Any], normalizer: Dict[str, Any], pieces: List[str]) -> Tuple[bool, str]:
     """(do_lower_case, the file that says it). Some cased models say it nowhere: their vocabulary shows it."""
     for value, name in ((settings.get("do_lower_case"), SETTINGS_FILE), (normalizer.get("lowercase"), WHOLE_FILE)):
-        if isinstance(value, bool):
+        if value is not None:
             return value, name
     return tokenization.check_case_against_vocab(pieces, True) is None, VOCAB_FILE
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from ..base.errors import UserError
+from ..interchange import folders
 from ..tasks.classification import long_texts
 from ..tasks.task import Feature
 from ..training import devices
@@ -190,7 +191,8 @@ class _Step:
 def _refuse_what_a_run_reads(folder: str, flags: Dict[str, Any]) -> None:
     given = ", ".join(sorted(name for name, value in flags.items() if value is not None))
     if given:
-        raise UserError("{}: not the folder of a run, so {} would not be read. Leave it out.".format(folder, given))
+        folders.described(folder, "--model_dir")  # refuses what is no model
+        raise UserError("{}: a pre-trained model, so {} would not be read. Leave it out.".format(folder, given))
 
 
 def _needed(outputs: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:

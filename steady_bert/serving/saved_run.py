@@ -107,11 +107,6 @@ class OwnSettings(NamedTuple):
 
 
 @dataclass
-class _Model:
-    max_seq_length: Optional[int] = None
-
-
-@dataclass
 class _Engine:
     precision: Optional[str] = None
 
@@ -122,10 +117,9 @@ class _Run:
 
 
 @dataclass
-class _ConfigFile:
+class _ConfigFile(model_files.InputsFile):
     """The part of the schema of a run's config.json that own_settings reads."""
 
-    model: Optional[_Model] = None
     run: Optional[_Run] = None
 
 
@@ -137,11 +131,10 @@ def own_settings(folder: str) -> OwnSettings:
     content = json_files.read(path, _ConfigFile)
     engine = (content.get("run") or {}).get("engine") or {}
     own = OwnSettings((content.get("model") or {}).get("max_seq_length"), engine.get("precision"))
-    json_files.require_range(path, own._asdict(), ["max_seq_length"], 1, 1 << 31, "Restore it from a copy.")
-    known = {flag.name: flag.kind for flag in flags_of("extract_features")}["precision"]
-    if own.precision is not None and own.precision not in known:
-        text = '{}: key "precision": found {}, expected one of {}. Restore it from a copy.'
-        raise UserError(text.format(path, json_files.kind_of(own.precision), ", ".join(known)))
+    key = "model.max_seq_length"
+    json_files.require_range(path, {key: own.max_seq_length}, [key], 1, 1 << 31)
+    known = next(flag.kind for flag in flags_of("extract_features") if flag.name == "precision")
+    json_files.require_choice(path, "run.engine.precision", own.precision, known)
     return own
 
 
@@ -170,8 +163,8 @@ def script_of(folder: str) -> str:
         )
     if kind not in script:
         raise UserError(
-            "{}: a run of run_squad.py, which answers questions about files: --do_predict --model_dir. Name a run of "
-            "run_classifier.py or run_ner.py.".format(folder)
+            "{}: a run of run_squad.py, which cannot be served or exported; run_squad.py --do_predict --model_dir={} "
+            "answers a file of questions.".format(folder, folder)
         )
     return script[kind]
 

@@ -97,11 +97,12 @@ class LabelsFile:
 @dataclass
 class _InputSettings:
     do_lower_case: Optional[bool] = None
+    max_seq_length: Optional[int] = None
 
 
 @dataclass
-class RunCaseFile:
-    """The part of the schema of config.json that says the case of the text; older folders lack it."""
+class InputsFile:
+    """The part of the schema of config.json that says how text was read; older folders lack it."""
 
     model: Optional[_InputSettings] = None
 
@@ -173,7 +174,6 @@ def load_bert_config(config: ModelConfig, vocab_size: int, segments: int) -> "mo
 
 
 MOST_LAYERS = 1000  # of a model whose graph can be built; published ones have up to 48
-_FLOAT_BYTES = 4
 
 
 def require_size(path: str, sizes: Dict[str, int]) -> None:
@@ -182,7 +182,7 @@ def require_size(path: str, sizes: Dict[str, int]) -> None:
         text = "{}: num_hidden_layers={:,}: {:,} are the most. Use the file that belongs to the model."
         raise UserError(text.format(path, sizes["num_hidden_layers"], MOST_LAYERS))
     count = parameters(sizes)
-    machine.require_memory(path, count * _FLOAT_BYTES, "the {:,} weights of its model".format(count))
+    machine.require_memory(path, count * machine.FLOAT32_BYTES, "the {:,} weights of its model".format(count))
 
 
 def parameters(sizes: Dict[str, int]) -> int:

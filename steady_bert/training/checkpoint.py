@@ -370,16 +370,24 @@ def _discard(folder: str, prefixes: Sequence[str]) -> None:
         _remove(prefix)
 
 
+def on_host() -> tf.ConfigProto:
+    """The configuration of a session that uses no GPU, and so takes none of its memory."""
+    return tf.ConfigProto(device_count={"GPU": 0})
+
+
 def write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
     """Writes a checkpoint of these values. Raises DiskFullError."""
-    with disk.writing(prefix, sum(value.nbytes for value in tensors.values())):
+    with disk.writing(prefix, _bytes_in(tensors)):
         _write(prefix, tensors)
+
+
+def _bytes_in(tensors: Mapping[str, np.ndarray]) -> int:
+    return sum(value.nbytes for value in tensors.values())
 
 
 def _write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
     names = sorted(tensors)
-    on_host = tf.ConfigProto(device_count={"GPU": 0})  # else a session takes all memory of a GPU
-    with tf.Graph().as_default(), tf.Session(config=on_host) as session:
+    with tf.Graph().as_default(), tf.Session(config=on_host()) as session:
         values = [tf.placeholder(tensors[name].dtype, tensors[name].shape) for name in names]
         save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
         session.run(save, dict(zip(values, (tensors[name] for name in names))))
@@ -392,10 +400,12 @@ def assign(session: tf.Session, variables: Mapping[str, Any], tensors: Mapping[s
 
 
 def rewrite(prefix: str, changed: Dict[str, np.ndarray]) -> None:
-    """Replaces the values of some variables of a run's checkpoint."""
+    """Replaces the values of some variables of a run's checkpoint. Raises DiskFullError."""
     reader = Reader(prefix)
     tensors = {name: reader.tensor(name) for name in shapes_in(prefix)}
-    _move(prefix, lambda temporary: write(temporary, dict(tensors, **changed)))
+    tensors.update(changed)
+    with disk.writing(prefix, _bytes_in(tensors)):
+        _move(prefix, lambda temporary: _write(temporary, tensors))
     list_in_manifest(home_of(prefix)[0])
 
 

@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..base import files, json_files
 from ..base.errors import UserError
-from ..tasks.model_files import LABELS_FILE, MODEL_FILES, RunCaseFile
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES, InputsFile
 
 FILE = "manifest.json"
 CONFIG_FILE, PLAN_FILE, THRESHOLD_FILE = "config.json", "plan.json", "threshold.json"
@@ -48,7 +48,7 @@ class _Manifest(NamedTuple):
 def saved_case(folder: str) -> Optional[bool]:
     """The do_lower_case of the run in a folder; None if no config.json says it, as with older runs."""
     path = os.path.join(folder, CONFIG_FILE)
-    content = json_files.read(path, RunCaseFile) if os.path.lexists(path) else {}
+    content = json_files.read(path, InputsFile) if os.path.lexists(path) else {}
     case: Optional[bool] = (content.get("model") or {}).get("do_lower_case")
     return case
 
