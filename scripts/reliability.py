@@ -1,6 +1,7 @@
 """Injects faults, row by row, and prints how many tries ended silently wrong, lost, or in a traceback.
 
-    python scripts/reliability.py [--row=NAME,…] [--tries=N] [--short] [--results=FILE] [--write]
+    python scripts/reliability.py [--row=NAME,…] [--tries=N] [--short] [--until_failure] [--results=FILE]
+        [--write]
     python scripts/reliability.py --plant [--row=NAME,…]
 
 All rows with their own numbers of tries take hours on 2 cores; --short takes few tries of the cheap rows, in 4 minutes.
@@ -83,8 +84,11 @@ def keep(line: Line, path: str) -> None:
         file.write(json.dumps(line).encode() + b"\n")
 
 
-def run_row(name: str, tries: int, jobs: Jobs, path: str, known: Line) -> List[Line]:
-    """Runs the tries of a row that the results lack; returns all of them. known: commit and TensorFlow."""
+def run_row(name: str, tries: int, jobs: Jobs, path: str, known: Line, until_failure: bool = False) -> List[Line]:
+    """Runs the tries of a row that the results lack, up to the first that fails if so wished; returns all of them.
+
+    known: commit and TensorFlow.
+    """
     row = rows.ROWS[name]
     done = {line["try"]: line for line in lines_in(path) if line["row"] == name and known.items() <= line.items()}
     missing = [number for number in range(tries) if number not in done]
@@ -100,6 +104,8 @@ def run_row(name: str, tries: int, jobs: Jobs, path: str, known: Line) -> List[L
         if trial.failure:
             print("{} {}: {}: {} ({})".format(name, number, trial.fault, trial.failure, trial.said), flush=True)
         done[number] = line
+        if trial.failure and until_failure:
+            break
     return [done[number] for number in sorted(done)]
 
 
@@ -135,11 +141,11 @@ def newest(lines: List[Line]) -> List[Line]:
 
 
 def plant(names: List[str]) -> bool:
-    """Whether each row finds the bug that is planted for it; prints a line for each. Tests run as short as in CI."""
+    """Whether each row finds the bug that is planted for it; prints a line for each. One failure is enough."""
     import planted_bugs
 
     every = True
-    os.environ.update({"STEADY_BERT_" + key: value for key, value in (("KILLS", "4"), ("RESUME_EVERY", "11"))})
+    os.environ.update(STEADY_BERT_KILLS="4", STEADY_BERT_RESUME_EVERY="11", PYTEST_ADDOPTS="-x")  # as short as in CI
     for name in names:
         row = rows.ROWS[name]
         if row.unavailable():
@@ -147,7 +153,7 @@ def plant(names: List[str]) -> bool:
             continue
         bug_name = planted_bugs.BUG_OF_ROW[name]
         bug = planted_bugs.BUGS[bug_name]
-        tries = [] if row.tests else re.findall(r"--tries=\d+", bug.tests)
+        tries = [] if row.tests else ["--until_failure"] + re.findall(r"--tries=\d+", bug.tests)
         caught = planted_bugs.caught(bug._replace(tests=" ".join([planted_bugs.ROW + name, *tries])))
         print("{}: {}: {}".format("caught" if caught else "NOT CAUGHT", name, bug_name), flush=True)
         every = every and caught
@@ -159,6 +165,7 @@ def main() -> None:
     parser.add_argument("--row", default="", help="names, separated by commas; without it all: " + ", ".join(rows.ROWS))
     parser.add_argument("--tries", type=int, help="of each row; without it as many as the row says")
     parser.add_argument("--short", action="store_true", help="few tries of the cheap rows")
+    parser.add_argument("--until_failure", action="store_true", help="leave out a row's tries after one that fails")
     parser.add_argument("--results", help="a file of JSON lines; without it nothing is kept")
     parser.add_argument("--write", action="store_true", help="write the table of --results into docs/reliability.md")
     parser.add_argument("--plant", action="store_true", help="show that each row can fail")
@@ -184,7 +191,8 @@ def main() -> None:
             if row.unavailable():
                 print("{}: left out: {}".format(name, row.unavailable()), flush=True)
                 continue
-            measured += run_row(name, given.tries or (row.short if given.short else row.tries), jobs, path, known)
+            tries = given.tries or (row.short if given.short else row.tries)
+            measured += run_row(name, tries, jobs, path, known, given.until_failure)
         if given.write:
             write_table(newest(lines_in(path)))
     print(table(measured))

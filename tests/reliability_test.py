@@ -58,7 +58,7 @@ def test_tries_of_this_commit_are_kept_and_a_failure_is_counted(tmp_path, monkey
 
     def attempt(job, rng):
         made.append(rng.random())
-        return Trial("a fault", "lost" if len(made) == 2 else "", "message 7", faults=3, failures=0)
+        return Trial("a fault", "lost" if len(made) in (2, 6) else "", "message 7", faults=3, failures=0)
 
     monkeypatch.setitem(rows.ROWS, "kill", rows.Row("kills", attempt))
     path, known = str(tmp_path / "results.jsonl"), {"commit": "abc", "tensorflow": "2"}
@@ -73,6 +73,8 @@ def test_tries_of_this_commit_are_kept_and_a_failure_is_counted(tmp_path, monkey
     reliability.run_row("kill", 1, jobs, path, dict(known, commit="abd"))
     assert len(made) == 4 and made[3] == made[0]  # the same fault at the next commit
     lines = reliability.lines_in(path)
+    reliability.run_row("kill", 9, reliability.Jobs(""), str(tmp_path / "other"), known, until_failure=True)
+    assert len(made) == 6  # the second of these fails
     assert len(lines) == 4 and {line["commit"] for line in reliability.newest(lines)} == {"abd"}
 
 
@@ -83,7 +85,7 @@ def test_each_row_is_run_on_a_bug_of_its_own(monkeypatch, capsys):
     rows.ROWS["race"] = rows.ROWS["race"]._replace(unavailable=lambda: "no locks here")
     monkeypatch.setattr(os, "environ", dict(os.environ))
     assert not reliability.plant(list(rows.ROWS))
-    assert [bug.tests.split(" --tries")[0] for bug in run] == [
+    assert [" ".join(bug.tests.split()[:2]) for bug in run] == [
         planted_bugs.ROW + name for name in rows.ROWS if name != "race"
     ]
     printed = capsys.readouterr().out
@@ -124,6 +126,8 @@ def test_a_commit_is_named_with_what_differs_from_it(tmp_path, monkeypatch):
 )
 def test_a_long_run_may_grow_at_its_start_alone(memory, handles, grows):
     assert moments.growth(memory, handles)[0] == grows
+    built, first = "first step at rate 1e-4, save each step\n", "step 30/3000: loss 0.7\n"
+    assert not moments.TRAINS.search(built) and moments.TRAINS.search(built + first)
 
 
 @pytest.mark.parametrize("needed, at_least", [(None, False), (1234, False), (1234, True)])

@@ -18,6 +18,7 @@ DISK_FULL = (
     r"[^.\s]: the disk is full\..* bytes are free\. Free some: the same command then goes on"
     r"|: the checkpoints need .* are free\."
 )
+TRAINS = re.compile(r"^step \d+/", re.M)  # in what a run prints; before, its memory grows as it builds the graph
 _SOAK_SECS_A_STEP = 0.1  # several times what a step takes on one core
 
 
@@ -128,7 +129,7 @@ def soaked(job: Job, rng: random.Random, steps: int) -> Trial:
             opened = len(os.listdir("/proc/{}/fd".format(child.pid)))
         except (OSError, IndexError):  # it ends now
             break
-        if resident and "step " in child.output():
+        if resident and TRAINS.search(child.output()):
             memory.append(resident)
             handles.append(opened)
         time.sleep(0.2)
