@@ -138,6 +138,15 @@ def _parse(script: str, argv: Sequence[str]) -> None:
     for name in (flag.name for other in SCRIPTS for flag in flags_of(other)):
         if name not in own and _is_ours(name) and FLAGS[name].present:
             _refuse_flag_of_another(script, name)
+    for name in own:
+        _require_text(name, FLAGS[name].value)
+
+
+def _require_text(name: str, value: Any) -> None:
+    """Raises UserError for bytes that are not UTF-8, of which TensorFlow opens no file, and for NUL."""
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, str) and any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in item):
+            raise UserError("--{}={!r}: has a byte that is not UTF-8, or 0. Rename what it names.".format(name, item))
 
 
 def _refuse_flag_of_another(script: str, name: str) -> None:

@@ -163,6 +163,7 @@ BAD_CONFIGS = {
     "not JSON (Expecting property name": {"TF_CONFIG": "{'cluster': 1}"},
     'it has no "cluster" of jobs': {"TF_CONFIG": '{"task": {"type": "worker", "index": 0}}'},
     'address "a", which is not host:port': environment_of({"worker": ["a"]}, "worker", 0),
+    'address "' + "é" * 56 + "…, which": environment_of({"worker": ["é" * 500]}, "worker", 0),
     'address "a:65536", which': environment_of({"worker": ["a:65536"]}, "worker", 0),
     'address ":1", which is not host:port': environment_of({"worker": [":1"]}, "worker", 0),
     'address "grpc://a:1", which': environment_of({"worker": ["grpc://a:1"]}, "worker", 0),

@@ -284,3 +284,17 @@ def test_a_damaged_file_of_flags_is_one_message(tmp_path, capsys):
     path.write_bytes(b"--seed=1\n--output_dir=\xff\n")
     said = "--flagfile={}: not UTF-8 text, as a file of flags is. Restore it from a copy.\n".format(path)
     assert mistake(["--flagfile={}".format(path)], capsys).endswith(said)
+
+
+@pytest.mark.parametrize(
+    "name, value, shown",
+    [
+        ("output_dir", os.fsdecode(b"ru\xffn"), r"'ru\udcffn'"),
+        ("freeze", os.fsdecode(b"a,\xff"), r"'\udcff'"),
+        ("output_dir", "ru\0n", r"'ru\x00n'"),
+    ],
+)
+def test_a_name_that_no_file_has_is_one_message(name, value, shown, capsys):
+    """TensorFlow opens no file whose name is not UTF-8; a damaged file of flags holds anything."""
+    message = mistake(["--{}={}".format(name, value)], capsys)
+    assert "--{}={}: has a byte that is not UTF-8, or 0.".format(name, shown) in message

@@ -1,12 +1,12 @@
 """The processes of a job on several machines, as TF_CONFIG lists them."""
 
-import json
 import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Set, Tuple
 
 from ..base import json_files
 from ..base.errors import UserError
+from ..base.json_files import kind_of
 
 EXAMPLE = (
     'For two machines, give the first TF_CONFIG=\'{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, '
@@ -66,16 +66,18 @@ def checked_jobs(jobs: Any) -> Dict[str, List[str]]:
     seen: Set[str] = set()
     for job, addresses in jobs.items():
         if job not in ("chief", "worker"):
-            raise mistake('it has a job "{}", but the only jobs are "worker" and "chief"', job)
+            raise mistake('it has a job "{:.60}", but the only jobs are "worker" and "chief"', job)
         if not isinstance(addresses, list) or not addresses:  # TensorFlow would take an empty list for a chief
-            raise mistake('job "{}" has {}, not a list of addresses', job, json.dumps(addresses))
+            raise mistake(
+                'job "{}" has {}, not a list of addresses', job, "[]" if addresses == [] else kind_of(addresses)
+            )
         if job == "chief" and len(addresses) > 1:
             raise mistake("it has {} chiefs, but a job has one", len(addresses))
         for address in addresses:
             if not isinstance(address, str) or not _is_address(address):
-                raise mistake('job "{}" has the address {}, which is not host:port', job, json.dumps(address))
+                raise mistake('job "{}" has the address {}, which is not host:port', job, kind_of(address))
             if address in seen:
-                raise mistake("the address {} occurs twice, but every process needs its own", address)
+                raise mistake("the address {:.60} occurs twice, but every process needs its own", address)
             seen.add(address)
     return jobs
 
@@ -114,10 +116,10 @@ def from_environment(environment: Mapping[str, str]) -> Cluster:
     task = config.get("task")
     job, index = (task.get("type"), task.get("index")) if isinstance(task, dict) else (None, None)
     if not isinstance(job, str) or job not in jobs:
-        raise mistake("the task's type is {}, but the jobs are {}", json.dumps(job), ", ".join(sorted(jobs)))
+        raise mistake("the task's type is {}, but the jobs are {}", kind_of(job), ", ".join(sorted(jobs)))
     last = len(jobs[job]) - 1
     if type(index) is not int or not 0 <= index <= last:  # bool is an int for isinstance
-        raise mistake('the task\'s index is {}, but job "{}" has the indices 0 to {}', json.dumps(index), job, last)
+        raise mistake('the task\'s index is {}, but job "{}" has the indices 0 to {}', kind_of(index), job, last)
     cluster = Cluster(jobs, job, index)
     if cluster.link_address[1] > 65535:
         raise mistake("the chief's address is {}, but a free port above it is needed", cluster.members[0][1])
