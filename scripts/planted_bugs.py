@@ -449,6 +449,18 @@ BUGS = {
         "    except KeyError:",
         ROW + "race --tries=3",
     ),
+    "a halved encoder passes": Bug(
+        "steady_bert/diagnosis/tensors.py",
+        "        projection=product / given if compared else None,",
+        "        projection=product / own if compared else None,",
+        "tests/doctor_folders_test.py -k halved",
+    ),
+    "a folder whose rate is 0 is continued": Bug(
+        "steady_bert/diagnosis/rates.py",
+        "    return Rate(source, at(step - 1) if step else None, at(step), end, linear)",
+        "    return Rate(source, at(step - 1) if step else None, at(step - 1), end, linear)",
+        "tests/doctor_folders_test.py -k rate_zero",
+    ),
     "soak_short: every update keeps something": Bug(
         "steady_bert/training/session_engine.py",
         "            step += 1\n",

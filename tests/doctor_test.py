@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from steady_bert.base.errors import UserError
-from steady_bert.diagnosis import command, findings, graph_rate, label_files, rates, remedies
+from steady_bert.diagnosis import command, findings, graph_rate, heads, label_files, rates, remedies
 from steady_bert.diagnosis.facts import (
+    CLASSES,
     ORIGINAL,
     OURS,
+    TAGS,
     Checkpoint,
     Facts,
     Labels,
@@ -121,8 +123,8 @@ def checkpoint_with(**changed):
         ("no_checkpoint", dict(checkpoint=None, unusable=("all",)), ["start again"]),
         ("other_head", dict(labels=Labels(("a", "b", "c"), "label_list.txt")), ["further stage"]),
         ("empty_slots", dict(checkpoint=checkpoint_with(slots_of_zeros=6)), ["further stage", "predict"]),
-        ("finished", dict(writer=OURS, end=40, flags={"do_train": "true"}), ["predict", "further stage"]),
-        ("unfinished", dict(writer=OURS, end=90, flags={"do_train": "true"}), ["continue", "further stage", "predict"]),
+        ("finished", dict(writer=OURS, end=40, flags={"do_train": "True"}), ["predict", "further stage"]),
+        ("unfinished", dict(writer=OURS, end=90, flags={"do_train": "True"}), ["continue", "further stage", "predict"]),
         (
             "wrong_case",
             dict(vocabulary=Vocabulary("run/vocab.txt", 40, True, True, "9 have upper-case letters.")),
@@ -164,12 +166,27 @@ def test_labels_are_read_from_lists_and_maps_and_never_from_pickles(tmp_path):
     assert read("id2label.json", json.dumps({"1": "pos", "0": "neg"})) == ("neg", "pos")
     with pytest.raises(UserError, match="label_map.json: does not give each label an id"):
         read("label_map.json", json.dumps({"pos": 5, "neg": 1}))
+    assert read("eval_results.json", json.dumps({"accuracy": 0.5, "labels": ["a", "b"]})) == ("a", "b")
     (tmp_path / "label2id.pkl").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     assert label_files.read(str(tmp_path), ["label2id.pkl"]) is None
     assert label_files.pickles_among(["a.txt", "label2id.pkl"]) == ("label2id.pkl",)
 
 
+def test_labels_are_those_that_a_flag_or_a_task_says():
+    assert label_files.given({"labels": 'bad,"good, or fine"', "task_name": "mrpc"}).names == ("bad", "good, or fine")
+    assert label_files.given({"task_name": "MNLI"}).names == ("contradiction", "entailment", "neutral")
+    assert label_files.given({"task_name": "sts-b"}).kind == "regression"
+    assert label_files.given({"task_name": "text"}) is label_files.given({}) is None
+
+
+def test_a_head_on_tokens_is_known_by_a_pooler_that_does_not_learn():
+    kinds = [heads.head_of(WEIGHTS, None, learned).kind for learned in (True, None, False)]
+    assert kinds == [CLASSES, CLASSES, TAGS]
+    assert heads.head_of(WEIGHTS, "run_classifier", False).kind == CLASSES
+    assert diagnosed(checkpoint=HEALTHY.checkpoint._replace(pooler_learned=False))[1][0].script == "run_ner"
+
+
 def test_a_flag_that_no_script_has_is_refused_with_the_nearest_name():
-    assert command.given_flags(["--data_dir=d", "--do_eval"]) == {"data_dir": "d", "do_eval": "true"}
+    assert command.given_flags(["--data_dir=d", "--do_eval"]) == {"data_dir": "d", "do_eval": "True"}
     with pytest.raises(UserError, match="--data_dri: neither .* Did you mean --data_dir?"):
         command.given_flags(["--data_dri=d"])

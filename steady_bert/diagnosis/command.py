@@ -7,9 +7,8 @@ from typing import Dict, List, Optional, Sequence
 
 from ..base.errors import UserError
 from ..command_line.flag_table import flags_of
+from ..training import run_files
 from . import findings, folder, remedies, report
-
-_SCRIPTS = ("run_classifier", "run_ner", "run_squad", "run_pretraining")
 
 
 def main(description: str, arguments: Optional[Sequence[str]] = None) -> None:
@@ -38,9 +37,9 @@ def diagnosis(path: str, pretrained: Optional[str], given: Dict[str, str], json_
 
 
 def given_flags(arguments: Sequence[str]) -> Dict[str, str]:
-    """Flag → value of further arguments, each as --name=value. Raises UserError for one that no script has."""
-    known = {flag.name for script in _SCRIPTS for flag in flags_of(script)}
-    given = folder.flags_among(arguments)
+    """Flag → value of further arguments, as --name=value or --name. Raises UserError for one that no script has."""
+    known = {flag.name for script in folder.SCRIPTS for flag in flags_of(script)}
+    given = run_files.flags_among(arguments)
     wrong: List[str] = [argument for argument in arguments if not argument.startswith("--")]
     wrong += ["--" + name for name in given if name not in known]
     for argument in wrong:

@@ -29,6 +29,7 @@ class Checkpoint(NamedTuple):
     step: Optional[int]  # global_step; None: it has none, as a published model
     weights: Mapping[str, Tuple[int, ...]]  # name → shape
     numbers: Numbers
+    pooler_learned: Optional[bool] = None  # whether the optimizer has slots for it. None: it has none at all
 
 
 class LinearDecay(NamedTuple):
@@ -53,7 +54,7 @@ class Labels(NamedTuple):
     """The labels of a head in the order of its outputs."""
 
     names: Tuple[str, ...]
-    source: str  # the file
+    source: str  # the file, or the flag
     kind: Optional[str] = None  # what labels.json says beside them: label_type or tag_scheme
     script: Optional[str] = None  # the script of ours that writes this key
 
@@ -87,3 +88,6 @@ class Facts(NamedTuple):
     pretrained: Optional[str] = None  # the checkpoint that training began with
     flags: Mapping[str, str] = {}  # of flags.txt
     problems: Tuple[str, ...] = ()  # files that are not as they were, or cannot be read
+    changed: Tuple[str, ...] = ()  # names of files that differ from the run's manifest
+    best: Optional[str] = None  # the prefix of the best checkpoint, with which a run predicts
+    best_lost: Optional[str] = None  # why it cannot be used

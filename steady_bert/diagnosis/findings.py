@@ -11,6 +11,7 @@ from .facts import ANSWERS, CLASSES, EMPTY, ORIGINAL, OURS, PIECES, PUBLISHED, T
 from .heads import Head
 
 RIGHT, NOTE, WRONG = "ok", "note", "WRONG"
+WRONG_CASE = "wrong_case"
 
 # The weights of a fine-tuned encoder keep this much of the pre-trained ones. Fine-tuning moves them by some percent.
 _HALVES = (0.4, 0.6)  # what a projection on the pre-trained weights is where they were halved
@@ -37,6 +38,7 @@ def findings(facts: Facts) -> List[Finding]:
     steps: Tuple[Callable[[Facts], List[Finding]], ...] = (
         _checkpoint,
         _unusable,
+        _best,
         _rate,
         _head,
         _labels,
@@ -54,7 +56,9 @@ def names(found: List[Finding]) -> Tuple[str, ...]:
 
 
 def head(facts: Facts) -> Optional[Head]:
-    return heads.head_of(facts.checkpoint.weights, facts.script) if facts.checkpoint else None
+    if facts.checkpoint is None:
+        return None
+    return heads.head_of(facts.checkpoint.weights, facts.script, facts.checkpoint.pooler_learned)
 
 
 def finished(facts: Facts) -> bool:
@@ -106,6 +110,16 @@ def _unusable(facts: Facts) -> List[Finding]:
     return lines + [Finding("not_finite", WRONG, "numbers", text.format(name, instead)) for name in facts.not_finite]
 
 
+def _best(facts: Facts) -> List[Finding]:
+    if facts.best_lost is not None:
+        text = facts.best_lost.rstrip(".") + ". It is the best model of the run, with which it would predict"
+        return [Finding("best_lost", WRONG, "checkpoint", text)]
+    if facts.best is None:
+        return []
+    text = "{}: the best on dev, with which the run predicts".format(os.path.relpath(facts.best, facts.folder))
+    return [Finding("best", RIGHT, "checkpoint", text)]
+
+
 def _rate(facts: Facts) -> List[Finding]:
     step = facts.checkpoint.step if facts.checkpoint else None
     if step is None:
@@ -117,11 +131,11 @@ def _rate(facts: Facts) -> List[Finding]:
     before = "at the start" if rate.before is None else "{:.3g} in the last update".format(rate.before)
     text = "{}, {} in the next ({})".format(before, _next(rate.following), rate.source)
     if rate.following == 0 and not finished(facts):
-        since = "" if rate.zero_from is None else ", and has been since step {:,}".format(rate.zero_from)
-        text += ": from here on it is 0{}: nothing more is learned".format(since)
+        start = "from here" if rate.zero_from is None else "from step {:,}".format(rate.zero_from)
+        text += ": it is 0 {} on, and nothing more is learned".format(start)
         return [Finding("rate_zero", WRONG, "rate", text)]
     if rate.following == 0:
-        return [Finding("rate_zero", NOTE, "rate", text + ": going on with this plan, nothing more is learned")]
+        return [Finding("rate_zero", NOTE, "rate", text + ": with this plan nothing more would be learned")]
     if rate.zero_from is not None:
         text += "; 0 from step {:,} on".format(rate.zero_from)
     return [Finding("rate", RIGHT, "rate", text)]
@@ -143,7 +157,7 @@ def _head(facts: Facts) -> List[Finding]:
     if of_model.kind == PIECES:
         return [Finding("pretraining_head", NOTE, "head", text + ": this model predicts no labels")]
     if of_model.foreign and of_model.kind != ANSWERS:
-        text += ": {} is in no model of this program. A further stage starts with a new head".format(
+        text += ": this program has no head with {}. A further stage starts with a new one".format(
             _few(of_model.foreign)
         )
         return [Finding("other_head", WRONG, "head", text)]
@@ -166,8 +180,8 @@ def _labels(facts: Facts) -> List[Finding]:
         text = "{} ({}, in this order)".format(_few(facts.labels.names), facts.labels.source)
         lines.append(Finding("labels", RIGHT, "labels", text))
     elif facts.labels is None and of_model is not None and of_model.kind in (CLASSES, TAGS):
-        text = "lost: no file says which output is which label. The order is the one of the program that trained: "
-        text += "in the original, the list of the processor's get_labels()"
+        text = "lost: no file says which output is which label. It is the order of the program that trained, in the "
+        text += "original the one of its processor's get_labels()"
         lines.append(Finding("labels_lost", WRONG, "labels", text))
     for name in facts.pickles:
         text = "{} is a pickle: it is not opened, since reading a pickle runs what is in it".format(name)
@@ -227,24 +241,22 @@ def _vocabulary(facts: Facts) -> List[Finding]:
             Finding("other_vocabulary", WRONG, "vocabulary", text.format(vocabulary.path, vocabulary.pieces, rows))
         )
     else:
-        same = (
-            "as many as the checkpoint has"
-            if rows == vocabulary.pieces
-            else "the checkpoint has {:,}".format(rows or 0)
-        )
-        text = "{}: {:,} pieces, {}".format(vocabulary.path, vocabulary.pieces, same)
-        lines.append(Finding("vocabulary", RIGHT, "vocabulary", text))
+        text = "{}: {:,} pieces".format(vocabulary.path, vocabulary.pieces)
+        more = facts.writer != OURS and rows is not None and rows > vocabulary.pieces
+        text += ", and the checkpoint has {:,}: is it the one of training?".format(rows) if more else ""
+        lines.append(Finding("vocabulary", NOTE if more else RIGHT, "vocabulary", text))
     if vocabulary.contradiction:
         stated = str(vocabulary.stated_lower_case).lower()
         text = "do_lower_case={}, but {}".format(stated, vocabulary.contradiction.rstrip("."))
-        lines.append(Finding("wrong_case", WRONG, "case", text + ": every such word was read as [UNK] or in pieces"))
+        lines.append(Finding(WRONG_CASE, WRONG, "case", text + ": every such word was read as [UNK] or in pieces"))
     elif vocabulary.stated_lower_case is None:
-        letters = {True: "cased", False: "uncased", None: "not told by its letters"}[vocabulary.cased]
-        text = "the vocabulary is {}; nothing says which do_lower_case training had".format(letters)
-        lines.append(Finding("case_not_said", NOTE, "case", text))
+        text = "nothing says which do_lower_case training had"
+        letters = {True: ", but the vocabulary is cased", False: ", but the vocabulary is uncased", None: ""}
+        lines.append(Finding("case_not_said", NOTE, "case", text + letters[vocabulary.cased]))
     else:
-        stated = str(vocabulary.stated_lower_case).lower()
-        lines.append(Finding("case", RIGHT, "case", "do_lower_case={}, as the vocabulary".format(stated)))
+        text = "do_lower_case={}".format(str(vocabulary.stated_lower_case).lower())
+        text += ", as the vocabulary's letters" if vocabulary.cased is not None else ""
+        lines.append(Finding("case", RIGHT, "case", text))
     return lines
 
 
@@ -287,7 +299,7 @@ def _layers(facts: Facts) -> int:
 
 
 def _files(facts: Facts) -> List[Finding]:
-    lines = [Finding("changed_file", WRONG, "files", text) for text in facts.problems]
+    lines = [Finding("changed_file", WRONG, "files", text.rstrip(".")) for text in facts.problems]
     for name in facts.frozen:
         text = "{}: a frozen graph: it predicts with the weights of some step, and cannot be trained".format(name)
         lines.append(Finding("frozen_graph", NOTE, "files", text))

@@ -7,15 +7,16 @@ import tokenization
 
 from ..base import json_files
 from ..base.errors import UserError
+from ..command_line.flag_table import flags_of
 from ..interchange import folders
 from ..tasks.model_files import LABELS_FILE, MODEL_FILES
-from ..training import checkpoint_files, manifest
+from ..training import checkpoint_files, manifest, run_files
 from . import label_files, rates
-from .facts import EMPTY, ORIGINAL, OURS, PUBLISHED, Checkpoint, Facts, Labels, Rate, Vocabulary
+from .facts import EMPTY, ORIGINAL, OURS, PUBLISHED, Checkpoint, Facts, Rate, Vocabulary
 
 Result = TypeVar("Result")
 
-FLAGS_FILE = "flags.txt"
+SCRIPTS = ("run_classifier", "run_ner", "run_squad", "run_pretraining")
 _EVENTS = "events.out.tfevents."
 _PUBLISHED_ENDING = ".ckpt.index"
 _SAVED_MODEL = "saved_model.pb"  # of an export, which is not a frozen graph
@@ -33,11 +34,13 @@ def read(folder: str, pretrained: Optional[str], given: Mapping[str, str]) -> Fa
     names = sorted(os.listdir(folder))
     problems: List[str] = []
     writer = _writer(folder, names)
-    flags = _Collector(problems)(lambda: saved_flags(os.path.join(folder, FLAGS_FILE)), {})
+    flags = _Collector(problems)(lambda: run_files.given_flags(folder), {})
+    labels = _Collector(problems)(lambda: label_files.read(folder, names), None)
+    labels = labels if writer == OURS and labels else label_files.given(given) or labels
     facts = Facts(
         folder=folder,
         writer=writer,
-        labels=_Collector(problems)(lambda: label_files.read(folder, names), None),
+        labels=labels,
         pickles=label_files.pickles_among(names),
         frozen=tuple(name for name in names if name.endswith(".pb") and name != _SAVED_MODEL),
         vocabulary=_vocabulary(folder, given),
@@ -47,7 +50,8 @@ def read(folder: str, pretrained: Optional[str], given: Mapping[str, str]) -> Fa
     )
     if writer == OURS:
         _Collector(problems)(lambda: manifest.verify(folder, (), by_flag=False), [])
-        facts = facts._replace(script=_script(folder, facts.labels))
+        changed = _Collector(problems)(lambda: tuple(manifest.changed(folder)), ())
+        facts = facts._replace(script=_script(folder, facts), changed=changed)
     if writer != EMPTY:
         facts = _with_checkpoint(facts, names, problems)
     return facts._replace(problems=tuple(dict.fromkeys(problems)))
@@ -82,23 +86,13 @@ def _published_prefix(folder: str, names: Sequence[str]) -> Optional[str]:
     return os.path.join(folder, found[0]) if len(found) == 1 else None
 
 
-def saved_flags(path: str) -> Dict[str, str]:
-    """Flag → value in a run's flags.txt; {} if there is none. A boolean flag has "true" or "false"."""
-    if not os.path.exists(path):
-        return {}
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return flags_among(line.rstrip("\n") for line in file)
-
-
-def flags_among(lines: Any) -> Dict[str, str]:
-    """Flag → value of lines as `--name=value` and `--name`."""
-    pairs = (line[2:].partition("=") for line in lines if line.startswith("--") and len(line) > 2)
-    return {name: value if equals else "true" for name, equals, value in pairs}
-
-
-def _script(folder: str, labels: Optional[Labels]) -> Optional[str]:
-    if labels is not None:
-        return labels.script
+def _script(folder: str, facts: Facts) -> Optional[str]:
+    """The script that trained one of our runs; None if the folder does not say it."""
+    if facts.labels is not None and facts.labels.script:
+        return facts.labels.script
+    able = [script for script in SCRIPTS if facts.flags.keys() <= {flag.name for flag in flags_of(script)}]
+    if facts.flags and len(able) == 1:
+        return able[0]
     from ..serving import saved_run
 
     try:
@@ -205,18 +199,33 @@ def _newest(
 
 def _planned(facts: Facts, chosen: Checkpoint, step: int) -> Facts:
     """What the plan of one of our runs says."""
-    from ..training import checkpoint, progress, run_folder
+    from ..training import checkpoint, progress
 
-    plan = run_folder.saved_plan(facts.folder)
+    plan = run_files.saved_plan(facts.folder)
     if plan is None:
         return facts
     state = checkpoint.state_in(chosen.prefix)
+    best, best_lost = _best(facts.folder)
     return facts._replace(
+        best=best,
+        best_lost=best_lost,
         end=plan.num_train_steps,
         stage=int(plan.notes.get("stage", 1)),
         rate=rates.of_plan(plan, step, state.plateau_scale, manifest.PLAN_FILE),
         stopped_early=bool(progress.stopped_early(state, plan.early_stopping_patience)),
     )
+
+
+def _best(folder: str) -> Tuple[Optional[str], Optional[str]]:
+    """(the best checkpoint of one of our runs if there is one, why it cannot be used)."""
+    from ..training import checkpoint
+
+    try:
+        best = checkpoint.best_in(folder)
+    except UserError as error:
+        return None, str(error)
+    problem = best and checkpoint.damage(best)
+    return best, problem and "{} is damaged: {}".format(best, problem)
 
 
 def _rate(prefix: str, step: int, event_files: Sequence[str]) -> Optional[Rate]:

@@ -19,8 +19,14 @@ class Head(NamedTuple):
     foreign: Tuple[str, ...]  # those of its weights that our heads do not have
 
 
-def head_of(weights: Mapping[str, Tuple[int, ...]], script: Optional[str] = None) -> Optional[Head]:
-    """The head among a checkpoint's weights; None if it has the encoder alone. script: what trained it, if known."""
+def head_of(
+    weights: Mapping[str, Tuple[int, ...]], script: Optional[str] = None, pooler_learned: Optional[bool] = None
+) -> Optional[Head]:
+    """The head among a checkpoint's weights; None if it has the encoder alone.
+
+    script: what trained it, if known. pooler_learned: whether the optimizer has slots for the pooler, if it has any:
+    the original creates the pooler for a tagger too, whose head does not read it.
+    """
     names = tuple(sorted(name for name in weights if not name.startswith(ENCODER)))
     if not names:
         return None
@@ -29,6 +35,7 @@ def head_of(weights: Mapping[str, Tuple[int, ...]], script: Optional[str] = None
     if all(name.startswith(_PIECES) for name in names):
         return Head(PIECES, _length(weights, "cls/predictions/" + _OUTPUTS), names, ())
     tagger = script == "run_ner" or any(name.startswith(_TAGGERS) for name in names)
+    tagger = tagger or script is None and pooler_learned is False
     size = _length(weights, _OUTPUTS)
     if size is None:
         size = _tags_of_fork(weights)

@@ -1,15 +1,19 @@
-"""The order of a head's labels by the files that lie beside a checkpoint. Pure: no TensorFlow.
+"""The order of a head's labels by the files that lie beside a checkpoint, or by flags. Pure: no TensorFlow.
 
 Pickles are named and never opened: reading one runs whatever program is in it.
 """
 
+import csv
 import os
 import re
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ..base import json_files
 from ..base.errors import UserError
 from ..tasks import model_files
+from ..tasks.classification.own_text import TextProcessor
+from ..tasks.classification.registry import PROCESSORS
+from ..training import run_files
 from .facts import Labels
 
 PICKLES = (".pkl", ".pickle", ".p", ".joblib")
@@ -34,7 +38,20 @@ def read(folder: str, names: Iterable[str]) -> Optional[Labels]:
     for name in _MAPS:
         if name in present:
             return Labels(_mapped(os.path.join(folder, name)), name)
+    if run_files.RESULTS_FILE in present:
+        return _scored(os.path.join(folder, run_files.RESULTS_FILE))
     return None
+
+
+def given(flags: Mapping[str, str]) -> Optional[Labels]:
+    """The labels that the user's flags say: those of --labels, else those of --task_name; None if they say none."""
+    if flags.get("labels"):
+        return Labels(tuple(next(csv.reader([flags["labels"]]))), "--labels")
+    task = flags.get("task_name", "").lower()
+    if task not in PROCESSORS or PROCESSORS[task] is TextProcessor:
+        return None
+    processor = PROCESSORS[task]()
+    return Labels(tuple(processor.get_labels()), "--task_name={}".format(task), processor.label_type)
 
 
 def pickles_among(names: Iterable[str]) -> Tuple[str, ...]:
@@ -46,6 +63,13 @@ def _own(path: str) -> Labels:
     key = next((name for name in model_files.LABEL_KINDS if name in content), None)
     kind, script = (content[key], _SCRIPTS[key]) if key else (None, None)
     return Labels(tuple(content["labels"]), model_files.LABELS_FILE, kind, script)
+
+
+def _scored(path: str) -> Optional[Labels]:
+    """The labels in eval_results.json, by whose order its tables are arranged."""
+    names = json_files.read(path).get("labels")
+    listed = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
+    return Labels(tuple(names), run_files.RESULTS_FILE) if listed else None
 
 
 def _listed(path: str) -> Tuple[str, ...]:

@@ -7,7 +7,8 @@ import shlex
 from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..command_line.flag_table import flags_of
-from ..tasks.model_files import MODEL_FILES
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES
+from ..training import manifest
 from . import findings
 from .facts import ANSWERS, CLASSES, EMPTY, OURS, PIECES, PUBLISHED, TAGS, Facts
 from .findings import Finding
@@ -21,7 +22,7 @@ TITLES = {
 }
 _SCRIPTS = {CLASSES: "run_classifier", TAGS: "run_ner", ANSWERS: "run_squad", PIECES: "run_pretraining"}
 # Findings after which a model's weights are of no further use.
-_LOST = {"no_checkpoint", "halved", "scaled", "unrelated", "wrong_case"}
+_LOST = {"no_checkpoint", "halved", "scaled", "unrelated", findings.WRONG_CASE}
 # The flags of a run that say where its weights come from and go to, or what a command does beside training.
 _OF_COMMAND = {
     *("init_checkpoint", "from_scratch", "model", "model_dir", "checkpoint", "output_dir", "resume_mode", "reset_head"),
@@ -35,8 +36,9 @@ _DATA = {
     "run_squad": {"train_file": "TRAIN_FILE"},
     "run_pretraining": {"input_file": "INPUT_FILE"},
 }
+_LABELS_IN_ORDER = "LABELS_IN_ORDER"
 _UNKNOWN = {
-    *("DATA_DIR", "TRAIN_FILE", "INPUT_FILE", "LABELS_IN_ORDER", "TAGS_FILE", "FILE_TO_PREDICT", "STEPS"),
+    *("DATA_DIR", "TRAIN_FILE", "INPUT_FILE", _LABELS_IN_ORDER, "TAGS_FILE", "FILE_TO_PREDICT", "STEPS"),
     *("BERT_CONFIG_FILE", "VOCAB_FILE", "PRETRAINED_CHECKPOINT"),
 }
 
@@ -106,7 +108,10 @@ class _Commands:
     def go_on(self) -> Remedy:
         facts = self._facts
         if facts.writer == OURS and facts.flags:
-            return self._made(CONTINUE, self._flagfile(facts.folder))
+            flags = dict(self._flagfile(facts.folder), **self._lost_labels())
+            if facts.flags.get("resume_mode") == "fresh":
+                flags["resume_mode"] = "auto"
+            return self._made(CONTINUE, dict(flags, **self._allowed(*[manifest.BEST] * bool(facts.best_lost))))
         flags = dict(self._data(), **self._model(), do_train=None, output_dir=facts.folder)
         flags.update(self._schedule())
         return self._made(CONTINUE, dict(flags, allow_plan_change=None))
@@ -114,8 +119,9 @@ class _Commands:
     def stage(self) -> Remedy:
         facts = self._facts
         assert facts.checkpoint is not None
-        older = facts.not_finite or facts.writer != OURS
-        flags = dict(self._data(), **self._model(), do_train=None, resume_mode="weights")
+        older = facts.not_finite or facts.writer != OURS or facts.best_lost
+        flags = dict(self._data(), **self._model(), do_train=None, resume_mode="weights", **self._allowed())
+        flags.update(self._lost_labels())
         flags["init_checkpoint"] = facts.checkpoint.prefix if older else facts.folder
         if self._names & {"other_head", "no_head"}:
             flags["reset_head"] = None
@@ -134,6 +140,9 @@ class _Commands:
                 {name: value for name, value in self._data().items() if name not in ("train_file", "data_dir")}
             )
             flags.update(self._model())
+        flags.update(self._lost_labels(), **self._allowed())
+        if facts.best_lost:
+            flags["checkpoint"] = "last"
         flags["model_dir"] = facts.folder
         flags.update(files or {"predict_file": "FILE_TO_PREDICT"})
         flags["output_dir"] = _beside(facts.folder, "predictions")
@@ -149,6 +158,8 @@ class _Commands:
                 flags["init_checkpoint"] = facts.pretrained
             return self._made(AGAIN, flags)
         flags = dict(self._data(), **self._model(), do_train=None)
+        if flags.get("labels") == _LABELS_IN_ORDER:  # a new head needs no order
+            del flags["labels"]
         flags["init_checkpoint"] = facts.pretrained or "PRETRAINED_CHECKPOINT"
         return self._made(AGAIN, dict(flags, output_dir=target))
 
@@ -166,6 +177,8 @@ class _Commands:
         """The command with the flags that the user gave in place of what was found."""
         given = {name: value for name, value in self._given.items() if name not in without or name in flags}
         fixed = {name: flags[name] for name in ("output_dir", "model_dir") if name in flags}
+        if findings.WRONG_CASE in self._names:
+            given.pop("do_lower_case", None)
         if "model" in flags:
             given = {name: value for name, value in given.items() if name not in (*MODEL_FILES, "do_lower_case")}
         return Remedy(purpose, self._script, dict(flags, **given, **fixed))
@@ -181,7 +194,7 @@ class _Commands:
         """The flags that say what is learned from what."""
         facts = self._facts
         own: Dict[str, Optional[str]] = {
-            name: (None if value == "true" else value)
+            name: (None if value == "True" else value)
             for name, value in facts.flags.items()
             if name in self._known and name not in _OF_COMMAND
         }
@@ -204,7 +217,18 @@ class _Commands:
         labels = self._facts.labels
         if labels is not None and (findings.labels_fit(self._facts) or findings.head(self._facts) is None):
             return _comma_separated(labels.names)
-        return "" if self._names & {"other_head", "no_head", "no_checkpoint"} else "LABELS_IN_ORDER"
+        return "" if self._names & {"other_head", "no_head", "no_checkpoint"} else _LABELS_IN_ORDER
+
+    def _lost_labels(self) -> Dict[str, Optional[str]]:
+        """The flag that takes the place of the labels.json that one of our runs has lost."""
+        labels, changed = self._facts.labels, LABELS_FILE in self._facts.changed
+        lost = changed and "labels" in self._known and not (labels and labels.source == LABELS_FILE)
+        return {"labels": self._labels()} if lost else {}
+
+    def _allowed(self, *further: str) -> Dict[str, Optional[str]]:
+        """The flag that lets a command use a run's folder without the files that are lost, and are not needed."""
+        names = [*further, *[LABELS_FILE] * bool(self._lost_labels())]
+        return {"allow_changed_files": ",".join(names)} if names else {}
 
     def _model(self) -> Dict[str, Optional[str]]:
         """The flags of the model's files and case."""

@@ -29,6 +29,10 @@ def as_text(facts: Facts, found: Sequence[Finding], commands: Sequence[Remedy]) 
     if missing:
         text = "{}: only you know. Put the value there, or give the flag to doctor.py too."
         lines += ["", text.format(", ".join(missing))]
+    allowed = {name for remedy in commands for name in (remedy.flags.get("allow_changed_files") or "").split(",")}
+    needed = [name for name in facts.changed if name not in allowed]
+    if commands and needed:
+        lines += ["", "The commands work once {} is restored from a copy.".format(" and ".join(needed))]
     if not commands:
         lines += ["", "There is nothing to go on with."]
     return "\n".join(lines)

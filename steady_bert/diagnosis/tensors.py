@@ -12,6 +12,7 @@ from .graph_rate import Node
 from .heads import ENCODER
 
 _MOST_GRAPH_BYTES = 1 << 30
+_POOLER = ENCODER + "pooler/"
 _CHUNK = 1 << 20  # numbers that are multiplied at once, in float64
 _RATES = ("learning_rate", "learning_rate_1", "lr", "lr_1")  # names under which programs log the rate
 
@@ -100,7 +101,9 @@ def examine(prefix: str, pretrained: Optional[str]) -> Checkpoint:
     reader = tf.train.load_checkpoint(prefix)
     step = int(reader.get_tensor("global_step")) if "global_step" in shapes else None
     numbers = _numbers(reader, names, slots, pretrained and checkpoint.Reader(pretrained))
-    return Checkpoint(prefix, step, {name: shapes[name] for name in names}, numbers)
+    pooler = [name for name in names if name.startswith(_POOLER)]
+    learned = any(name.startswith(_POOLER) for name in slots) if pooler and slots else None
+    return Checkpoint(prefix, step, {name: shapes[name] for name in names}, numbers, learned)
 
 
 def _numbers(reader: Any, weights: Sequence[str], slots: Sequence[str], original: Any) -> Numbers:

@@ -80,6 +80,12 @@ def verify(folder: str, allowed: Sequence[str], by_flag: bool = True) -> List[st
     return [lines.format(os.path.join(folder, name), what) for name, what in differences.items()]
 
 
+def changed(folder: str) -> Dict[str, str]:
+    """Name → how the file of a run's folder differs from its manifest; empty if there is no manifest."""
+    manifest = _read(folder, (FILE,), False)
+    return {} if manifest is None else _differences(folder, manifest)
+
+
 @contextlib.contextmanager
 def updated(folder: str, contents: Mapping[str, bytes]) -> Iterator[None]:
     """Within it, the caller gives files of the folder these contents; a kill at any moment leaves a valid manifest."""

@@ -66,7 +66,11 @@ def given_flags(folder: str) -> Dict[str, str]:
     path = os.path.join(folder, FLAGS_FILE)
     if not os.path.lexists(path):
         return {}
-    lines = files.read_bytes(path).decode("utf-8", "replace").split("\n")
+    return flags_among(files.read_bytes(path).decode("utf-8", "replace").split("\n"))
+
+
+def flags_among(lines: Iterable[str]) -> Dict[str, str]:
+    """Name → value as text of lines like --name=value, --name and --noname; other lines are ignored."""
     pairs = [line[2:].partition("=") for line in lines if line.startswith("--")]
     return {
         name[2:] if not equals and name.startswith("no") else name: value if equals else str(not name.startswith("no"))
