@@ -1,4 +1,4 @@
-"""The doctor on twelve folders as people have them: each has the right diagnosis, and its first command works."""
+"""The doctor on twelve folders as people have them: each has the right diagnosis and commands that work."""
 
 import glob
 import json
@@ -230,7 +230,18 @@ def contents(folder):
     return {path: os.stat(path).st_mtime_ns for path in glob.glob(folder + "/**", recursive=True)}
 
 
-@pytest.mark.parametrize("build", CASES, ids=lambda build: build.__name__)
+# What TensorFlow's version can change: its graphs, event files and checksums.
+ON_EVERY_TENSORFLOW = (damaged, original, fork_with_frozen_graph)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(build, marks=[] if build in ON_EVERY_TENSORFLOW else pytest.mark.without_tensorflow)
+        for build in CASES
+    ],
+    ids=lambda build: build.__name__,
+)
 def test_a_folder_has_its_diagnosis_and_its_commands_work(build, folders, capsys):
     wrong, texts, purpose = CASES[build]
     folder, flags = build(folders)
@@ -274,6 +285,7 @@ def test_a_continued_original_follows_the_schedule_that_its_graph_had(folders):
     assert {"--learning_rate=0.001", "--num_train_steps=123", "--num_warmup_steps=2"} <= set(arguments)
 
 
+@pytest.mark.without_tensorflow
 def test_a_run_without_its_best_model_predicts_with_the_last_and_goes_on_all_the_same(folders, tiny, capsys):
     folder = folders.copy("best")
     state = checkpoint.state_in(checkpoint_files.prefix_of(folder, HALF))
@@ -289,6 +301,7 @@ def test_a_run_without_its_best_model_predicts_with_the_last_and_goes_on_all_the
     assert same_tensors(folder, folders.run)
 
 
+@pytest.mark.without_tensorflow
 def test_the_script_says_the_text_and_a_mistake(folders, capsys):
     command.main("", [folders.run])
     printed = capsys.readouterr().out

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steady_bert.base.errors import UserError
-from steady_bert.diagnosis import command, findings, graph_rate, heads, label_files, rates, remedies
+from steady_bert.diagnosis import command, findings, folder, graph_rate, heads, label_files, rates, remedies
 from steady_bert.diagnosis.facts import (
     CLASSES,
     ORIGINAL,
@@ -177,6 +177,15 @@ def test_labels_are_those_that_a_flag_or_a_task_says():
     assert label_files.given({"task_name": "MNLI"}).names == ("contradiction", "entailment", "neutral")
     assert label_files.given({"task_name": "sts-b"}).kind == "regression"
     assert label_files.given({"task_name": "text"}) is label_files.given({}) is None
+
+
+def test_a_damaged_file_of_the_folder_is_a_finding_and_one_that_a_flag_names_an_error(tmp_path):
+    config = tmp_path / "bert_config.json"
+    config.write_text("{")
+    (problem,) = folder.read(str(tmp_path), None, {}).problems
+    assert problem.startswith(str(config))
+    with pytest.raises(UserError, match="bert_config.json"):
+        folder.read(str(tmp_path), None, {"bert_config_file": str(config)})
 
 
 def test_a_head_on_tokens_is_known_by_a_pooler_that_does_not_learn():

@@ -206,9 +206,9 @@ def _slots(facts: Facts) -> List[Finding]:
 
 
 def _norm(facts: Facts) -> List[Finding]:
-    if facts.checkpoint is None or facts.checkpoint.numbers.encoder_norm is None:
+    numbers = facts.checkpoint.numbers if facts.checkpoint else None
+    if numbers is None or numbers.encoder_norm is None:
         return []
-    numbers = facts.checkpoint.numbers
     text = "norm of the encoder {:.4g}".format(numbers.encoder_norm)
     if numbers.projection is None or numbers.cosine is None:
         if facts.writer == PUBLISHED:
@@ -242,9 +242,10 @@ def _vocabulary(facts: Facts) -> List[Finding]:
         )
     else:
         text = "{}: {:,} pieces".format(vocabulary.path, vocabulary.pieces)
-        more = facts.writer != OURS and rows is not None and rows > vocabulary.pieces
-        text += ", and the checkpoint has {:,}: is it the one of training?".format(rows) if more else ""
-        lines.append(Finding("vocabulary", NOTE if more else RIGHT, "vocabulary", text))
+        level = RIGHT
+        if facts.writer != OURS and rows is not None and rows > vocabulary.pieces:
+            text, level = text + ", and the checkpoint has {:,}: is it the one of training?".format(rows), NOTE
+        lines.append(Finding("vocabulary", level, "vocabulary", text))
     if vocabulary.contradiction:
         stated = str(vocabulary.stated_lower_case).lower()
         text = "do_lower_case={}, but {}".format(stated, vocabulary.contradiction.rstrip("."))

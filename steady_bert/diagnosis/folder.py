@@ -34,8 +34,9 @@ def read(folder: str, pretrained: Optional[str], given: Mapping[str, str]) -> Fa
     names = sorted(os.listdir(folder))
     problems: List[str] = []
     writer = _writer(folder, names)
-    flags = _Collector(problems)(lambda: run_files.given_flags(folder), {})
-    labels = _Collector(problems)(lambda: label_files.read(folder, names), None)
+    collected = _Collector(problems)
+    flags = collected(lambda: run_files.given_flags(folder)) or {}
+    labels = collected(lambda: label_files.read(folder, names))
     labels = labels if writer == OURS and labels else label_files.given(given) or labels
     facts = Facts(
         folder=folder,
@@ -43,14 +44,14 @@ def read(folder: str, pretrained: Optional[str], given: Mapping[str, str]) -> Fa
         labels=labels,
         pickles=label_files.pickles_among(names),
         frozen=tuple(name for name in names if name.endswith(".pb") and name != _SAVED_MODEL),
-        vocabulary=_vocabulary(folder, given),
-        config=_config(folder, given),
+        vocabulary=_or_refused(lambda: _vocabulary(folder, given), collected, given, ("vocab_file", "spm_model_file")),
+        config=_or_refused(lambda: _config(folder, given), collected, given, ("bert_config_file",)),
         pretrained=_pretrained(pretrained, flags),
         flags=flags,
     )
     if writer == OURS:
-        _Collector(problems)(lambda: manifest.verify(folder, (), by_flag=False), [])
-        changed = _Collector(problems)(lambda: tuple(manifest.changed(folder)), ())
+        collected(lambda: manifest.verify(folder, (), by_flag=False))
+        changed = collected(lambda: tuple(manifest.changed(folder))) or ()
         facts = facts._replace(script=_script(folder, facts), changed=changed)
     if writer != EMPTY:
         facts = _with_checkpoint(facts, names, problems)
@@ -58,17 +59,24 @@ def read(folder: str, pretrained: Optional[str], given: Mapping[str, str]) -> Fa
 
 
 class _Collector:
-    """Calls a function; what it refuses goes to a list of problems instead of ending the diagnosis."""
+    """Calls a function; what it refuses goes to a list of problems, and None comes back."""
 
     def __init__(self, problems: List[str]) -> None:
         self._problems = problems
 
-    def __call__(self, function: Callable[[], Result], otherwise: Result) -> Result:
+    def __call__(self, function: Callable[[], Result]) -> Optional[Result]:
         try:
             return function()
         except UserError as error:
             self._problems.append(" ".join(str(error).split()))
-            return otherwise
+            return None
+
+
+def _or_refused(
+    function: Callable[[], Optional[Result]], collected: _Collector, given: Mapping[str, str], flags: Sequence[str]
+) -> Optional[Result]:
+    """What a function reads of a file: a damaged one of the folder's is a problem, one that a flag names an error."""
+    return function() if any(given.get(flag) for flag in flags) else collected(function)
 
 
 def _writer(folder: str, names: Sequence[str]) -> str:
@@ -173,10 +181,10 @@ def _with_checkpoint(facts: Facts, names: Sequence[str], problems: List[str]) ->
     if chosen is None or step is None:
         return facts
     if facts.writer == OURS:
-        facts = _Collector(problems)(lambda: _planned(facts, chosen, step), facts)
+        facts = _Collector(problems)(lambda: _planned(facts, chosen, step)) or facts
     if facts.rate is None:
         events = [os.path.join(folder, name) for name in names if name.startswith(_EVENTS)]
-        facts = facts._replace(rate=_Collector(problems)(lambda: _rate(chosen.prefix, step, events), None))
+        facts = facts._replace(rate=_Collector(problems)(lambda: _rate(chosen.prefix, step, events)))
     return facts
 
 
@@ -184,7 +192,8 @@ def _newest(
     published: str, prefixes: Sequence[str], examine: Callable[[str], Checkpoint]
 ) -> Tuple[Optional[Checkpoint], List[str], List[str]]:
     """(the newest checkpoint that is whole and finite, why newer ones are damaged, which newer ones are not finite)."""
-    unusable, not_finite = [], []
+    unusable: List[str] = []
+    not_finite: List[str] = []
     for prefix in [published] if published else prefixes:
         try:
             found = examine(prefix)

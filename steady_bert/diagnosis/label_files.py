@@ -68,8 +68,9 @@ def _own(path: str) -> Labels:
 def _scored(path: str) -> Optional[Labels]:
     """The labels in eval_results.json, by whose order its tables are arranged."""
     names = json_files.read(path).get("labels")
-    listed = isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names)
-    return Labels(tuple(names), run_files.RESULTS_FILE) if listed else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        return None
+    return Labels(tuple(names), run_files.RESULTS_FILE)
 
 
 def _listed(path: str) -> Tuple[str, ...]:
