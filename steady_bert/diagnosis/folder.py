@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import tokenization
 
-from ..base import json_files
+from ..base import json_files, tensorflow_setup
 from ..base.errors import UserError
 from ..command_line.flag_table import flags_of
 from ..interchange import folders
@@ -34,6 +34,8 @@ def read(folder: str, pretrained: Optional[str], given: Mapping[str, str]) -> Fa
     names = sorted(os.listdir(folder))
     problems: List[str] = []
     writer = _writer(folder, names)
+    if writer != EMPTY or pretrained:
+        tensorflow_setup.import_tensorflow()
     collected = _Collector(problems)
     flags = collected(lambda: run_files.given_flags(folder)) or {}
     labels = collected(lambda: label_files.read(folder, names))
