@@ -387,7 +387,7 @@ BUGS = {
         "steady_bert/training/link_messages.py",
         "    return hmac.compare_digest(_bytes_of(given), _bytes_of(expected))",
         "    return True",
-        "tests/cluster_test.py -k strangers",
+        "tests/link_strangers_test.py -k strangers",
     ),
     "a pickle of PyTorch may run code": Bug(
         "steady_bert/interchange/torch_to_safetensors.py",

@@ -68,7 +68,7 @@ ROWS: Dict[str, Row] = {
     "position": _of_tests("any position of the data", "tests/input_pipeline_test.py"),
     "replicas": _of_tests("another number of replicas", "tests/run_classifier_test.py -k two_replicas"),
     "worker": _of_tests("a worker is killed, late or another", "tests/multi_worker_test.py -k killed"),
-    "link": _of_tests("strangers and liars on the link between workers", "tests/cluster_test.py"),
+    "link": _of_tests("strangers and liars on the link between workers", "tests/link_strangers_test.py"),
     "non_finite": _of_tests(
         "infinite losses, weights, scores, scales", "tests/session_engine_test.py tests/loss_scale_test.py -k finite"
     ),
