@@ -7,7 +7,7 @@ import re
 import socket
 
 import pytest
-from link_members import LONG_SECS, assert_that_sharing_raises, clusters, members, read_line, refusals, results
+from cluster_test import LONG_SECS, assert_that_sharing_raises, clusters, members, read_line, refusals, results
 
 from steady_bert.base.errors import UserError
 from steady_bert.training import link_messages, worker_link

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from link_members import environment_of
+from cluster_test import environment_of
 
 from steady_bert.base.errors import UserError
 from steady_bert.training.cluster import Cluster, from_environment, tasks_in

@@ -70,7 +70,8 @@ ROWS: Dict[str, Row] = {
     "worker": _of_tests("a worker is killed, late or another", "tests/multi_worker_test.py -k killed"),
     "link": _of_tests("strangers and liars on the link between workers", "tests/link_strangers_test.py"),
     "non_finite": _of_tests(
-        "infinite losses, weights, scores, scales", "tests/session_engine_test.py tests/loss_scale_test.py -k finite"
+        "infinite losses, weights, scores, scales",
+        "tests/session_engine_test.py tests/split_outputs_test.py tests/loss_scale_test.py -k finite",
     ),
     "rate": _of_tests("the learning rate against its formula", "tests/schedules_test.py tests/plan_test.py"),
     "second_stage": _of_tests("a second stage, killed within", "tests/second_stage_test.py"),
