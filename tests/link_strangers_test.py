@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import threading
 
 import pytest
 from cluster_test import LONG_SECS, assert_that_sharing_raises, clusters, members, read_line, refusals, results
@@ -76,12 +77,13 @@ def test_strangers_are_refused_alone_and_the_job_starts(members, monkeypatch, ca
 
 def test_a_worker_that_was_ended_as_the_oldest_of_too_many_has_not_joined(members, monkeypatch):
     """Others came between its hello and the answer to it."""
-    crowd, is_hello = [], link_messages.is_hello
+    crowd, is_hello, done = [], link_messages.is_hello, threading.Event()
 
     def crowded(hello):
         if not crowd:
             crowd.append(group.connected())
             assert "challenge" in read_line(crowd[0])
+            done.set()
         return is_hello(hello)
 
     monkeypatch.setattr(worker_link, "STRANGERS", 1)
@@ -90,6 +92,7 @@ def test_a_worker_that_was_ended_as_the_oldest_of_too_many_has_not_joined(member
     futures = group.join(0)
     with group.fake(1) as ended, contextlib.suppress(ConnectionError):
         assert ended.recv(100) == b""
+    assert done.wait(LONG_SECS)
     links = results(futures + group.join(1))
     assert group.share(links, "ab") == [["a", "b"]] * 2 and group.lost == [[], []]
     crowd[0].close()
