@@ -8,7 +8,7 @@ import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from conftest import evaluated_examples, mistake, succeed
+from conftest import evaluated_examples, mistake, page_of_run, succeed
 from own_data_test import examples
 
 from steady_bert.tasks import metrics
@@ -87,9 +87,17 @@ def test_a_tuned_threshold_is_saved_with_the_model_and_used_by_prediction(tiny, 
     text = succeed(tiny.flags(**dict(training, do_eval="true", do_predict="true")), capsys)
     threshold = results(run, "threshold.json")["threshold"]
     scores, of_test = results(run, "eval_results.json"), results(run, "test_results.json")
-    assert sum(example.gold == ["blame", "praise"] for example in evaluated_examples(str(run)))
+    of_dev = evaluated_examples(str(run))
+    assert sum(example.gold == ["blame", "praise"] for example in of_dev)
     assert scores["multi_label_threshold"] == threshold != 0.5 and "the best micro F1 on dev" in text
     assert of_test["examples"] == 40 and of_test["multi_label_threshold"] == threshold
+    assert "120 predictions with a" in page_of_run(str(run)).text  # of each text whether it has each label
+    with open(str(run / "errors.tsv")) as file:
+        listed = [line.rstrip("\n").split("\t") for line in file][1:]
+    wrong = [example for example in of_dev if example.gold != example.predicted]
+    assert wrong and [(row[2], row[3], row[5]) for row in listed] == [
+        (", ".join(each.gold) or "(none)", ", ".join(each.predicted) or "(none)", each.texts[0]) for each in wrong
+    ]
     # A folder says it; dev and test are scored alike; a number given takes its place.
     using = dict(given, from_scratch=None, model_dir=str(run), do_predict="true", output_dir=str(tmp_path / "again"))
     succeed(tiny.flags(**using), capsys)

@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import html.parser
 import importlib
 import json
 import os
@@ -303,6 +304,75 @@ def evaluated_examples(model: str, output: str = "") -> List[Any]:
             assert counted.value(counted.counts.sum(axis=0)) == pytest.approx(results[name], abs=1e-6), name
     assert len(examples) == results["examples"]
     return examples
+
+
+class Page(NamedTuple):
+    """What a page holds: its elements in order, its text, and the rows of cells in its tables."""
+
+    tags: List[str]
+    text: str
+    rows: List[List[str]]
+
+
+class _PageParser(html.parser.HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: List[str] = []
+        self.open: List[str] = []
+        self.texts: List[str] = []
+        self.rows: List[List[str]] = []
+
+    def handle_starttag(self, tag: str, attributes: Any) -> None:
+        self.tags.append(tag)
+        assert not any(name.startswith("on") or name in ("src", "srcset") for name, _ in attributes), attributes
+        assert tag != "link" or ("href", "data:,") in attributes
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag: str, attributes: Any) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+        if self.rows and self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+def parsed_page(folder: str) -> Page:
+    """The report.html of a run's folder, once it is seen to be well formed and to need nothing from elsewhere."""
+    content = (pathlib.Path(folder) / "report.html").read_text(encoding="utf-8")
+    parser = _PageParser()
+    parser.feed(content)
+    parser.close()
+    assert parser.open == [] and content.startswith("<!doctype html>")
+    style = content[content.index("<style>") : content.index("</style>")]
+    assert "@import" not in style and "url(" not in style
+    return Page(parser.tags, "".join(parser.texts), parser.rows)
+
+
+def page_of_run(folder: str) -> Page:
+    """The page of a finished run, once it is seen to have the numbers that the evaluation wrote."""
+    page = parsed_page(folder)
+    results = json.loads((pathlib.Path(folder) / "eval_results.json").read_text(encoding="utf-8"))
+    of_classes = results.get("by_class") or results["by_type"]
+    for name, of_class in of_classes.items():
+        shares = ["{:.4f}".format(of_class[column]) for column in ("precision", "recall", "f1")]
+        support = of_class.get("support", of_class.get("gold"))
+        assert any(row[:5] == [name, *shares, "{:,}".format(support)] for row in page.rows), (name, page.rows)
+    for row in results.get("confusion_matrix", []):
+        assert any(cells[1:] == ["{:,}".format(count) for count in row] for cells in page.rows), row
+    for part in ("Finished: ", "Expected calibration error", "Lengths before truncation", "TensorFlow ", "sha256"):
+        assert part in page.text, part
+    assert page.tags.count("svg") == 6  # rate, loss, norm, scores, reliability, lengths
+    return page
 
 
 def run_in_new_process(commands: List[List[str]]) -> None:

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import BAD, GOOD, WORDS, mistake, succeed, train_sentencepiece
+from conftest import BAD, GOOD, WORDS, evaluated_examples, mistake, page_of_run, succeed, train_sentencepiece
 
 
 def examples(count, seed):
@@ -70,6 +70,8 @@ def test_csv_with_its_own_column_names_and_balanced_weights(tiny, tmp_path, caps
         weights = json.load(file)["identity"]["class_weights"]
     assert weights == [400 / (2 * fine), 400 / (2 * (400 - fine))]
     assert scores["accuracy"] > 0.9 and scores["labels"] == ["fine", 'it\'s bad, "really"']
+    wrong = sum(each.gold != each.predicted for each in evaluated_examples(output))
+    assert "{} of 60 are wrong".format(wrong) in page_of_run(output).text
     rows = read_rows(os.path.join(output, "predictions.tsv"))
     assert rows[0] == ["id", "prediction", "fine", 'it\'s bad, "really"'] and len(rows) == 21
     assert np.mean([(row[1] == "fine") == praises for row, (_, praises, _) in zip(rows[1:], examples(20, 3))]) >= 0.9

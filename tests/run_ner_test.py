@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import copy_as_stopped, evaluated_examples, mistake, run_main, succeed
+from conftest import copy_as_stopped, evaluated_examples, mistake, page_of_run, run_main, succeed
 
 from steady_bert.tasks.tagging import schemes as tag_schemes
 from steady_bert.tasks.tagging.schemes import Entity
@@ -146,6 +146,7 @@ def test_every_head_and_format_is_learned_scored_and_predicted(head, tmp_path, c
     assert scores["f1"] > 0.9 and test["f1"] > 0.9, (scores["f1"], test["f1"])
     for example, (words, entities) in zip(evaluated_examples(output), files.splits["dev"]):
         assert example.words == list(words) and tag_schemes.entities(example.gold) == list(entities)
+    assert "By type of entity" in page_of_run(output).text
     assert ("surface_macro_f1" in scores) == (head in ("crf", "bilstm"))
     assert "precision  recall      f1  correct  predicted  gold" in printed
     words = sum(len(words) for words, _ in files.splits["test"])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from steady_bert.base.errors import UserError
+from steady_bert.training.environment import code_fingerprint
 from steady_bert.training.evaluation import SplitOutputs
-from steady_bert.training.workers import code_fingerprint
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

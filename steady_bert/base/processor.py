@@ -10,15 +10,23 @@ _WITH_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 def instruction_sets(path: str = "/proc/cpuinfo") -> Optional[FrozenSet[str]]:
     """Those of interest that the processor has; None if the system does not say."""
+    value = _entry(path, "flags", "Features")
+    return None if value is None else frozenset(value.split()) & frozenset(_OF_INTEREST)
+
+
+def model_name(path: str = "/proc/cpuinfo") -> Optional[str]:
+    """What the processor is called; None if the system does not say."""
+    return _entry(path, "model name")
+
+
+def _entry(path: str, *names: str) -> Optional[str]:
+    """The first value under one of the names."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             lines = [line.partition(":") for line in file]
     except OSError:
         return None
-    for name, _, value in lines:
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split()) & frozenset(_OF_INTEREST)
-    return None
+    return next((value.strip() for name, _, value in lines if name.strip() in names), None)
 
 
 def describe(sets: Optional[FrozenSet[str]]) -> str:

@@ -16,6 +16,7 @@ from ..tasks.tagging import schemes
 from ..training.run_files import Evaluated
 
 HITS, PREDICTED, GOLD = 0, 1, 2
+_SCORE_ROUNDING = 1e-5
 
 
 class Counted(NamedTuple):
@@ -241,3 +242,24 @@ KINDS: Dict[str, Callable[[Sequence[Evaluated], Sequence[str]], Counts]] = {
     "plain": _plain,
     "answers": _answers,
 }
+
+
+class OtherScore(NamedTuple):
+    """A score that the evaluation wrote and that its predictions do not have."""
+
+    name: str
+    value: float  # that of the predictions
+    written: float
+
+
+def other_score(counts: Counts, scores: Dict[str, Any], suffix: str = "") -> Optional[OtherScore]:
+    """The first score that predictions do not have, so that they are of another evaluation; None if all agree.
+
+    scores: eval_results.json. suffix: of a further dev file.
+    """
+    for name, counted in counts.metrics.items():
+        written = scores.get(name + suffix)
+        value = float(counted.value(counted.counts.sum(axis=0)))
+        if isinstance(written, float) and abs(written - value) > _SCORE_ROUNDING:
+            return OtherScore(name, value, written)
+    return None

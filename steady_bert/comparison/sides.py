@@ -6,7 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..base import json_files
 from ..base.errors import UserError
-from ..tasks.model_files import LABEL_KINDS, LABELS_FILE, LabelsFile
+from ..tasks.model_files import LABELS_FILE
 from ..training import resume, run_files
 from ..training.plan import Plan
 from ..training.run_files import Evaluated
@@ -33,7 +33,6 @@ _PLACES = {
 # What does not make two runs different settings: the seed, with the sample of the data that it draws, and how often
 # checkpoints are written.
 _NO_SETTING = {"seed", "save_checkpoints_steps"}
-_SCORE_ROUNDING = 1e-5
 
 
 class Run(NamedTuple):
@@ -114,11 +113,9 @@ def read(folder: str, suffix: str = "") -> Run:
     if not os.path.exists(path):
         again = "Evaluate it again: --do_eval --do_train=false with the flags of its flags.txt."
         raise UserError("{}: was not written by the evaluation of this run. {}".format(path, again))
-    labels_file = json_files.read(os.path.join(folder, LABELS_FILE), LabelsFile)
-    named = next((name for name in LABEL_KINDS if name in labels_file), "answers")
-    kind = "answers" if named == "answers" else labels_file[named]
-    if kind not in measures.KINDS:
-        raise UserError("{}: says {}={!r}, which no run has. Restore it from a copy.".format(folder, named, kind))
+    of_run = run_files.labels_of(folder)
+    if of_run is None or of_run.kind not in measures.KINDS:
+        raise UserError("{}: its {} says nothing that can be compared.".format(folder, LABELS_FILE))
     results = os.path.join(folder, run_files.RESULTS_FILE)
     scores = json_files.read(results) if os.path.exists(results) else {}
     step = scores.get("global_step")
@@ -126,8 +123,8 @@ def read(folder: str, suffix: str = "") -> Run:
         folder,
         plan,
         run_files.given_flags(folder),
-        kind,
-        labels_file["labels"],
+        of_run.kind,
+        of_run.labels,
         step if isinstance(step, int) else None,
         run_files.read_evaluated(path),
         scores,
@@ -189,13 +186,11 @@ def counts_of(run: Run) -> Counts:
 
 def require_own_scores(run: Run, counts: Counts, suffix: str = "") -> None:
     """Raises UserError if the predictions do not have the scores that the run wrote: one of the files is older."""
-    for name, counted in counts.metrics.items():
-        written = run.scores.get(name + suffix)
-        value = float(counted.value(counted.counts.sum(axis=0)))
-        if isinstance(written, float) and abs(written - value) > _SCORE_ROUNDING:
-            text = "{}: {} has {} {:.4f}, {} has {:.4f}: one of them is of another evaluation. {}"
-            files_of_run = (run_files.EVALUATED_FILE, name, value, run_files.RESULTS_FILE, written)
-            raise UserError(text.format(run.folder, *files_of_run, measures.AGAIN))
+    other = measures.other_score(counts, run.scores, suffix)
+    if other is not None:
+        text = "{}: {} has {} {:.4f}, {} has {:.4f}: one of them is of another evaluation. {}"
+        files_of_run = (run_files.EVALUATED_FILE, other.name, other.value, run_files.RESULTS_FILE, other.written)
+        raise UserError(text.format(run.folder, *files_of_run, measures.AGAIN))
 
 
 # --- what differs -----------------------------------------------------------------------------------------------------

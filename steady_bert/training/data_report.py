@@ -48,6 +48,32 @@ class SplitReport(NamedTuple):
     notes: List[str]
 
 
+class DataReport(NamedTuple):
+    """What is known of the data of a command."""
+
+    details: List[str]  # the whole report
+    problems: List[str]  # a line for each kind of problem
+    splits: List[SplitReport]
+
+    def as_json(self) -> Dict[str, Any]:
+        """What data_report.json has: run_files.DataReportFile."""
+        names = (
+            "split",
+            "file",
+            "examples",
+            "label_counts",
+            "histogram",
+            "max_tokens",
+            "long_text",
+            "beyond",
+            "pieces",
+        )
+        splits = [
+            dict({name: getattr(each, name) for name in names}, truncated=each.truncated.total) for each in self.splits
+        ]
+        return {"splits": splits}
+
+
 class Overlap(NamedTuple):
     """Texts of a split that are in the training split too."""
 
@@ -279,8 +305,8 @@ def _named(places: Places, *file_names: str) -> str:
     return ", ".join(named + ["…"] * (places.total > len(pairs)))
 
 
-def look_at(task: Task, records: Dict[str, RecordFile]) -> Tuple[List[str], List[str]]:
-    """(the whole report, a line for each kind of problem) of the splits, each compared with the training split too."""
+def look_at(task: Task, records: Dict[str, RecordFile]) -> DataReport:
+    """The report of the splits, each compared with the training split too."""
     split_reports = [report(task, split, records[split]) for split in records]
     details = [line for split_report in split_reports for line in describe(split_report)]
     lines = [line for split_report in split_reports for line in problems(split_report)]
@@ -288,4 +314,4 @@ def look_at(task: Task, records: Dict[str, RecordFile]) -> Tuple[List[str], List
         if split != "train" and "train" in records:
             shared = overlap(split, records[split], records["train"])
             lines += overlap_problems(shared, task.files[split], task.files["train"])
-    return details, lines
+    return DataReport(details, lines, split_reports)

@@ -9,10 +9,11 @@ import json
 import os
 import shutil
 import sys
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
 from ..base import files, tensorflow_setup
 from ..base.errors import UserError
+from ..run_report import page as run_report
 from ..tasks.model_files import LABELS_FILE
 from ..tasks.reading import source
 from . import (
@@ -34,6 +35,7 @@ from . import (
     workers,
 )
 from . import plan as plans
+from .data_report import DataReport
 from .engine_config import EngineConfig
 from .feature_cache import RecordFile
 from .job import Job, RunConfig, WeightsConfig
@@ -89,9 +91,10 @@ def check_data(config: RunConfig, job: Job) -> None:
         raise UserError("None of {} exists. Check the paths.".format(", ".join(job.task.files.values())))
     with run_folder.cache_folder(config.cache_dir, config.weights.output_dir) as cache:
         records = {split: feature_cache.open_or_build(job.task, split, cache) for split in splits}
-        details, problems = data_report.look_at(job.task, records)
-    print("\n".join(details))
-    print("\n".join(["Worth a look:"] + ["  " + line for line in problems] if problems else ["Nothing stands out."]))
+        report = data_report.look_at(job.task, records)
+    problems = ["Worth a look:"] + ["  " + line for line in report.problems]
+    print("\n".join(report.details))
+    print("\n".join(problems if report.problems else ["Nothing stands out."]))
 
 
 def dry_run(config: RunConfig, job: Job, folder: str) -> None:
@@ -125,6 +128,8 @@ def use_trained_model(config: RunConfig, job_for: Callable[[Optional[str]], Job]
         with trained_model.opened(config, job, prefix) as model:
             say("Model: {} (step {})".format(prefix, model.step))
             trained_model.evaluate_and_predict(model, config, job, records, folder)
+    if config.do_eval and run_folder.holds(folder, prefix) and run_files.saved_plan(folder) is not None:
+        run_report.write_after_run(folder)
 
 
 def model_to_use(weights: WeightsConfig, folder: str) -> Tuple[str, str]:
@@ -162,6 +167,8 @@ def train(config: RunConfig, job: Job, folder: str, link: worker_link.Member) ->
             train_on_estimator(run)
         else:
             train_in_session(run)
+        if link.is_chief:
+            run_report.write_after_run(folder)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -175,7 +182,7 @@ class Run(NamedTuple):
     folder: str
     link: worker_link.Member
     records: Dict[str, RecordFile]  # split → its records
-    data_report: List[str]
+    data_report: DataReport
     plan: Plan
     decision: Decision
     continued: Optional[str]  # the checkpoint that the run goes on from; None: it starts
@@ -185,7 +192,7 @@ class Run(NamedTuple):
 def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, cache: str) -> Run:
     """Settles everything that can refuse the command before a graph is built, on all workers alike."""
     run_folder.verify(folder, config.weights)
-    records, lines = open_records(config, job, cache)
+    records, report = open_records(config, job, cache)
     job = with_note_on_windows(job, len(records["train"]), records["train"].sources)
     initial, saved = initial_checkpoint(config.weights), run_files.saved_plan(folder)
     plan = make_plan(config, job, len(records["train"]), initial, saved)
@@ -199,7 +206,7 @@ def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, 
     if not isinstance(link, worker_link.Alone):
         link.agree(workers.in_common(config, job, plan, continued, decision))
     plan = with_lineage(config, plan, decision, saved, initial)
-    return Run(config, job, folder, link, records, lines, plan, decision, continued, initial)
+    return Run(config, job, folder, link, records, report, plan, decision, continued, initial)
 
 
 def begin(run: Run) -> None:
@@ -296,7 +303,7 @@ def standard_input(ending: Callable[[str], str]) -> Iterator[str]:
         yield path
 
 
-def open_records(config: RunConfig, job: Job, cache: str) -> Tuple[Dict[str, RecordFile], List[str]]:
+def open_records(config: RunConfig, job: Job, cache: str) -> Tuple[Dict[str, RecordFile], DataReport]:
     """(the records of every split that the command needs, the data report).
 
     All are opened before the first step, so that a bad file ends the command at its beginning.
@@ -313,10 +320,10 @@ def open_records(config: RunConfig, job: Job, cache: str) -> Tuple[Dict[str, Rec
         kind = split.split("_")[0]
         if wanted[kind]:
             records[split] = feature_cache.open_or_build(job.task, split, cache, limits.get(kind), config.plan.seed)
-    details, problems = data_report.look_at(job.task, records)
-    for line in problems:
+    report = data_report.look_at(job.task, records)
+    for line in report.problems:
         say("Data: " + line)
-    return records, details + problems
+    return records, report
 
 
 def initial_checkpoint(weights: WeightsConfig) -> Optional[str]:

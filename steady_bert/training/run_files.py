@@ -1,15 +1,20 @@
-"""What a run's folder says of the run, read back: its plan, its flags, its predictions on dev. Pure: no TensorFlow."""
+"""What a run's folder says of the run, read back: plan, flags, progress, predictions on dev … Pure: no TensorFlow."""
 
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..base import files, json_files
+from ..base.errors import UserError
+from ..tasks.model_files import LABEL_KINDS, LABELS_FILE, LabelsFile
 from . import plan as plans
 from .manifest import PLAN_FILE
 from .plan import Plan
+from .reports import METRICS_FILE
 
+DATA_REPORT_FILE, DATA_REPORT_TEXT = "data_report.json", "data_report.txt"
+DECISIONS_FILE = "decisions.jsonl"
 FLAGS_FILE = "flags.txt"
 EVALUATED_FILE = "eval_predictions.jsonl"  # that of dev; those of dev_NAME end in _NAME
 RESULTS_FILE = "eval_results.json"
@@ -76,3 +81,78 @@ def flags_among(lines: Iterable[str]) -> Dict[str, str]:
         name[2:] if not equals and name.startswith("no") else name: value if equals else str(not name.startswith("no"))
         for name, equals, value in pairs
     }
+
+
+@dataclass
+class _SplitFacts:
+    split: str
+    file: str
+    examples: int
+    label_counts: Dict[str, int]
+    histogram: List[Tuple[int, int]]  # (up to this many tokens, examples)
+    max_tokens: int
+    long_text: str
+    truncated: int  # examples of more tokens
+    beyond: int  # how many tokens they have more, in all
+    pieces: int
+
+
+@dataclass
+class DataReportFile:
+    """The schema of data_report.json: the numbers of data_report.txt that a figure needs."""
+
+    splits: List[_SplitFacts]
+
+
+class Labels(NamedTuple):
+    """What a run's labels.json says: what is predicted, and of which labels."""
+
+    script: str  # that trained
+    kind: str  # single, multi, regression, bio, plain, answers
+    labels: List[str]
+
+
+_SCRIPTS = dict(zip(LABEL_KINDS, ("run_classifier.py", "run_ner.py", "run_squad.py")))
+
+
+def labels_of(folder: str) -> Optional[Labels]:
+    """What the run in the folder predicts; None if it does not say so, as that of a pre-training."""
+    path = os.path.join(folder, LABELS_FILE)
+    if not os.path.lexists(path):
+        return None
+    content = json_files.read(path, LabelsFile)
+    key = next((name for name in LABEL_KINDS if content.get(name) is not None), None)
+    if key is None:
+        return None
+    return Labels(_SCRIPTS[key], "answers" if key == "answers" else content[key], content["labels"])
+
+
+class Progress(NamedTuple):
+    """metrics.jsonl: its lines on training and on dev, and how many are damaged."""
+
+    train: List[Dict[str, Any]]
+    dev: List[Dict[str, Any]]
+    damaged: int
+
+
+def progress_of(folder: str) -> Progress:
+    """The numbers that a run has reported so far. Damaged lines are counted and left out: the file is a log."""
+    lines = list(_lines(os.path.join(folder, METRICS_FILE)))
+    whole = [line for line in lines if line is not None and type(line.get("step")) is int]
+    train, dev = ([line for line in whole if line.get("split") == split] for split in ("train", "dev"))
+    return Progress(train, dev, len(lines) - len(train) - len(dev))
+
+
+def decisions_in(folder: str) -> List[Dict[str, Any]]:
+    """What each command did with the folder, the first one first. Damaged lines are left out."""
+    return [line for line in _lines(os.path.join(folder, DECISIONS_FILE)) if line is not None]
+
+
+def _lines(path: str) -> Iterator[Optional[Dict[str, Any]]]:
+    """The objects in a file of JSON lines; None for a damaged line. Nothing if there is no such file."""
+    if os.path.isfile(path):
+        for line in files.read_bytes(path).splitlines():
+            try:
+                yield json_files.parse(line, path)
+            except UserError:
+                yield None

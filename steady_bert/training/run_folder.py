@@ -4,19 +4,20 @@ import contextlib
 import json
 import os
 import time
-from typing import Any, Iterable, Iterator, Mapping, Optional, Sequence
+from typing import Any, Iterator, Mapping, Optional, Sequence
 
 from ..base import disk, files, locks, tensorflow_setup
 from ..base.errors import UserError
 from ..tasks import model_files
-from . import checkpoint, checkpoint_files, manifest, reports
+from . import checkpoint, checkpoint_files, environment, manifest, reports
 from . import plan as plans
+from .data_report import DataReport
 from .job import Job, WeightsConfig
 from .manifest import CONFIG_FILE, PLAN_FILE
 from .plan import Plan
 from .reports import say
 from .resume import Decision
-from .run_files import FLAGS_FILE
+from .run_files import DATA_REPORT_FILE, DATA_REPORT_TEXT, DECISIONS_FILE, FLAGS_FILE
 
 
 def required(path: Optional[str], flag: str) -> str:
@@ -170,10 +171,12 @@ def require_no_other_run(folder: str, prefix: str, settled: Mapping[str, Any]) -
         )
 
 
-def write_run_files(folder: str, plan: Plan, job: Job, data_report: Iterable[str]) -> None:
+def write_run_files(folder: str, plan: Plan, job: Job, data_report: DataReport) -> None:
     """Writes all that prediction, a resume and people need beside the checkpoints."""
-    for name, lines in ((FLAGS_FILE, job.flags), ("data_report.txt", data_report)):
+    texts = ((FLAGS_FILE, job.flags), (DATA_REPORT_TEXT, data_report.details + data_report.problems))
+    for name, lines in texts:
         files.write_bytes(os.path.join(folder, name), ("\n".join(lines) + "\n").encode("utf-8"))
+    files.write_json(os.path.join(folder, DATA_REPORT_FILE), data_report.as_json())
     contents = {name: files.read_bytes(source) for name, source in job.files.items()}
     _write_verified(folder, contents, dict(job.documents, **{PLAN_FILE: plans.to_json(plan)}))
     checkpoint_files.list_in_manifest(folder)
@@ -206,8 +209,10 @@ def _write_verified(folder: str, contents: Mapping[str, bytes], documents: Mappi
 
 
 def record_decision(folder: str, decision: Decision, resume_mode: str) -> None:
-    """Adds a line to decisions.jsonl: what this command does with the folder, and why."""
-    line = dict(decision._asdict(), resume_mode=resume_mode, time=round(time.time(), 3))
-    path = os.path.join(folder, "decisions.jsonl")
+    """Adds a line to decisions.jsonl: what this command does with the folder, why, and in which environment."""
+    line = dict(
+        decision._asdict(), resume_mode=resume_mode, time=round(time.time(), 3), environment=environment.described()
+    )
+    path = os.path.join(folder, DECISIONS_FILE)
     with disk.writing(path), open(path, "a", encoding="utf-8") as file:
         file.write(files.json_text(line) + "\n")

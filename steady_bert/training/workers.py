@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import time
@@ -13,15 +12,13 @@ import tensorflow.compat.v1 as tf
 
 from ..base import files
 from ..base.errors import UserError
-from . import cluster, devices, worker_link
+from . import cluster, devices, environment, worker_link
 from .engine_config import EngineConfig
 from .job import Job, RunConfig
 from .link_messages import KEY_VARIABLE
 from .plan import Plan
 from .reports import say
 from .resume import Decision
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @contextlib.contextmanager
@@ -37,7 +34,7 @@ def joined(config: EngineConfig) -> Iterator[worker_link.Member]:
         warnings.warn(text.format(KEY_VARIABLE, workers.link_address[1], workers.link_address[0]), stacklevel=1)
     say("Waiting for the {} workers of TF_CONFIG".format(len(workers.members)))
     try:
-        description = {"TensorFlow": tf.__version__, "code": code_fingerprint()}
+        description = {"TensorFlow": tf.__version__, "code": environment.code_fingerprint()}
         link = worker_link.Link(workers, description, key=key, bind=config.cluster_bind)
     except RuntimeError as error:  # a worker that had joined is lost
         worker_link.stop_now(str(error), 1)
@@ -98,13 +95,3 @@ def in_common(config: RunConfig, job: Job, plan: Plan, prefix: Optional[str], de
     )
     common["number of GPUs"] = str(len(devices.gpus()))
     return common
-
-
-def code_fingerprint(root: str = _ROOT) -> str:
-    """A hash of the program's own modules, wherever they stand: those beside the scripts, and all of steady_bert."""
-    paths = [os.path.join(root, name) for name in os.listdir(root)]
-    for folder, _, names in os.walk(os.path.join(root, "steady_bert")):
-        paths += [os.path.join(folder, name) for name in names]
-    modules = sorted(os.path.relpath(path, root) for path in paths if path.endswith(".py"))
-    digests = [name + files.sha256_of_file(os.path.join(root, name)) for name in modules]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]

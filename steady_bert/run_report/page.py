@@ -1,0 +1,72 @@
+"""report.html and errors.tsv in a run's folder. The page needs nothing else: no script, font or picture. Pure."""
+
+import os
+import re
+from typing import List, Sequence
+
+from ..base import files
+from ..base.errors import UserError
+from ..training import reports
+from ..training.reports import say
+from . import charts, contents
+from .contents import Contents
+
+PAGE_FILE, ERRORS_FILE = "report.html", "errors.tsv"
+_TEMPLATE = "page.html"
+_MOST_CHARACTERS = 700  # of a text that the page shows; errors.tsv has all of it
+_NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # that HTML may not have
+
+
+def write(folder: str) -> List[str]:
+    """Writes the page of the run in the folder, and its errors for each dev split. Returns the paths."""
+    of_run = contents.contents_of(folder)
+    paths = [os.path.join(folder, PAGE_FILE)]
+    files.write_bytes(paths[0], html(of_run).encode("utf-8"))
+    base, ending = os.path.splitext(ERRORS_FILE)
+    for split in of_run.splits:
+        if split.error_rows:
+            paths.append(os.path.join(folder, base + split.name[len("dev") :] + ending))
+            header, *rows = split.error_rows
+            reports.write_table(paths[-1], header, [[_cell(cell) for cell in row] for row in rows])
+    return paths
+
+
+def write_after_run(folder: str) -> None:
+    """Writes the page at the end of a command. Whatever prevents it is said, and does not fail the run."""
+    try:
+        paths = write(folder)
+    except Exception as error:  # the run is done and saved; its report can be made again
+        problem = str(error) if isinstance(error, (UserError, OSError)) else repr(error)
+        say("WARNING: no {} was written: {}".format(PAGE_FILE, problem))
+        return
+    say("Wrote " + " and ".join(paths))
+
+
+def html(of_run: Contents) -> str:
+    """The page. Everything that comes from the run is escaped."""
+    import jinja2  # not for --help
+
+    folder = os.path.dirname(os.path.abspath(__file__))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(shortened=shortened, joiner=joiner)
+    return _NO_CHARACTERS.sub("\ufffd", environment.get_template(_TEMPLATE).render(run=of_run, charts=charts))
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+
+
+def joiner(words: Sequence[str]) -> str:
+    """What stands between the words of a sentence: nothing between characters that are words of their own."""
+    return "" if all(len(word) == 1 and ord(word) > 0x2E7F for word in words) else " "
+
+
+def _cell(text: str) -> str:
+    """A text on one line and without tabs, as a table has it."""
+    return " ".join(text.split())
