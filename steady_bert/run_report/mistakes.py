@@ -47,13 +47,15 @@ class Judge(NamedTuple):
 
 def _single(judge: Judge, example: Evaluated) -> Judged:
     shares = dict(zip(judge.labels, example.probabilities or []))
-    first, second = (sorted(shares.values(), reverse=True) + [0.0, 0.0])[:2]
-    of_predicted, of_gold = shares.get(example.predicted, 0.0), shares.get(example.gold, 0.0)
-    certainty = "probability {}".format(_SHARE.format(of_predicted))
-    is_wrong = example.predicted != example.gold
-    if is_wrong:
-        certainty += ", that of {} {}".format(example.gold, _SHARE.format(of_gold))
-    return _judged(example, certainty, is_wrong, of_predicted - of_gold, second - first)
+    others = [label for label in shares if label != example.predicted]
+    rival = max(others, key=lambda label: shares[label], default="")
+    first, second = shares.get(example.predicted, 0.0), shares.get(rival, 0.0)
+    of_gold, is_wrong = shares.get(example.gold, 0.0), example.predicted != example.gold
+    named = example.gold if is_wrong else rival
+    certainty = "probability {}, that of {} {}".format(
+        _SHARE.format(first), named, _SHARE.format(shares.get(named, 0.0))
+    )
+    return _judged(example, certainty, is_wrong, first - of_gold, second - first)
 
 
 def _multi(judge: Judge, example: Evaluated) -> Judged:
