@@ -55,11 +55,25 @@ def _register(script: str, flags: Sequence[Flag]) -> None:
             absl_flags.DEFINE_boolean(flag.name, flag.default, _meaning(flag), **known)
         elif flag.kind == "list":
             absl_flags.DEFINE_list(flag.name, flag.default, _meaning(flag), **known)
+        elif flag.words:
+            parser = _NumberOrWord(flag)
+            absl_flags.DEFINE(parser, flag.name, flag.default, _meaning(flag), serializer=_SERIALIZER, **known)
         elif flag.kind == "string":
             absl_flags.DEFINE_string(flag.name, flag.default, _meaning(flag), **known)
         else:
             define: Any = absl_flags.DEFINE_integer if flag.kind == "integer" else absl_flags.DEFINE_float
             define(flag.name, flag.default, _meaning(flag), lower_bound=flag.lower, upper_bound=flag.upper, **known)
+
+
+class _NumberOrWord(absl_flags.FloatParser):
+    """Parses a float within the bounds of a flag, or one of its words."""
+
+    def __init__(self, flag: Flag) -> None:
+        super().__init__(flag.lower, flag.upper)
+        self._words = flag.words
+
+    def parse(self, argument: Any) -> Any:
+        return argument if argument in self._words else super().parse(argument)
 
 
 _SERIALIZER: Any = absl_flags.ArgumentSerializer()

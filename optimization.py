@@ -107,6 +107,8 @@ def create_optimizer(
     """
     if options.get("optimizer", "adamw") not in optimizers.RULES:
         raise ValueError("optimizer={!r} is none of {}.".format(options["optimizer"], ", ".join(optimizers.RULES)))
+    if isinstance(init_lr, str):
+        raise ValueError("init_lr={!r}: give a number. auto is read by this project's own scripts.".format(init_lr))
     for name in ("no_decay_patterns", "freeze"):
         if isinstance(options.get(name), str):
             raise ValueError("{}={!r}: give a list of patterns.".format(name, options[name]))

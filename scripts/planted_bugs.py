@@ -70,8 +70,8 @@ BUGS = {
     ),
     "a table whose rows rest is passed over": Bug(
         "steady_bert/optimizers.py",
-        "    return Rule({}, lambda g, slots, t: (g, {}), rests=True)",
-        "    return Rule({}, lambda g, slots, t: (g, {}))",
+        "    return Rule({}, lambda g, slots, t: (g, {}), lambda g, t: np.full_like(t, g), rests=True)",
+        "    return Rule({}, lambda g, slots, t: (g, {}), lambda g, t: np.full_like(t, g))",
         "tests/sparse_and_compiled_updates_test.py -k passed_over",
     ),
     "a row that two replicas have moves by one of them": Bug(

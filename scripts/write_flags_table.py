@@ -42,7 +42,7 @@ def flags_table() -> str:
 def section(title: str, group: List[Flag]) -> List[str]:
     lines = ["", "## " + title, "", "| flag | values | default | meaning |", "|---|---|---|---|"]
     for flag in group:
-        values = ", ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind
+        values = ", ".join(flag.choices)
         default = "" if flag.default in (None, "") else str(flag.default)
         default = default.lower() if isinstance(flag.default, bool) else default
         lines.append("| {} | {} | {} | {} |".format(flag.name, values, default, flag.meaning.replace("|", "\\|")))

@@ -3,6 +3,7 @@
 rule_optimizer.RuleOptimizer applies them. Importing this module does not import TensorFlow: flags and help read RULES.
 
 Letters: w weight, g gradient, η learning rate, m and v averages, λ weight decay, t updates counted from 1.
+Each rule also has u of every update under a gradient that never changes, in NumPy: optimizer_movement.py sums it up.
 """
 
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
@@ -21,6 +22,8 @@ class Rule(NamedTuple):
     slots: name → initial value of the variables kept beside each weight; a checkpoint has them as `<weight>/<slot>`.
     direction(g, slots, t) gives (u, new slots): the weight moves by -η · (u + λ · w). t is the optimizer's own count
         of updates, float64, saved with the slots; None where `counts` is False.
+    steady(g, t) gives u of the updates t = 1, 2, … in closed form where each gradient is g > 0; t is a float64 vector.
+        With trust_ratio it is u over the root mean square of the weight's u, the other gradients being noise.
     counts: direction reads t.
     trust_ratio: u + λ · w is scaled to the norm of the weight, unless the weight's name is excluded from decay.
     centralizes: the gradient of a kernel loses its mean over all axes but the last (Yong et al.,
@@ -33,6 +36,7 @@ class Rule(NamedTuple):
 
     slots: Dict[str, float]
     direction: Callable[[Any, Slots, Any], Tuple[Any, Slots]]
+    steady: Callable[[float, np.ndarray], np.ndarray]
     counts: bool = False
     trust_ratio: bool = False
     centralizes: bool = False
@@ -43,7 +47,7 @@ class Rule(NamedTuple):
 
 def sgd() -> Rule:
     """u = g"""
-    return Rule({}, lambda g, slots, t: (g, {}), rests=True)
+    return Rule({}, lambda g, slots, t: (g, {}), lambda g, t: np.full_like(t, g), rests=True)
 
 
 def momentum(momentum: float = 0.9) -> Rule:
@@ -53,7 +57,12 @@ def momentum(momentum: float = 0.9) -> Rule:
         a = momentum * slots["momentum"] + g
         return a, {"momentum": a}
 
-    return Rule({"momentum": 0.0}, direction)
+    return Rule({"momentum": 0.0}, direction, lambda g, t: _steady_sum(g, t, momentum))
+
+
+def _steady_sum(g: float, t: np.ndarray, momentum: float) -> np.ndarray:
+    """a = μ a + g after t updates: g (1-μ^t) / (1-μ)."""
+    return g * (1.0 - momentum**t) / (1.0 - momentum)
 
 
 def nag(momentum: float = 0.9) -> Rule:
@@ -63,7 +72,7 @@ def nag(momentum: float = 0.9) -> Rule:
         a = momentum * slots["momentum"] + g
         return g + momentum * a, {"momentum": a}
 
-    return Rule({"momentum": 0.0}, direction)
+    return Rule({"momentum": 0.0}, direction, lambda g, t: g + momentum * _steady_sum(g, t, momentum))
 
 
 def adagrad(initial_accumulator: float = 0.1) -> Rule:
@@ -76,7 +85,10 @@ def adagrad(initial_accumulator: float = 0.1) -> Rule:
         s = slots["accumulator"] + tf.square(g)
         return g / tf.sqrt(s), {"accumulator": s}
 
-    return Rule({"accumulator": initial_accumulator}, direction, rests=True)
+    def steady(g: float, t: np.ndarray) -> np.ndarray:
+        return g / np.sqrt(initial_accumulator + t * g**2)
+
+    return Rule({"accumulator": initial_accumulator}, direction, steady, rests=True)
 
 
 def adadelta(rho: float = 0.95, epsilon: float = 1e-8) -> Rule:
@@ -91,7 +103,17 @@ def adadelta(rho: float = 0.95, epsilon: float = 1e-8) -> Rule:
         u = tf.sqrt(d + epsilon) / tf.sqrt(s + epsilon) * g
         return u, {"square_average": s, "delta_average": rho * d + (1.0 - rho) * tf.square(u)}
 
-    return Rule({"square_average": 0.0, "delta_average": 0.0}, direction)
+    def steady(g: float, t: np.ndarray) -> np.ndarray:
+        shares = g**2 / ((1.0 - rho**t) * g**2 + epsilon)  # g² / (s + ε)
+        growth = rho + (1.0 - rho) * shares
+        averages = np.empty_like(t)  # d + ε before each update
+        average = epsilon
+        for index, factor in enumerate(growth.tolist()):
+            averages[index] = average
+            average = factor * average + (1.0 - rho) * epsilon
+        return np.sqrt(averages * shares)
+
+    return Rule({"square_average": 0.0, "delta_average": 0.0}, direction, steady)
 
 
 def rmsprop(rho: float = 0.9, epsilon: float = 1e-10) -> Rule:
@@ -101,7 +123,10 @@ def rmsprop(rho: float = 0.9, epsilon: float = 1e-10) -> Rule:
         s = rho * slots["square_average"] + (1.0 - rho) * tf.square(g)
         return g / tf.sqrt(s + epsilon), {"square_average": s}
 
-    return Rule({"square_average": 1.0}, direction)
+    def steady(g: float, t: np.ndarray) -> np.ndarray:
+        return g / np.sqrt(rho**t + (1.0 - rho**t) * g**2 + epsilon)
+
+    return Rule({"square_average": 1.0}, direction, steady)
 
 
 _ADAM_SLOTS = {"adam_m": 0.0, "adam_v": 0.0}
@@ -112,6 +137,16 @@ def _averages(g: Any, slots: Slots, beta_1: float, beta_2: float) -> Tuple[Any, 
     m = beta_1 * slots["adam_m"] + (1.0 - beta_1) * g
     v = beta_2 * slots["adam_v"] + (1.0 - beta_2) * tf.square(g)
     return m, v
+
+
+def _steady_averages(g: float, t: np.ndarray, beta_1: float, beta_2: float) -> Tuple[np.ndarray, np.ndarray]:
+    """m and v after t updates: (1-β1^t) g and (1-β2^t) g²."""
+    return (1.0 - beta_1**t) * g, (1.0 - beta_2**t) * g**2
+
+
+def _steady_correction(t: np.ndarray, beta_1: float, beta_2: float) -> np.ndarray:
+    """_correction, of a vector."""
+    return np.sqrt(1.0 - beta_2**t) / (1.0 - beta_1**t)
 
 
 def _correction(t: Any, beta_1: float, beta_2: float) -> Any:
@@ -136,7 +171,12 @@ def adamw(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-6, bia
         u = m / (tf.sqrt(v) + epsilon)
         return u * _correction(t, beta_1, beta_2) if bias_correction else u, {"adam_m": m, "adam_v": v}
 
-    return Rule(_ADAM_SLOTS, direction, counts=bias_correction)
+    def steady(g: float, t: np.ndarray) -> np.ndarray:
+        m, v = _steady_averages(g, t, beta_1, beta_2)
+        u = m / (np.sqrt(v) + epsilon)
+        return u * _steady_correction(t, beta_1, beta_2) if bias_correction else u
+
+    return Rule(_ADAM_SLOTS, direction, steady, counts=bias_correction)
 
 
 def adam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -> Rule:
@@ -163,7 +203,8 @@ def amsgrad(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8) -
         h = tf.maximum(slots["adam_vmax"], v)
         return m / (tf.sqrt(h) + epsilon) * _correction(t, beta_1, beta_2), {"adam_m": m, "adam_v": v, "adam_vmax": h}
 
-    return Rule(dict(_ADAM_SLOTS, adam_vmax=0.0), direction, counts=True)
+    steady = adam(beta_1, beta_2, epsilon).steady  # v only grows
+    return Rule(dict(_ADAM_SLOTS, adam_vmax=0.0), direction, steady, counts=True)
 
 
 def nadam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7) -> Rule:
@@ -188,7 +229,14 @@ def nadam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7) -> 
         u = (tf.cast(g_factor, tf.float32) * g + tf.cast(m_factor, tf.float32) * m) / (tf.sqrt(v_hat) + epsilon)
         return u, {"adam_m": m, "adam_v": v}
 
-    return Rule(_ADAM_SLOTS, direction, counts=True)
+    def steady(g: float, t: np.ndarray) -> np.ndarray:
+        m, _ = _steady_averages(g, t, beta_1, beta_2)
+        index = np.minimum(t, 400).astype(np.int64) - 1
+        mu, next_mu = (beta_1 * (1.0 - 0.5 * 0.96 ** (0.004 * (t + n))) for n in (0, 1))
+        u = (1.0 - mu) * g / (1.0 - products[index]) + next_mu * m / (1.0 - products[index + 1])
+        return u / (g + epsilon)
+
+    return Rule(_ADAM_SLOTS, direction, steady, counts=True)
 
 
 def radam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, early_steps: bool = False) -> Rule:
@@ -220,7 +268,16 @@ def radam(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8, ear
             u += early * m
         return u, {"adam_m": m, "adam_v": v}
 
-    return Rule(_ADAM_SLOTS, direction, counts=True)
+    def steady(g: float, t: np.ndarray) -> np.ndarray:
+        m, v = _steady_averages(g, t, beta_1, beta_2)
+        power = beta_2**t
+        rho = rho_inf - 2.0 * t * power / (1.0 - power)
+        late = np.maximum(rho, 5.0)
+        r = np.sqrt((late - 4.0) * (late - 2.0) * rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0) * late))
+        u = r * _steady_correction(t, beta_1, beta_2) * m / (np.sqrt(v) + epsilon)
+        return np.where(rho >= 5.0, u, m / (1.0 - beta_1**t) if early_steps else 0.0)
+
+    return Rule(_ADAM_SLOTS, direction, steady, counts=True)
 
 
 def lamb(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-6, bias_correction: bool = False) -> Rule:
@@ -228,7 +285,12 @@ def lamb(beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-6, bias
 
     The ratio is 1 where either norm is 0, and for names that are not decayed.
     """
-    return adamw(beta_1, beta_2, epsilon, bias_correction)._replace(trust_ratio=True)
+
+    def steady(g: float, t: np.ndarray) -> np.ndarray:
+        # Of noise of size g, m has the variance (1-β1)/(1+β1) · (1-β1^2t) g²; v and the correction cancel.
+        return (1.0 - beta_1**t) / np.sqrt((1.0 - beta_1) / (1.0 + beta_1) * (1.0 - beta_1 ** (2.0 * t)))
+
+    return adamw(beta_1, beta_2, epsilon, bias_correction)._replace(trust_ratio=True, steady=steady)
 
 
 def lookahead(rule: Rule, steps: int = 5, alpha: float = 0.5) -> Rule:

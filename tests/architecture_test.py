@@ -91,6 +91,7 @@ LAYERS = [
     },
     {
         "optimization",
+        "optimizer_movement",
         "tasks.tagging.formats",
         "tasks.tagging.layers",
         "tasks.tagging.scores",
@@ -260,6 +261,7 @@ PURE = {
     "interchange.torch_files",
     "interchange.torch_to_safetensors",
     "optimizer_config",
+    "optimizer_movement",
     "optimizers",
     "run_report.calibration",
     "run_report.charts",

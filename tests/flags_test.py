@@ -124,7 +124,7 @@ def test_every_flag_of_the_slices_comes_from_a_flag(script):
     run = config.run
     for part in (config.data, config.model, run.plan, run.optimizer, run.weights, run.engine, run.engine.tpu):
         fields = {field.name for field in dataclasses.fields(part)}
-        assert fields - {"no_decay_patterns_given", "tpu", "bucket"} <= names  # the last is cache_dir's
+        assert fields - {"no_decay_patterns_given", "tpu", "bucket", "auto_rate"} <= names  # made of other flags
 
 
 def test_only_the_scripts_register_flags():

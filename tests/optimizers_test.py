@@ -9,7 +9,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import optimization
-from steady_bert import optimizer_config
+from steady_bert import optimizer_config, optimizer_movement
 from steady_bert.base.errors import UserError
 from steady_bert.optimizers import RULES, Rule, lookahead
 from steady_bert.rule_optimizer import RuleOptimizer
@@ -354,3 +354,61 @@ def test_a_rectification_that_never_begins_is_refused(name):
     optimizer_config.rule_of(optimization.OptimizerConfig(optimizer=name, adam_beta2=0.67))
     with pytest.raises(UserError, match="never moves at beta_2=0.66 "):
         optimizer_config.rule_of(optimization.OptimizerConfig(optimizer=name, adam_beta2=0.66))
+
+
+# --- the closed form of a steady gradient -----------------------------------------------------------------------------
+
+STEADY = dict(
+    RULES,
+    **{
+        "adamw, corrected": lambda: RULES["adamw"](bias_correction=True),
+        "radam, early": lambda: RULES["radam"](early_steps=True),
+        "momentum 0.5": lambda: RULES["momentum"](0.5),
+        "lookahead": lambda: lookahead(RULES["adamw"](), 4, 0.3),
+    },
+)
+
+
+def test_closed_forms_of_a_steady_gradient_are_what_the_rules_do():
+    """Row 0 of each weight has the steady gradient; the rows below undo it where gradients are centralised."""
+    size, rates = 1e-4, np.linspace(1.0, 0.1, STEPS)
+    names = [name for name in STEADY if name != "lamb"]
+    rules = [STEADY[name]() for name in names]
+    weights = train_steady(rules, size, rates)
+    for name, rule, weight in zip(names, rules, weights):
+        expected = -np.sum(rates * optimizer_movement.reach(rule, STEPS, size))
+        assert weight[0, 0] == pytest.approx(expected, rel=2e-5), name
+
+
+def train_steady(rules, size, rates):
+    """The weights [2, 1] after an update at each rate, with the gradients size and -size."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        rate = tf.placeholder(tf.float32, [])
+        weights = [
+            tf.get_variable("w{}/kernel".format(n), initializer=np.zeros([2, 1], np.float32)) for n in range(len(rules))
+        ]
+        gradient = tf.constant([[size], [-size]], tf.float32)
+        updates = [
+            RuleOptimizer(rate, rule, name="r{}".format(n)).apply_gradients([(gradient, weight)])
+            for n, (rule, weight) in enumerate(zip(rules, weights))
+        ]
+        session.run(tf.global_variables_initializer())
+        for value in rates:
+            session.run(updates, {rate: value})
+        return session.run(weights)
+
+
+def test_lamb_moves_a_steady_gradient_among_noise_as_far_as_its_closed_form_says():
+    """The first 5 of 5,000 weights have a steady gradient, the others noise of its size; the norm stays."""
+    count, size = 5000, 1e-4
+    rng = np.random.RandomState(0)
+    start = np.full([count], 0.04, np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        fed = tf.placeholder(tf.float32, [count])
+        weight = tf.get_variable("w/kernel", initializer=start)
+        update = RuleOptimizer(1e-4, RULES["lamb"]()).apply_gradients([(fed, weight)])
+        session.run(tf.global_variables_initializer())
+        for _ in range(STEPS):
+            session.run(update, {fed: np.where(np.arange(count) < 5, 1.0, rng.choice([-1.0, 1.0], count)) * size})
+        moved = float(np.mean(start[:5] - session.run(weight)[:5])) / 1e-4
+    assert moved == pytest.approx(np.sum(optimizer_movement.reach(RULES["lamb"](), STEPS, size, 0.04)), rel=0.05)

@@ -38,7 +38,7 @@ from .list_flags import (
     profile_steps,
     require,
 )
-from .training_flags import Flag
+from .training_flags import AUTO, Flag
 
 # What config.json in a model's folder says of its input, unless the command does. A text that is read otherwise than
 # the training text gives noise, so the command may not contradict some of it.
@@ -246,12 +246,14 @@ def _plan_config(f: Values) -> PlanConfig:
     given = {name: getattr(f, name) if f.given(name) else None for name in pairs}
     # A script may have a default number of steps.
     given.update((steps, None) for name, steps in pairs.items() if f.given(name) and not f.given(steps))
+    if f.learning_rate == AUTO:  # any rate that goes with the others, until the plan computes it
+        given.update(auto_rate=True, learning_rate=max(PlanConfig.learning_rate, f.end_learning_rate))
     config = filled(
         f,
         PlanConfig,
         lr_boundaries=numbers(f, "lr_boundaries", int),
         lr_values=numbers(f, "lr_values", float),
-        **given,
+        **dict({"auto_rate": False}, **given),
     )
     if f.do_train or f.dry_run:
         plans.check(config)

@@ -77,5 +77,5 @@ def _first_sentence(flag: Flag) -> str:
 
 
 def _values(flag: Flag) -> str:
-    values = " | ".join(flag.kind) if isinstance(flag.kind, tuple) else flag.kind
+    values = " | ".join(flag.choices)
     return values if flag.default in (None, "") else "{}; default: {}".format(values, text_of(flag.default))

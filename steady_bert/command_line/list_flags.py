@@ -41,7 +41,8 @@ def require_finite(f: Values) -> None:
     for flag in (flag for flag in f.flags.values() if flag.kind == "float"):
         value = getattr(f, flag.name)
         require(
-            value is None or math.isfinite(value), "--{}={}: not a finite number. Give one.".format(flag.name, value)
+            value is None or value in flag.words or math.isfinite(value),
+            "--{}={}: not a finite number. Give one.".format(flag.name, value),
         )
 
 

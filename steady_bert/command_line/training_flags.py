@@ -1,15 +1,20 @@
 """The flags that say how a run learns, whatever it learns. Pure: no TensorFlow."""
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..optimizers import RULES
 from ..schedules import DECAY_BEGINS, SCHEDULES
 from ..training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
 from ..training.resume import RESUME_MODES
 
+AUTO = "auto"  # the learning rate that the plan computes
+
 
 class Flag(NamedTuple):
-    """A row of the table. kind: string, integer, float, boolean, list, or a tuple of the values allowed."""
+    """A row of the table. kind: string, integer, float, boolean, list, or a tuple of the values allowed.
+
+    words: what a float may be beside a number.
+    """
 
     name: str
     kind: Any
@@ -17,6 +22,12 @@ class Flag(NamedTuple):
     meaning: str
     lower: Optional[float] = None
     upper: Optional[float] = None
+    words: Tuple[str, ...] = ()
+
+    @property
+    def choices(self) -> Tuple[str, ...]:
+        """What may be given, as help and tables show it."""
+        return self.kind if isinstance(self.kind, tuple) else (self.kind, *self.words)
 
     @property
     def default_value(self) -> Any:
@@ -57,7 +68,15 @@ _LENGTH = [
         0.0,
         1.0,
     ),
-    Flag("learning_rate", "float", PlanConfig.learning_rate, "Peak learning rate.", 0.0),
+    Flag(
+        "learning_rate",
+        "float",
+        PlanConfig.learning_rate,
+        "Peak learning rate. auto: that at which the optimizer moves the weights as far in this run as adamw does at "
+        "5e-5, which the plan computes.",
+        0.0,
+        words=(AUTO,),
+    ),
     Flag(
         "lr_schedule", tuple(sorted(SCHEDULES)), PlanConfig.lr_schedule, "How the learning rate changes after warm-up."
     ),

@@ -20,8 +20,12 @@ from ..schedules import ScheduleConfig, ScheduleNumbers
 
 @dataclass(frozen=True)
 class PlanConfig(ScheduleNumbers):
-    """What the user asked for; None where a flag was not given."""
+    """What the user asked for; None where a flag was not given.
 
+    auto_rate: learning_rate is to be replaced by the one that optimizer_movement computes.
+    """
+
+    auto_rate: bool = False
     train_batch_size: int = 32
     num_train_steps: Optional[int] = None
     num_train_epochs: Optional[float] = None

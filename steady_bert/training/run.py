@@ -11,6 +11,7 @@ import shutil
 import sys
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Tuple
 
+from .. import optimizer_movement
 from ..base import files, tensorflow_setup
 from ..base.errors import UserError
 from ..run_report import page as run_report
@@ -104,7 +105,8 @@ def dry_run(config: RunConfig, job: Job, folder: str) -> None:
     initial, saved = initial_checkpoint(config.weights), run_files.saved_plan(folder)
     if initial is not None and not checkpoint.steps_in(folder):  # it would start, not go on
         run_folder.verify_source(initial, job, config.weights)
-    plan = make_plan(config, with_note_on_windows(job, examples, sources), examples, initial, saved)
+    job = with_note_on_windows(job, examples, sources)
+    plan = make_plan(config, job, examples, initial, saved, rate_of_run(folder, saved))
     print(plans.describe(plan))
     print("\n" + reports.sketch_curve(plans.rates(plan)))
     path = os.path.join(folder, "learning_rate.png")
@@ -195,7 +197,8 @@ def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, 
     records, report = open_records(config, job, cache)
     job = with_note_on_windows(job, len(records["train"]), records["train"].sources)
     initial, saved = initial_checkpoint(config.weights), run_files.saved_plan(folder)
-    plan = make_plan(config, job, len(records["train"]), initial, saved)
+    plan = make_plan(config, job, len(records["train"]), initial, saved, rate_of_run(folder, saved))
+    job = with_number_for_auto(job, plan)
     if link.is_chief:
         checkpoint.remove_leftovers(folder)
     continued, decision = decide(config, plan, saved, folder, initial)
@@ -331,11 +334,23 @@ def initial_checkpoint(weights: WeightsConfig) -> Optional[str]:
     return weights.init_checkpoint and checkpoint.resolve(weights.init_checkpoint, weights.checkpoint)
 
 
-def make_plan(config: RunConfig, job: Job, examples: int, initial: Optional[str], saved: Optional[Plan]) -> Plan:
+def rate_of_run(folder: str, saved: Optional[Plan]) -> Optional[float]:
+    """The peak rate of the run in the folder, None if it has no step to go on from: it may then be computed anew."""
+    return saved.schedule.learning_rate if saved and checkpoint.steps_in(folder) else None
+
+
+def make_plan(
+    config: RunConfig,
+    job: Job,
+    examples: int,
+    initial: Optional[str],
+    saved: Optional[Plan],
+    auto_rate: Optional[float] = None,
+) -> Plan:
     """The plan, with everything that decides this run's numbers under its own name.
 
     initial: the checkpoint of the initial weights. saved: the plan of the run in the folder; it says what the initial
-    weights were if the command does not.
+    weights were if the command does not. auto_rate: what --learning_rate=auto is; None: it is computed.
     """
     identity = {
         "max_train_examples": config.max_train_examples,
@@ -352,9 +367,27 @@ def make_plan(config: RunConfig, job: Job, examples: int, initial: Optional[str]
     if dev:
         identity[resume.DEV] = dev
     identity = json.loads(json.dumps(identity))  # as plan.json gives it back: a resume compares the two
-    plan = plans.make_plan(config.plan, examples, identity, notes_of(config, job))
+    plan = with_movement(config, plans.make_plan(config.plan, examples, identity, notes_of(config, job)), auto_rate)
     updates.require_traceable(config.engine, plan)
     return plan
+
+
+def with_movement(config: RunConfig, plan: Plan, auto_rate: Optional[float]) -> Plan:
+    """The plan with a line on how far the optimizer goes, and with --learning_rate=auto as a number."""
+    optimizer, steps = config.optimizer, plan.num_train_steps
+    if config.plan.auto_rate:
+        rate = auto_rate or optimizer_movement.automatic_rate(optimizer, plan.schedule, steps)
+        numbers = dataclasses.replace(config.plan, auto_rate=False, learning_rate=rate)
+        plan = plans.make_plan(numbers, plan.examples, plan.identity, plan.notes)
+    line, warning = optimizer_movement.describe(optimizer, plan.schedule, steps)
+    warnings = plan.warnings + ((warning,) if warning else ())
+    return dataclasses.replace(plan, derivation=(*plan.derivation, line), warnings=warnings)
+
+
+def with_number_for_auto(job: Job, plan: Plan) -> Job:
+    """The job whose flags, as flags.txt has them, say which number --learning_rate=auto was."""
+    number = "--learning_rate={!r}".format(plan.schedule.learning_rate)
+    return job._replace(flags=[number if flag == "--learning_rate=auto" else flag for flag in job.flags])
 
 
 def dev_identity(config: RunConfig, job: Job) -> Optional[Dict[str, Any]]:
@@ -387,11 +420,6 @@ def notes_of(config: RunConfig, job: Job) -> Dict[str, Any]:
     notes.update(job.notes)
     if config.engine.gradient_accumulation_steps > 1:
         notes["parts of a batch"] = config.engine.gradient_accumulation_steps
-    if config.optimizer.optimizer in ("radam", "ranger"):
-        notes["optimizer"] = (
-            "{} has a warm-up of its own: under one of the schedule too it moves several times less than adamw at the "
-            "same rate (docs/optimization.md)".format(config.optimizer.optimizer)
-        )
     if config.optimizer.ema_decay:
         notes["evaluated"] = "the average of the weights (--ema_decay={:g})".format(config.optimizer.ema_decay)
     return notes
