@@ -147,6 +147,12 @@ BUGS = {
         'for name, variable in variables.items() if name in shapes and not name.endswith("/ema")}',
         "tests/session_engine_test.py -k averages",
     ),
+    "an automatic rate is computed anew in a run that goes on": Bug(
+        "steady_bert/training/run.py",
+        "    return saved.schedule.learning_rate if saved and checkpoint.steps_in(folder) else None",
+        "    return None",
+        "tests/automatic_rate_test.py",
+    ),
     "predictions stay in the order of their batches": Bug(
         "steady_bert/training/session_engine.py",
         "zip(replicas, np.split(numbers, ends[:-1]))",

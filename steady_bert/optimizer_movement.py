@@ -23,7 +23,7 @@ GRADIENT = 1e-4  # of one weight: a global norm of 1, where clipping puts it, sp
 WEIGHT = 0.04  # root mean square of a kernel of the published BERT-base
 LITTLE = 0.2  # of the measure: a run that moves less is warned about
 WARMUP = 0.1  # share of the updates, in the measure
-MEASURE = "adamw at {:g} as in google-research/bert".format(ScheduleConfig.learning_rate)
+MEASURE = "google-research/bert's adamw at {:g}".format(ScheduleConfig.learning_rate)
 
 
 def reach(rule: Rule, steps: int, gradient: float = GRADIENT, weight: float = WEIGHT) -> np.ndarray:
@@ -112,22 +112,24 @@ def automatic_rate(config: OptimizerConfig, schedule: ScheduleConfig, steps: int
 def describe(config: OptimizerConfig, schedule: ScheduleConfig, steps: int) -> Tuple[str, Optional[str]]:
     """(a line of the plan, a warning if the run moves little)."""
     share, rate = of_run(config, schedule, steps)
-    name, piecewise = _name(config), schedule.lr_schedule == "piecewise"
-    line = "movement: {} goes {:.3g} × as far as {} along a steady gradient".format(name, share, MEASURE)
+    factor = "{:.3g}".format(1.0 / share) if share else ""
     if rate is None:
-        remedy = "Raise --num_train_steps, or lower --num_warmup_steps."
-    elif piecewise:
-        line += "; --lr_values × {:.3g} would go as far".format(1.0 / share)
-        remedy = "Multiply --lr_values by {:.3g}.".format(1.0 / share)
+        remedy, other = "Raise --num_train_steps, or lower --num_warmup_steps.", ""
+    elif schedule.lr_schedule == "piecewise":
+        remedy, other = "Multiply --lr_values by {}.".format(factor), "--lr_values × {} moves as far".format(factor)
     else:
-        line += "; --learning_rate={:g} goes as far".format(rate)
         remedy = "Give --learning_rate={:g}, or auto.".format(rate)
+        other = "--learning_rate={:g} moves as far".format(rate)
+    if rate == schedule.learning_rate:
+        return "movement: as far as {}, along a steady gradient".format(MEASURE), None
+    line = "movement: {:.3g} × that of {}, along a steady gradient".format(share, MEASURE)
+    line += "; " + other if other else ""
     if share > LITTLE * (1.0 - 1e-9):
         return line, None
     return (
         line,
         "{} at this rate moves the weights {:.2g} × as far as {} in {:,} updates: little is learned. {}".format(
-            name, share, MEASURE, steps, remedy
+            _name(config), share, MEASURE, steps, remedy
         ),
     )
 

@@ -59,7 +59,7 @@ PLANNED = [
         "1.67e-05 in the last update",
     ),
     (dict(gradient_accumulation_steps=4), "parts of a batch: 4"),
-    (dict(optimizer="radam", learning_rate="auto"), "movement: radam goes 1 × as far as adamw at 5e-05"),
+    (dict(optimizer="radam", learning_rate="auto"), "movement: as far as google-research/bert's adamw at 5e-05"),
     (dict(train_batch_size=8), "steps: 60 (--num_train_steps) = 2.40 epochs of 200 examples / 8"),
 ]
 MISTAKEN = [

@@ -127,6 +127,16 @@ def test_every_flag_of_the_slices_comes_from_a_flag(script):
         assert fields - {"no_decay_patterns_given", "tpu", "bucket", "auto_rate"} <= names  # made of other flags
 
 
+@pytest.mark.parametrize("script", BASES)
+def test_an_automatic_rate_is_left_to_the_plan(script):
+    given = BASES[script] + ["--learning_rate=auto", "--end_learning_rate=1e-4"]
+    config, flags_file = configured(given, script)
+    assert config.run.plan.auto_rate and config.run.plan.learning_rate == 1e-4 and "--learning_rate=auto" in flags_file
+    assert not configured(BASES[script] + ["--learning_rate=1e-3"], script)[0].run.plan.auto_rate
+    with pytest.raises(flags.UserError, match="takes its rates from --lr_values"):
+        configured(BASES[script] + ["--learning_rate=auto", "--lr_schedule=piecewise"], script)
+
+
 def test_only_the_scripts_register_flags():
     code = (
         "import sys; sys.path.insert(0, {!r}); from absl import flags; before = set(flags.FLAGS);"

@@ -375,6 +375,8 @@ def test_create_optimizer_takes_the_numbers_of_update_and_schedule_by_keyword(go
         for wrong in (dict(learning_rate=0.1), dict(optimiser="adam")):
             with pytest.raises(TypeError):
                 optimization.create_optimizer(loss, 0.01, 50, 10, False, **wrong)
+        with pytest.raises(ValueError, match="init_lr='auto': give a number"):
+            optimization.create_optimizer(loss, "auto", 50, 10, False)
         for wrong, said in [
             (dict(lr_schedule="plateau"), "follows evaluations"),
             (dict(lr_schedule="exponential"), "give an end_learning_rate"),
