@@ -73,7 +73,15 @@ class _NumberOrWord(absl_flags.FloatParser):
         self._words = flag.words
 
     def parse(self, argument: Any) -> Any:
-        return argument if argument in self._words else super().parse(argument)
+        word = argument.lower() if isinstance(argument, str) else None
+        return word if word in self._words else super().parse(argument)
+
+    def convert(self, argument: Any) -> float:
+        try:
+            number: float = super().convert(argument)
+        except ValueError:
+            raise ValueError("neither a number nor {}".format(" or ".join(self._words))) from None
+        return number
 
 
 _SERIALIZER: Any = absl_flags.ArgumentSerializer()

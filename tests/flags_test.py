@@ -133,6 +133,8 @@ def test_an_automatic_rate_is_left_to_the_plan(script):
     config, flags_file = configured(given, script)
     assert config.run.plan.auto_rate and config.run.plan.learning_rate == 1e-4 and "--learning_rate=auto" in flags_file
     assert not configured(BASES[script] + ["--learning_rate=1e-3"], script)[0].run.plan.auto_rate
+    with pytest.raises(flags.absl_flags.Error, match="--learning_rate=best: neither a number nor auto"):
+        configured(BASES[script] + ["--learning_rate=best"], script)
     with pytest.raises(flags.UserError, match="takes its rates from --lr_values"):
         configured(BASES[script] + ["--learning_rate=auto", "--lr_schedule=piecewise"], script)
 

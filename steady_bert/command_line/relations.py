@@ -58,7 +58,7 @@ def check_update(f: Values) -> None:
     )
     require(
         f.learning_rate == AUTO or f.learning_rate > 0,
-        "--learning_rate=0: nothing would be learned. Give a positive rate.",
+        "--learning_rate={}: nothing would be learned. Give a positive rate.".format(f.learning_rate),
     )
     require(
         not f.given("lookahead_alpha") or f.lookahead_steps or f.optimizer == "ranger",

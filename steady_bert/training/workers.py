@@ -87,6 +87,8 @@ def in_common(config: RunConfig, job: Job, plan: Plan, prefix: Optional[str], de
     settings = dataclasses.asdict(config)
     for section in ("plan", "optimizer", "weights", "engine"):
         settings.update(settings.pop(section))
+    settings.pop("auto_rate")
+    settings["learning_rate"] = plan.schedule.learning_rate  # what auto is on this worker
     common = {"--" + name: json.dumps(value) for name, value in settings.items() if name not in _OWN_SETTINGS}
     common.update({name: json.dumps(value, sort_keys=True) for name, value in plan.identity.items()})
     common["dev data"] = json.dumps(job.task.fingerprint("dev") if config.do_eval else None, sort_keys=True)
