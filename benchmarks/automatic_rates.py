@@ -1,7 +1,7 @@
 """Trains three tasks with every optimizer, at 5e-5 and at --learning_rate=auto, and prints a table of dev scores.
 
     python benchmarks/automatic_rates.py RUNS [--tweets=DIR] [--mrpc=DIR] [--wnut17=DIR] [--model=DIR] [--seeds=1]
-        [--steps=120] [--rates=5e-5,auto] [--times=…]
+        [--steps=120] [--max_eval_examples=N] [--rates=5e-5,auto] [--times=…]
 
 tweets: quickstart/data, which scripts/quickstart.sh makes, as it does --model; mrpc: GLUE's folder; wnut17: the folder
 of emerging entities as published. A task whose folder is not given is left out, except tweets. --times=0.25,4 adds runs
@@ -62,6 +62,8 @@ class Runs:
         self.common = ["--cache_dir=" + os.path.join(self.folder, "cache"), "--model=" + options.model, "--do_train"]
         self.common += ["--num_train_steps={}".format(options.steps), "--do_eval", "--eval_every_steps=0"]
         self.common += ["--checkpoint=last", "--eval_batch_size=32", "--train_batch_size=16", "--keep_checkpoint_max=1"]
+        if options.max_eval_examples:
+            self.common.append("--max_eval_examples={}".format(options.max_eval_examples))
 
     def results(self, name: str, task: Task, flags: List[str], rate: str) -> List[Dict[str, Any]]:
         """By seed {"rate": the number, "score": on dev; None where a number was not finite}."""
@@ -119,6 +121,7 @@ def main() -> None:
     parser.add_argument("--model", type=os.path.abspath, default=os.path.join(ROOT, "quickstart", "model"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--max_eval_examples", type=int, help="default: all of dev")
     parser.add_argument("--rates", default="5e-5,auto")
     parser.add_argument("--times", default="")
     options = parser.parse_args()

@@ -23,6 +23,7 @@ GRADIENT = 1e-4  # of one weight: a global norm of 1, where clipping puts it, sp
 WEIGHT = 0.04  # root mean square of a kernel of the published BERT-base
 LITTLE = 0.2  # of the measure: a run that moves less is warned about
 WARMUP = 0.1  # share of the updates, in the measure
+HIGHEST = 1e9  # a peak that is not reached: sgd's in one update is about 100 if nothing is clipped
 MEASURE = "google-research/bert's adamw at {:g}".format(ScheduleConfig.learning_rate)
 
 
@@ -51,7 +52,8 @@ class Movement(NamedTuple):
     """A run's movement beside the measure.
 
     share: of the measure; 0 if the rule does not move.
-    rate: the peak that moves as far, to three digits; None if there is none.
+    rate: the peak that moves as far, to three digits; None if none does: the rule does not move, or --end_learning_rate
+        alone moves farther, or is the rate of all updates in which the rule moves.
     """
 
     share: float
@@ -72,16 +74,13 @@ def of_run(config: OptimizerConfig, schedule: ScheduleConfig, steps: int) -> Mov
         return Movement(0.0, None)
     if not end or schedule.lr_schedule == "plateau":  # all rates grow as the peak does
         return Movement(share, rounded(schedule.learning_rate / share))
-    if share_at(end) > 1.0:
+    if share_at(end) > 1.0 or share_at(HIGHEST) < 1.0:
         return Movement(share, None)
-    return Movement(share, rounded(_crossing(share_at, end)))
+    return Movement(share, rounded(_crossing(share_at, end, HIGHEST)))
 
 
-def _crossing(share_at: Callable[[float], float], low: float) -> float:
-    """The peak from `low` at which the rising share is 1."""
-    high = 2.0 * low
-    while share_at(high) < 1.0:
-        low, high = high, 2.0 * high
+def _crossing(share_at: Callable[[float], float], low: float, high: float) -> float:
+    """The peak between low and high at which the rising share is 1."""
     while high / low > 1.0 + 1e-6:
         middle = (low * high) ** 0.5
         low, high = (middle, high) if share_at(middle) < 1.0 else (low, middle)
@@ -103,22 +102,32 @@ def automatic_rate(config: OptimizerConfig, schedule: ScheduleConfig, steps: int
         )
     if rate is None:
         raise UserError(
-            "--learning_rate=auto: at --end_learning_rate={:g} alone {} moves farther than {}. Lower it, or give the "
-            "rate as a number.".format(schedule.end_learning_rate, _name(config), MEASURE)
+            "--learning_rate=auto: --end_learning_rate={:g} moves {} {} {}, whatever the peak. {} it, or give the rate "
+            "as a number.".format(
+                schedule.end_learning_rate,
+                _name(config),
+                "farther than" if share > 1.0 else "less far than",
+                MEASURE,
+                "Lower" if share > 1.0 else "Raise",
+            )
         )
     return rate
 
 
-def describe(config: OptimizerConfig, schedule: ScheduleConfig, steps: int) -> Tuple[str, Optional[str]]:
-    """(a line of the plan, a warning if the run moves little)."""
+def describe(
+    config: OptimizerConfig, schedule: ScheduleConfig, steps: int, begun: bool = False
+) -> Tuple[str, Optional[str]]:
+    """(a line of the plan, a warning if the run moves little). begun: it has a checkpoint, and so keeps its rate."""
     share, rate = of_run(config, schedule, steps)
     factor = "{:.3g}".format(1.0 / share) if share else ""
-    if rate is None:
+    if rate is None and share:
+        remedy, other = "Raise --end_learning_rate.", ""
+    elif rate is None:
         remedy, other = "Raise --num_train_steps, or lower --num_warmup_steps.", ""
     elif schedule.lr_schedule == "piecewise":
         remedy, other = "Multiply --lr_values by {}.".format(factor), "--lr_values × {} moves as far".format(factor)
     else:
-        remedy = "Give --learning_rate={:g}, or auto.".format(rate)
+        remedy = "Give --learning_rate={:g}, or auto{}.".format(rate, ", to a run in another folder" if begun else "")
         other = "--learning_rate={:g} moves as far".format(rate)
     if rate == schedule.learning_rate:
         return "movement: as far as {}, along a steady gradient".format(MEASURE), None

@@ -56,6 +56,8 @@ def test_a_run_that_goes_on_keeps_its_number(whole, tiny, tmp_path, capsys):
     more = dict(RUN, num_train_steps=STEPS + 3, lr_decay_steps=STEPS + 3)
     refused = mistake(tiny.flags(output_dir=folder, **more), capsys)
     assert "lr_decay_steps: 12 → 15" in refused and "learning_rate:" not in refused
+    planned = succeed(tiny.flags(output_dir=folder, dry_run="true", **more), capsys)
+    assert "--learning_rate=auto: {:g}, as the run in the folder has".format(plan_in(whole)["learning_rate"]) in planned
 
 
 def test_what_has_no_rate_is_refused(tiny, tmp_path, capsys):

@@ -36,6 +36,7 @@ DEPENDS_ON_PYTHON = {"classification_data_test.py", "plan_test.py", "reading_tes
 # They run the program, but their subject is messages, flags, files and folders, the same on 2.15 as on 2.21; 1.15 has
 # Python 3.7.
 MESSAGES = {
+    "automatic_rate_test.py",
     "bad_input_test.py",
     "bounds_test.py",
     "flags_test.py",

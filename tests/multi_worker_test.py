@@ -193,7 +193,7 @@ PLATEAU = dict(lr_schedule="plateau", plateau_patience=1, plateau_min_delta=0.5,
 CASES = {
     "adamw": dict(),
     "plateau": dict(PLATEAU, padding="fixed", optimizer="adamw", lookahead_steps=3, ema_decay=0.8),
-    "ranger": dict(optimizer="ranger", gradient_accumulation_steps=2, learning_rate=0.1),
+    "ranger": dict(optimizer="ranger", gradient_accumulation_steps=2, learning_rate="auto"),
     "lazyadam": dict(optimizer="lazyadam", learning_rate=2e-4),  # larger ones amplify rounding
 }
 

@@ -123,6 +123,8 @@ def test_a_fifth_is_the_least_that_is_not_warned_about():
     assert "ranger" in warning and "--learning_rate={:g}".format(rate) in warning and "400 updates" in warning
     assert "--learning_rate={:g}".format(rate) in line and said(rate, optimizer="ranger")[1] is None
     assert "lookahead(adamw)" in said(1e-6, lookahead_steps=5)[1]
+    schedule = dataclasses.replace(LINEAR, learning_rate=1e-6)
+    assert describe(OptimizerConfig(), schedule, STEPS, begun=True)[1].endswith("or auto, to a run in another folder.")
 
 
 def test_rates_of_piecewise_are_multiplied():
@@ -140,9 +142,13 @@ def test_where_no_rate_moves_as_far():
         automatic_rate(radam, ScheduleConfig(lr_decay_steps=5), 5)
     assert "Raise --num_train_steps" in describe(radam, ScheduleConfig(lr_decay_steps=5), 5)[1]
     high = dataclasses.replace(LINEAR, learning_rate=1.0, end_learning_rate=1.0)
-    with pytest.raises(UserError, match="at --end_learning_rate=1 alone adamw"):
+    with pytest.raises(UserError, match="--end_learning_rate=1 moves adamw farther than .* Lower"):
         automatic_rate(OptimizerConfig(), high, STEPS)
     assert describe(OptimizerConfig(), high, STEPS)[1] is None
+    still = ScheduleConfig(lr_decay_steps=5, end_learning_rate=1e-6)  # decayed before radam's first movement
+    with pytest.raises(UserError, match="--end_learning_rate=1e-06 moves radam less far than .* Raise"):
+        automatic_rate(radam, still, STEPS)
+    assert "Raise --end_learning_rate." in describe(radam, still, STEPS)[1]
 
 
 def test_a_long_run_is_planned_at_once():

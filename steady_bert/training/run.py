@@ -345,12 +345,12 @@ def make_plan(
     examples: int,
     initial: Optional[str],
     saved: Optional[Plan],
-    auto_rate: Optional[float] = None,
+    rate: Optional[float] = None,
 ) -> Plan:
     """The plan, with everything that decides this run's numbers under its own name.
 
     initial: the checkpoint of the initial weights. saved: the plan of the run in the folder; it says what the initial
-    weights were if the command does not. auto_rate: what --learning_rate=auto is; None: it is computed.
+    weights were if the command does not. rate: of that run if it has begun, which --learning_rate=auto then is.
     """
     identity = {
         "max_train_examples": config.max_train_examples,
@@ -367,21 +367,25 @@ def make_plan(
     if dev:
         identity[resume.DEV] = dev
     identity = json.loads(json.dumps(identity))  # as plan.json gives it back: a resume compares the two
-    plan = with_movement(config, plans.make_plan(config.plan, examples, identity, notes_of(config, job)), auto_rate)
+    plan = with_movement(config, plans.make_plan(config.plan, examples, identity, notes_of(config, job)), rate)
     updates.require_traceable(config.engine, plan)
     return plan
 
 
-def with_movement(config: RunConfig, plan: Plan, auto_rate: Optional[float]) -> Plan:
-    """The plan with a line on how far the optimizer goes, and with --learning_rate=auto as a number."""
-    optimizer, steps = config.optimizer, plan.num_train_steps
+def with_movement(config: RunConfig, plan: Plan, begun_at: Optional[float]) -> Plan:
+    """The plan with --learning_rate=auto as a number, and a line on how far the optimizer goes.
+
+    begun_at: the peak rate of the run in the folder; None if the run has not begun.
+    """
+    optimizer, steps, lines = config.optimizer, plan.num_train_steps, []
     if config.plan.auto_rate:
-        rate = auto_rate or optimizer_movement.automatic_rate(optimizer, plan.schedule, steps)
+        rate = begun_at or optimizer_movement.automatic_rate(optimizer, plan.schedule, steps)
         numbers = dataclasses.replace(config.plan, auto_rate=False, learning_rate=rate)
         plan = plans.make_plan(numbers, plan.examples, plan.identity, plan.notes)
-    line, warning = optimizer_movement.describe(optimizer, plan.schedule, steps)
+        lines.append("--learning_rate=auto: {:g}{}".format(rate, ", as the run in the folder has" if begun_at else ""))
+    line, warning = optimizer_movement.describe(optimizer, plan.schedule, steps, begun=begun_at is not None)
     warnings = plan.warnings + ((warning,) if warning else ())
-    return dataclasses.replace(plan, derivation=(*plan.derivation, line), warnings=warnings)
+    return dataclasses.replace(plan, derivation=(*plan.derivation, *lines, line), warnings=warnings)
 
 
 def with_number_for_auto(job: Job, plan: Plan) -> Job:
