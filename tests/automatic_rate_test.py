@@ -39,14 +39,13 @@ def test_the_folder_holds_the_number(whole):
     assert "--learning_rate={!r}".format(rate) in flags and "--learning_rate=auto" not in flags
 
 
-@pytest.mark.parametrize("rate", ["auto", "number"])
-def test_a_run_that_was_interrupted_ends_in_the_same_bits(whole, tiny, tmp_path, rate):
-    folder = str(tmp_path / "run")
+def test_a_run_that_was_interrupted_ends_in_the_same_bits(whole, tiny, tmp_path, capsys):
+    folder, number = str(tmp_path / "run"), plan_in(whole)["learning_rate"]
     copy_as_stopped(whole, 7, folder)
-    given = dict(RUN, learning_rate=plan_in(whole)["learning_rate"] if rate == "number" else rate)
-    assert run_main(tiny.flags(output_dir=folder, **given)) == 0
-    assert weights(folder) == weights(whole)
-    assert plan_in(folder)["learning_rate"] == plan_in(whole)["learning_rate"]
+    assert run_main(tiny.flags(output_dir=folder, **RUN)) == 0
+    assert weights(folder) == weights(whole) and plan_in(folder)["learning_rate"] == number
+    with_number = tiny.flags(output_dir=folder, **dict(RUN, learning_rate=number))
+    assert "step 12 of 12 is done" in succeed(with_number, capsys)
 
 
 def test_a_run_that_goes_on_keeps_its_number(whole, tiny, tmp_path, capsys):
