@@ -127,6 +127,11 @@ def test_a_fifth_is_the_least_that_is_not_warned_about():
     assert describe(OptimizerConfig(), schedule, STEPS, begun=True)[1].endswith("or auto, to a run in another folder.")
 
 
+def test_the_plan_says_which_rules_move_by_the_size_of_gradients():
+    said = {name for name in RULES if "by which" in describe(OptimizerConfig(optimizer=name), LINEAR, 120)[0]}
+    assert said == {"sgd", "momentum", "nag", "adagrad", "adadelta", "rmsprop"}
+
+
 def test_rates_of_piecewise_are_multiplied():
     values = dict(lr_schedule="piecewise", lr_boundaries=(200,), lr_values=(1e-6, 5e-7), learning_rate=1e-6)
     line, warning = describe(OptimizerConfig(optimizer="adam"), ScheduleConfig(**values), STEPS)
