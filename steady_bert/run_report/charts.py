@@ -194,7 +194,8 @@ def histogram(
         name: {edge: count / sum(count for _, count in buckets) for edge, count in buckets}
         for name, buckets in series.items()
     }
-    top = max(share for of_series in shares.values() for share in of_series.values()) * 1.05
+    room = 1.05 if limit is None else 1.25  # above the bars, for the word at the limit
+    top = max(share for of_series in shares.values() for share in of_series.values()) * room
     left = 10 + 5 * _DIGIT
     across, up = _Scale(0.0, len(edges), left, WIDTH - _RIGHT), _Scale(0.0, top, HEIGHT - _BOTTOM, _TOP)
     width = (across.last - left) / len(edges) * 0.8 / len(shares)

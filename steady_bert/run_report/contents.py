@@ -181,7 +181,7 @@ def _model(bert: Dict[str, Any]) -> str:
     names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
     if not all(isinstance(bert.get(name), int) for name in names):
         return "not known"
-    return "BERT of {} layers of {}, {} heads, {:,} pieces".format(*(bert[name] for name in names))
+    return "BERT: {} × {}, {} heads, {:,} pieces".format(*(bert[name] for name in names))
 
 
 def _initial(flags: Dict[str, str], plan: Plan) -> str:
@@ -247,8 +247,9 @@ def _speed(progress: Progress) -> str:
 def _lengths(data: Sequence[Dict[str, Any]]) -> Tuple[Optional[Chart], List[str]]:
     series = {each["split"]: each["histogram"] for each in data}
     limits = [each["max_tokens"] for each in data if each["truncated"]]
+    text = "{}: {:,} of {:,} examples are longer than {:,} tokens (--long_text={}): {:,} tokens too many, {:.1%} of all"
     cuts = [
-        "{}: {:,} of {:,} examples are longer than {:,} tokens ({}); {:,} tokens, {:.1%} of all, are beyond".format(
+        text.format(
             each["split"],
             each["truncated"],
             each["examples"],
