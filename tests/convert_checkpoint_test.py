@@ -121,13 +121,13 @@ def trained_checkpoint(folder, **config):
     model = modeling.BertConfig(**dict(sizes, num_hidden_layers=1))
     (folder / "bert_config.json").write_text(model.to_json_string())
     with tf.Graph().as_default(), tf.variable_scope("", use_resource=True):
-        output = modeling.BertModel(model, False, tf.constant([[3, 4, 5]])).get_pooled_output()
-        head = tf.get_variable("output_weights", [3, 8]), tf.get_variable("output_bias", [3])
-        loss = tf.reduce_sum(tf.square(tf.matmul(output, head[0], transpose_b=True) + head[1]))
+        modeling.BertModel(model, False, tf.constant([[3, 4, 5]]))
+        tf.get_variable("output_weights", [3, 8])
+        tf.get_variable("output_bias", [3])
         checkpoint.training_state_variables()
         optimizer = optimization.OptimizerConfig(**config)
         variables = optimization.trained_variables(optimizer)
-        gradients, step = tf.gradients(loss, variables), tf.train.get_or_create_global_step()
+        gradients, step = [0.5 * v + 0.1 for v in variables], tf.train.get_or_create_global_step()  # any will do
         update = optimization.create_update(gradients, variables, tf.constant(0.1), optimizer, step)
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
