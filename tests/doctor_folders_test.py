@@ -230,8 +230,8 @@ def contents(folder):
     return {path: os.stat(path).st_mtime_ns for path in glob.glob(folder + "/**", recursive=True)}
 
 
-# What TensorFlow's version can change: the graph of an event file, and the checkpoint.
-ON_EVERY_TENSORFLOW = (fork_with_frozen_graph,)
+# What TensorFlow's version can change: the graph beside a checkpoint, that of an event file, and the checkpoint.
+ON_EVERY_TENSORFLOW = (original, fork_with_frozen_graph)
 
 
 @pytest.mark.parametrize(
