@@ -441,7 +441,7 @@ BUGS = {
         "steady_bert/base/json_files.py",
         "    except ValueError as error:\n",
         "    except KeyError as error:\n",
-        ROW + "fuzz --tries=60",
+        ROW + "fuzz --tries=120",
     ),
     "pairs: a checkpoint that the manifest lists otherwise is used": Bug(
         "steady_bert/training/checkpoint_files.py",

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from typing import List, Tuple
 
@@ -88,7 +89,7 @@ def disk_filled(job: Job, rng: random.Random) -> Trial:
     disk, left = job.folder("disk"), program.pick(rng, [0, 100, 5000, 50000])
     fault = "{:,} bytes are left".format(left)
     os.makedirs(disk, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk], check=True)
+    _mount(disk).check_returncode()
     try:
         folder, filler = os.path.join(disk, "run"), os.path.join(disk, "filler")
         child = job.start(output_dir=folder)
@@ -109,7 +110,17 @@ def disk_filled(job: Job, rng: random.Random) -> Trial:
 
 def has_room_to_fill() -> str:
     """Why disk_filled cannot run here; "" if it can."""
-    return "" if os.geteuid() == 0 and shutil.which("mount") else "mounting a small disk needs root on Linux"
+    with tempfile.TemporaryDirectory() as disk:
+        if not shutil.which("mount") or _mount(disk).returncode:  # root of a container may not mount either
+            return "mounting a small disk needs root on Linux"
+        subprocess.run(["umount", disk], check=True)
+    return ""
+
+
+def _mount(disk: str) -> "subprocess.CompletedProcess[bytes]":
+    """Mounts a disk of 64 MiB in memory on a folder."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", disk]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def soaked(job: Job, rng: random.Random, steps: int) -> Trial:
