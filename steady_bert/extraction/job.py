@@ -44,9 +44,9 @@ def extract(config: ExtractionConfig) -> int:
             done = output.lines
             if done:
                 print("Going on after {:,} lines of an earlier command.".format(done), flush=True)
-            states = _States(model, Vectors(config.pooling, numbers), pooled)
-            for chunk in _chunks(_lines(config, model, done)):
-                output.add(list(zip(chunk, states.of(chunk, config.batch_size))))
+            with contextlib.closing(_States(model, Vectors(config.pooling, numbers), pooled)) as states:
+                for chunk in _chunks(_lines(config, model, done)):
+                    output.add(list(zip(chunk, states.of(chunk, config.batch_size))))
             output.finish()
         return output.lines
 
@@ -176,6 +176,9 @@ class _States:
             for number, row in zip(numbers, self._session.run(self._values, feeds)):
                 values[number] = row if self._pooled else row[: len(lines[number].tokens)]
         return values
+
+    def close(self) -> None:
+        self._session.close()
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------
