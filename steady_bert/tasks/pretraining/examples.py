@@ -8,10 +8,13 @@ that it stays known through the making of instances; `TextPieces` adds and remov
 """
 
 import array
+import contextlib
 import math
 import random
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import tokenization
 
 from ...base import tensorflow_setup
 from ...base.deferred_tensorflow import tf
@@ -20,8 +23,10 @@ from .corpus import BLANK, Corpus, CorpusWriter, Tokenized, blocks_of, lines_of,
 from .instances import Pieces, TrainingInstance, instances_of_document, masked
 from .training_config import DOCUMENT, SENTENCE, PretrainingInput
 
-_WORD_START = "\u2581"  # how a SentencePiece piece that starts a word begins
-_CHINESE = re.compile("([\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ceaf\U0002f800-\U0002fa1f])")
+_WORD_START = tokenization._WORD_START
+_CHINESE = re.compile("([{}])".format("".join("{}-{}".format(*map(chr, ends)) for ends in tokenization._CHINESE)))
+
+_GZIP = b"\x1f\x8b\x08"  # how a gzip file begins
 
 
 class Example(NamedTuple):
@@ -199,10 +204,14 @@ def form_of(paths: Sequence[str]) -> str:
 
 
 def is_record_file(path: str) -> bool:
-    """Whether a file is a TFRecord file: it begins with a length of eight bytes, of which the upper four are 0."""
+    """Whether a file is a TFRecord file: it begins with a length of eight bytes, of which the upper four are 0.
+
+    Those of a gzip file are 0 too if it was packed without a time.
+    """
     try:
         with open(path, "rb") as file:
-            return file.read(8)[4:] == bytes(4)
+            head = file.read(8)
+            return head[4:] == bytes(4) and not head.startswith(_GZIP)
     except OSError as error:
         raise UserError("{}: cannot be read ({}). Check the path.".format(path, error.strerror)) from None
 
@@ -227,6 +236,8 @@ def _lines(
                 else:
                     of_line = pieces.segmented(text, next(words, ""), "{}{}:{}".format(path, suffix, block.line + at))
                 yield number, of_line if text else None
+        if words is not None and any(words):
+            raise UserError("{}{}: has more lines than {}. Make the file again.".format(path, suffix, path))
         yield number, None
 
 
@@ -297,13 +308,13 @@ def _pairs(data: PretrainingInput, split: str, pieces: TextPieces) -> _Made:
         writer.close()
         if not writer.documents:
             return
-        corpus: Any = Corpus(scratch)
         rng = random.Random()
-        for document, line in enumerate(first_lines):
-            rng.seed("pairs/{}/{}".format(split, document))
-            for instance in instances_of_document(corpus, document, data.settings, pieces.pieces, rng):
-                yield line, instance
-        corpus.close()
+        with contextlib.closing(Corpus(scratch)) as stored:
+            corpus: Any = stored
+            for document, line in enumerate(first_lines):
+                rng.seed("pairs/{}/{}".format(split, document))
+                for instance in instances_of_document(corpus, document, data.settings, pieces.pieces, rng):
+                    yield line, instance
 
 
 def drawn_again(
