@@ -75,7 +75,7 @@ def test_what_is_no_file_is_named(tmp_path):
 def test_whole_numbers_are_numbers_and_further_keys_are_allowed(tmp_path):
     text = '\ufeff{"threshold": 1, "more": [{"a": null}]}'
     (tmp_path / "threshold.json").write_text(text, encoding="utf-8")
-    assert json_files.read(str(tmp_path / "threshold.json"), job._ThresholdFile)["threshold"] == 1
+    assert json_files.read(str(tmp_path / "threshold.json"), model_files.ThresholdFile)["threshold"] == 1
 
 
 # --- every file that a command reads ---------------------------------------------------------------------------------

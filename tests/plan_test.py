@@ -179,6 +179,12 @@ def test_a_changed_identity_is_named():
     assert [str(d) for d in compare(plan_of(), other)] == ["labels: ['0', '1'] → ['0', '1', '2']"]
     parts = [make_plan(PlanConfig(num_train_steps=5), 9, {"data": {"length": n, "source": "a"}}, {}) for n in (64, 128)]
     assert [str(d) for d in compare(*parts)] == ["data.length: 64 → 128"]
+    words, characters, neither = (
+        make_plan(PlanConfig(num_train_steps=5), 9, identity, {})
+        for identity in ({"score_by": "words"}, {"score_by": "characters"}, {})  # the last one evaluates nothing
+    )
+    assert [str(d) for d in compare(words, characters)] == ["score_by: words → characters"]
+    assert compare(words, neither) == compare(neither, characters) == []
 
 
 def test_a_changed_dev_file_is_shown_and_refused_where_it_moves_the_rate():

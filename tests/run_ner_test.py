@@ -300,7 +300,7 @@ def test_input_files_are_not_overwritten_and_the_other_scripts_models_are_refuse
     for each in (path, default):
         each.write_text('{"text": "anna met bob"}\n')
     use = ["--do_predict", "--model_dir=" + model, "--predict_file=" + str(path)]
-    for name in ("in.conll", "other.jsonl", "in.jsonl"):
+    for name in ("in.conll", "other.jsonl", "in.jsonl", "test_results.json"):
         message = mistake(use + ["--predict_output=" + str(tmp_path / name)], capsys, "run_ner")
         assert "Give another --predict_output" in message and path.read_text().startswith('{"text"')
     own = use[:2] + ["--predict_file=" + str(default), "--output_dir=" + str(tmp_path)]

@@ -1,5 +1,6 @@
 """run_pretraining: the original's numbers, text with masks new in every epoch, exact resume, the stage after it."""
 
+import gzip
 import json
 import os
 
@@ -319,7 +320,8 @@ def test_masks_are_a_function_of_seed_epoch_and_example(text_files):
 def test_whole_words_are_masked_together_chinese_ones_by_their_segmentation(text_files, tmp_path):
     (tmp_path / "vocab.txt").write_bytes((text_files / "vocab.txt").read_bytes())
     (tmp_path / "zh.txt").write_text("使用语言模型 seaside\n" * 40, encoding="utf-8")
-    (tmp_path / "zh.txt.words").write_text("\ufeff" + "使用 语言模型 seaside\n" * 40, encoding="utf-8")
+    segmented = "使用 语言模型 seaside\n"
+    (tmp_path / "zh.txt.words").write_text("\ufeff" + segmented * 40 + "\n", encoding="utf-8")
     words = dict(use_next_sentence_task=False, do_whole_word_mask=True, masked_lm_prob=0.4)
     made, data = read(tmp_path, "zh.txt", segmentation_suffix=".words", **words)
     pieces = pieces_of(tmp_path)
@@ -332,9 +334,46 @@ def test_whole_words_are_masked_together_chinese_ones_by_their_segmentation(text
     groups = ((1, 2), (3, 4, 5, 6), (7, 8))  # of 10 tokens, 4 are predicted
     assert all(all(set(group) <= set(p) or not set(group) & set(p) for group in groups) for p in of_epochs)
     assert len({tuple(positions) for positions in of_epochs}) == 3 - 1
-    (tmp_path / "zh.txt.words").write_text("使用 语言\n" * 40, encoding="utf-8")
-    with pytest.raises(UserError, match="zh.txt.words:1: is not this line of the text"):
-        read(tmp_path, "zh.txt", segmentation_suffix=".words", **words)
+    for lines, said in (
+        ("使用 语言\n" * 40, ":1: is not this line of the text"),
+        (segmented * 41, ": has more lines than"),
+    ):
+        (tmp_path / "zh.txt.words").write_text(lines, encoding="utf-8")
+        with pytest.raises(UserError, match="zh.txt.words" + said):
+            read(tmp_path, "zh.txt", segmentation_suffix=".words", **words)
+
+
+def test_whatever_decides_the_records_is_part_of_the_name_of_their_cache(tmp_path):
+    contents = {"text": "a", "other": "b", "text.words": "c", "other.words": "c", "text.otherwise": "d"}
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+
+    def known(name="text", form="sentence", vocab_fingerprint="v", suffix=".words", **of_data):
+        data = data_of(files={"train": (str(tmp_path / name),)}, segmentation_suffix=suffix, **of_data)
+        inputs = assembly.PretrainingInputs(data, {"train": False}, form, None, vocab_fingerprint, None)
+        return assembly._fingerprint(inputs, "train")
+
+    before = known()
+    for name, changed in (
+        ("source", dict(name="other")),
+        ("form", dict(form="document")),
+        ("vocabulary", dict(vocab_fingerprint="other")),
+        ("max_seq_length", dict(max_seq_length=23)),
+        ("max_predictions_per_seq", dict(max_predictions_per_seq=4)),
+        ("masked_lm_prob", dict(masked_lm_prob=0.2)),
+        ("short_seq_prob", dict(short_seq_prob=0.2)),
+        ("whole_words", dict(do_whole_word_mask=True)),
+        ("words", dict(suffix=".otherwise")),
+    ):
+        after = known(**changed)
+        assert [key for key in {**before, **after} if before.get(key) != after.get(key)] == [name]
+
+
+def test_a_gzip_file_without_a_time_is_text(golden_files, tmp_path):
+    with gzip.GzipFile(str(tmp_path / "text.gz"), "wb", mtime=0) as file:
+        file.write(b"the gull\n")
+    assert not examples.is_record_file(str(tmp_path / "text.gz"))
+    assert examples.is_record_file(str(golden_files / "part-0.tfrecord"))
 
 
 def on_text(files, output, **more):
@@ -376,6 +415,8 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
     evaluates += ["--dev_file={}".format(text_files / "held_out.txt"), "--output_dir={}".format(tmp_path / "evaluated")]
     succeed(evaluates, capsys, SCRIPT)
     assert json.loads((tmp_path / "evaluated" / "eval_results.json").read_text()) == scores
+    checks = ["--check_data", "--model_dir={}".format(tmp_path / "whole"), evaluates[3]]
+    assert "12 examples" in succeed(checks, capsys, SCRIPT)  # of documents, as the run's own are
     given = dict(model=tmp_path / "whole", input_file=text_files / "held_out.txt", layers=-1)
     given.update(output_file=tmp_path / "features.jsonl")
     succeed(["--{}={}".format(*pair) for pair in given.items()], capsys, "extract_features")

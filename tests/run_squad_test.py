@@ -8,19 +8,24 @@ import subprocess
 import sys
 
 import estimator_engine_test
+import flag_effects_test
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from conftest import BAD, GOOD, ROOT, WORDS, copy_as_stopped, evaluated_examples, mistake, succeed, train_sentencepiece
 
 import tokenization
-from steady_bert.tasks.questions import answers, assembly, contexts, features, scores, squad_files, windows
+from steady_bert.base.errors import UserError
+from steady_bert.interchange import safetensors_files
+from steady_bert.interchange.names import hugging_face_places
+from steady_bert.tasks.questions import answers, assembly, contexts, features, job, scores, squad_files, windows
 from steady_bert.tasks.questions.scores import Scored
 from steady_bert.tasks.questions.squad_files import Wanted
 from steady_bert.tasks.task import BadLines
 from steady_bert.training import checkpoint
 
 SCRIPT = "run_squad"
+LENGTHS = dict(max_seq_length=24, doc_stride=8, max_query_length=4, max_answer_length=4)
 
 
 def squad(count, seed, with_unanswerable=False, known=True):
@@ -68,15 +73,12 @@ class Files:
 
     def flags(self, version="v1", **changed):
         values = dict(
+            LENGTHS,
             train_file=self.paths[version + "train"],
             dev_file=self.paths[version + "dev"],
             vocab_file=self.vocab_file,
             bert_config_file=self._tiny.without_dropout,
             output_dir=os.path.join(self.folder, "out"),
-            max_seq_length=24,
-            doc_stride=8,
-            max_query_length=4,
-            max_answer_length=4,
             train_batch_size=16,
             eval_batch_size=32,
             predict_batch_size=32,
@@ -125,12 +127,32 @@ def test_questions_are_learned_scored_and_answered_with_places_and_by_the_folder
     succeed(using + ["--predict_file=" + files.paths["asked"]], capsys, SCRIPT)
     assert read_json(again, "predictions.json") == predictions  # the questions are the same, without their answers
     assert not os.path.exists(os.path.join(again, "test_results.json"))
-    message = mistake(using + ["--predict_file=" + files.paths["asked"], "--predict_output=x.jsonl"], capsys, SCRIPT)
-    assert "Give another --predict_output" in message
+    for name in ("x.jsonl", os.path.join(again, "test_results.json")):
+        refused = using + ["--predict_file=" + files.paths["asked"], "--predict_output=" + name]
+        assert "Give another --predict_output" in mistake(refused, capsys, SCRIPT)
+    using = ["--do_predict", "--model_dir=" + published(files, output, tmp_path), "--output_dir=" + again]
+    using += ["--{}={}".format(*pair) for pair in dict(LENGTHS, predict_file=files.paths["asked"]).items()]
+    succeed(using, capsys, SCRIPT)
+    assert read_json(again, "predictions.json") == predictions
     classifier = ["--do_predict", "--model_dir=" + output, "--task_name=text", "--predict_file=" + files.vocab_file]
     assert "was trained by another script" in mistake(classifier, capsys)
     shown = "step {global_step}: exact match {exact_match:.2%}, F1 {f1:.2%}\n".format(**result)
     assert shown_by_run_squad_sh(files, output, tmp_path) == shown
+
+
+def published(files, run, folder):
+    """A Hugging Face folder with the weights of a run."""
+    reader = tf.train.load_checkpoint(checkpoint.resolve(run))
+    names = set(reader.get_variable_to_shape_map()) & set(hugging_face_places(1))
+    weights = {name: reader.get_tensor(name) for name in names}
+    config = read_json(run, "bert_config.json")
+    config.update(model_type="bert", architectures=["BertForQuestionAnswering"], hidden_act="gelu_new")
+    hugging_face = folder / "hugging-face"
+    hugging_face.mkdir()
+    (hugging_face / "config.json").write_text(json.dumps(config))
+    shutil.copy(files.vocab_file, str(hugging_face / "vocab.txt"))
+    safetensors_files.write_bert(str(hugging_face / "model.safetensors"), weights, 1, "here")
+    return str(hugging_face)
 
 
 def shown_by_run_squad_sh(files, output, folder):
@@ -172,6 +194,63 @@ def test_a_threshold_is_tuned_on_dev_saved_and_used_by_the_folder_alone(files, t
     assert set(read_json(again, "predictions.json").values()) == {""}
 
 
+def test_the_threshold_is_the_flags_or_the_one_that_the_folder_was_tuned_to(files, tmp_path):
+    def threshold(**given):
+        command = dict(do_predict="true", model_dir=tmp_path, predict_file=files.paths["v2test"], **given)
+        data = flag_effects_test.parsed(dict(command, vocab_file=files.vocab_file), SCRIPT).identity
+        return job.null_threshold(data, str(tmp_path))
+
+    def write(name, content):
+        (tmp_path / name).write_text(json.dumps(content))
+
+    of_run = dict(version_2_with_negative=True, null_score_diff_threshold=-3.0, tune_null_threshold=False)
+    write("config.json", {"data": of_run})
+    assert threshold() == -3.0 and threshold(null_score_diff_threshold=2) == 2.0
+    write("threshold.json", {"threshold": 1.5})  # by a later evaluation
+    assert threshold() == 1.5 and threshold(null_score_diff_threshold=2) == 2.0
+    os.remove(str(tmp_path / "threshold.json"))
+    write("config.json", {"data": dict(of_run, null_score_diff_threshold=None)})
+    assert threshold() == 0.0
+    write("config.json", {"data": dict(of_run, null_score_diff_threshold=None, tune_null_threshold=True)})
+    with pytest.raises(UserError, match="threshold.json.*a number with --null_score_diff_threshold"):
+        threshold()
+
+
+def test_what_f1_compares_is_seen_in_the_files_that_a_command_reads_and_compared_on_resume(files):
+    def identity(**changed):
+        paths = {name: files.write(name + ".json", changed.pop(name)) for name in ("train_file", "dev_file")}
+        given = (flag[2:].split("=") for flag in files.flags(**dict(paths, **changed)))
+        return flag_effects_test.parsed(dict(given), SCRIPT).job().identity
+
+    chinese = one(answers=[{"text": "\u5317\u4eac", "answer_start": 0}])
+    assert identity(train_file=one(), dev_file=chinese, do_eval="true")["score_by"] == "characters"
+    assert identity(train_file=chinese, dev_file=one(), do_eval="true")["score_by"] == "words"
+    assert "score_by" not in identity(train_file=chinese, dev_file="no JSON")
+
+
+def test_whatever_decides_the_records_is_part_of_the_name_of_their_cache(files):
+    tokenizer = tokenization.FullTokenizer(files.vocab_file)
+    given = ({"train": files.paths["v1train"]}, tokenizer, "v", True, None, features.Lengths(24, 8, 4), answers.Rules())
+    inputs = assembly.QuestionsInputs(*given, tune_threshold=False, score_by="words")
+
+    def known(**changed):
+        changed = inputs._replace(**changed)
+        return assembly.questions_task(changed, assembly.Reader(changed)).fingerprint("train")
+
+    before = known()
+    for name, changed in (
+        ("source", dict(files={"train": files.paths["v1dev"]})),
+        ("vocabulary", dict(vocab_fingerprint="other")),
+        ("encoding", dict(encoding="cp1252")),
+        ("with_unanswerable", dict(rules=answers.Rules(with_unanswerable=True))),
+        ("max_seq_length", dict(lengths=features.Lengths(23, 8, 4))),
+        ("doc_stride", dict(lengths=features.Lengths(24, 7, 4))),
+        ("max_query_length", dict(lengths=features.Lengths(24, 8, 3))),
+    ):
+        after = known(**changed)
+        assert [key for key in {**before, **after} if before.get(key) != after.get(key)] == [name]
+
+
 def test_a_run_resumes_exactly(files, tmp_path, capsys):
     whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
     flags = dict(save_checkpoints_steps=5, num_train_steps=10)
@@ -183,7 +262,7 @@ def test_a_run_resumes_exactly(files, tmp_path, capsys):
     assert names == sorted(readers[1].get_variable_to_shape_map()) and "cls/squad/output_weights" in names
     assert all(np.array_equal(*[reader.get_tensor(name) for reader in readers]) for name in names)
     message = mistake(files.flags(output_dir=parts, **dict(flags, doc_stride=5)), capsys, SCRIPT)
-    assert "doc_stride" in message or "--allow_plan_change" in message
+    assert "doc_stride" in message and "--allow_plan_change" in message
 
 
 def test_padding_and_parts_change_no_loss(files, tmp_path, capsys):
@@ -416,7 +495,7 @@ def test_words_are_scored_as_squad_does(answer, gold, exact_match, f1):
 )
 def test_characters_are_scored_as_cmrc_does(answer, gold, exact_match, f1):
     assert scores.by_characters(answer, gold) == Scored(exact_match, pytest.approx(f1))
-    assert scores.scored_by(gold) == ("characters" if "\u5317" in gold[0] else scores.scored_by(gold))
+    assert scores.scored_by(gold) == ("words" if gold == ["iphone"] else "characters")
 
 
 def test_the_best_threshold_is_the_best_of_all():

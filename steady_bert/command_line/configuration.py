@@ -14,7 +14,7 @@ from ..interchange import folders
 from ..optimizer_config import OptimizerConfig, rule_of
 from ..serving.settings import ServingConfig
 from ..tasks.classification.config import ClassifierConfig, ClassifierDataConfig
-from ..tasks.model_files import MODEL_FILES, ModelConfig, RunConfigFile
+from ..tasks.model_files import MODEL_FILES, THRESHOLD_FILE, ModelConfig, RunConfigFile
 from ..tasks.pretraining import examples
 from ..tasks.pretraining.training_config import PretrainingConfig, PretrainingInput
 from ..tasks.questions.config import QuestionsConfig, QuestionsDataConfig
@@ -135,9 +135,11 @@ def pretraining_config(f: Values) -> PretrainingConfig:
     f = model_flag.expanded(f)
     trains = (f.do_train or f.dry_run) and not f.check_data
     saved: Dict[str, Any] = {}
-    if trains:
+    if f.check_data:
+        saved = _from_model(f, f.model_dir, _SAVED_OF_PRETRAINING)
+    elif trains:
         relations.check_training(f, ())
-    elif not f.check_data:
+    else:
         relations.check_using(f)
         saved = _from_model(f, f.model_dir or f.output_dir, _SAVED_OF_PRETRAINING)
     relations.check_pretraining(f, saved, trains)
@@ -176,8 +178,9 @@ def questions_config(f: Values) -> QuestionsConfig:
     f = model_flag.expanded(f)
     saved = _saved_for(f, ("train_file",), _SAVED_OF_QUESTIONS)
     values = dict(saved)
-    if not f.given("null_score_diff_threshold"):
-        values.setdefault("null_score_diff_threshold", None)
+    tuned = os.path.lexists(os.path.join(f.model_dir or f.output_dir or "", THRESHOLD_FILE))
+    if not f.given("null_score_diff_threshold") and (tuned or "null_score_diff_threshold" not in saved):
+        values["null_score_diff_threshold"] = None  # the model's own, if it has one
     data = filled(f, QuestionsDataConfig, **values)
     relations.check_questions(f, data, saved.get("max_seq_length", f.max_seq_length))
     return QuestionsConfig(run=_run_config(f, saved), model=_model_config(f, saved), data=data)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Flag → name of the file in a model's folder.
 MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
-LABELS_FILE = "labels.json"
+LABELS_FILE, THRESHOLD_FILE = "labels.json", "threshold.json"
 # The key of labels.json beside the labels; each script has its own.
 LABEL_KINDS = ("label_type", "tag_scheme", "answers")
 
@@ -92,6 +92,13 @@ class LabelsFile:
     label_type: Optional[str] = None
     tag_scheme: Optional[str] = None
     answers: Optional[str] = None
+
+
+@dataclass
+class ThresholdFile:
+    """The schema of threshold.json."""
+
+    threshold: float
 
 
 @dataclass
@@ -285,3 +292,8 @@ def saved_labels(folder: Optional[str], kind: str) -> Optional[Tuple[List[str], 
     if kind not in content and set(LABEL_KINDS) & set(content):
         raise UserError("{}: has no {}: the model was trained by another script.".format(path, kind))
     return labels, str(content.get(kind, ""))
+
+
+def saved_threshold(folder: str, remedy: str) -> float:
+    """The threshold that was tuned for the model in a folder. Raises UserError, with the remedy, if there is none."""
+    return float(json_files.read(os.path.join(folder, THRESHOLD_FILE), ThresholdFile, remedy)["threshold"])

@@ -14,10 +14,10 @@ from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from ..base import files, json_files
 from ..base.errors import UserError
-from ..tasks.model_files import LABELS_FILE, MODEL_FILES, InputsFile
+from ..tasks.model_files import LABELS_FILE, MODEL_FILES, THRESHOLD_FILE, InputsFile
 
 FILE = "manifest.json"
-CONFIG_FILE, PLAN_FILE, THRESHOLD_FILE = "config.json", "plan.json", "threshold.json"
+CONFIG_FILE, PLAN_FILE = "config.json", "plan.json"
 VERIFIED = (*MODEL_FILES.values(), LABELS_FILE, CONFIG_FILE, THRESHOLD_FILE, PLAN_FILE)
 BEST = "best"  # what --allow_changed_files calls the best checkpoint
 _READS = 3

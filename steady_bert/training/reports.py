@@ -18,7 +18,7 @@ from ..base import disk, files, json_files, tensorflow_setup
 from ..base.deferred_tensorflow import tf
 from ..base.errors import UserError
 
-METRICS_FILE = "metrics.jsonl"
+METRICS_FILE, TEST_RESULTS_FILE = "metrics.jsonl", "test_results.json"
 
 
 def say(text: str) -> None:
@@ -237,6 +237,17 @@ def write_eval_results(
     with files.atomic_write(os.path.join(folder, "eval_results.txt")) as file:
         file.writelines("{} = {}\n".format(name, lines[name]) for name in sorted(lines))
     files.write_json(os.path.join(folder, "eval_results.json"), dict(metrics, global_step=step, **details))
+
+
+def write_test_results(
+    folder: str, source: str, step: int, metrics: Dict[str, float], details: Dict[str, Any], shown: str = ""
+) -> None:
+    """Shows and writes the scores of a predicted file, `source`, and what else is known of them."""
+    if shown:
+        say(shown)
+    path = os.path.join(folder, TEST_RESULTS_FILE)
+    files.write_json(path, dict(metrics, step=step, file=source, **details))
+    say("Wrote {}".format(path))
 
 
 def write_table(path: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

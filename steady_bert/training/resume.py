@@ -22,6 +22,7 @@ _HARMLESS = {
 }
 _ORDER = {"seed", "shuffle", "batching"}  # numbers whose change gives the rest of an epoch another order
 DEV = "dev"  # an entry of the identity that plans lack which were made without evaluation, or by older versions
+_OF_EVALUATION = {"score_by"}  # likewise
 _NOT_COMPARED = {"notes", "derivation", "warnings", "identity"}  # but each entry of identity is
 # The numbers that `learning_rates` reads. Plateau's act on the scores on dev.
 _OF_RATES = {
@@ -54,6 +55,7 @@ def compare(old: Plan, new: Plan) -> List[Difference]:
     """All differences between two plans, the harmful first."""
     before, after = _compared(old), _compared(new)
     names = list(before) + [name for name in after if name not in before]
+    names = [name for name in names if name not in _OF_EVALUATION or (name in before and name in after)]
     if not (DEV in old.identity and DEV in new.identity):
         names = [name for name in names if not _is_of_dev(name)]
     harmless = set(_HARMLESS)

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from typing import Any, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, Sequence
 
 from ..base import disk, files, locks, tensorflow_setup
 from ..base.errors import UserError
@@ -12,7 +12,7 @@ from ..tasks import model_files
 from . import checkpoint, checkpoint_files, environment, manifest, reports
 from . import plan as plans
 from .data_report import DataReport
-from .job import Job, WeightsConfig
+from .job import Job, RunConfig, WeightsConfig
 from .manifest import CONFIG_FILE, PLAN_FILE
 from .plan import Plan
 from .reports import say
@@ -25,6 +25,26 @@ def required(path: Optional[str], flag: str) -> str:
     if path is None:
         raise UserError("{} is needed. Name a folder.".format(flag))
     return path
+
+
+def require_other_files(
+    config: RunConfig, predictions_file: str, beside: Callable[[str], Sequence[str]], inputs: Iterable[str]
+) -> None:
+    """Raises UserError if predictions, the files beside them or their scores would replace an input file or each other.
+
+    beside(path): what is written besides the predictions at a path.
+    """
+    if not config.do_predict:
+        return
+    folder = config.weights.output_dir or os.path.dirname(config.predict_output or "") or os.curdir
+    target = config.predict_output or os.path.join(folder, predictions_file)
+    written = [target, *beside(target), os.path.join(folder, reports.TEST_RESULTS_FILE)]
+    places = set(map(os.path.abspath, written))
+    if len(places) < len(written) or places & set(map(os.path.abspath, inputs)):
+        raise UserError(
+            "Predictions and scores go to {}: one would overwrite an input file or another. Give another "
+            "--predict_output.".format(", ".join(written))
+        )
 
 
 @contextlib.contextmanager

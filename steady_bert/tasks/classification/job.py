@@ -6,15 +6,15 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ...base import json_files
 from ...base.errors import UserError
 from ...interchange import in_use
-from ...training import run
+from ...training import run, run_folder
 from ...training.job import Job
-from ...training.manifest import CONFIG_FILE, THRESHOLD_FILE
+from ...training.manifest import CONFIG_FILE
 from ...training.run_files import Evaluated
 from .. import model_files
 from ..class_weights import given_weights
+from ..model_files import THRESHOLD_FILE
 from ..reading import text_files
 from ..task import BadLines, Predictions
 from . import assembly as classification
@@ -25,6 +25,8 @@ from .long_texts import LongTexts
 from .processor import DataProcessor
 from .registry import PROCESSORS
 from .scores import Threshold
+
+PREDICTIONS_FILE = "predictions.tsv"
 
 
 def start(config: ClassifierConfig, given_flags: List[str], notes: Dict[str, str]) -> None:
@@ -78,7 +80,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
             CONFIG_FILE: dataclasses.asdict(config),
         },
         flags=given_flags,
-        predictions_file="predictions.tsv",
+        predictions_file=PREDICTIONS_FILE,
         describe_evaluation=describe_evaluation,
         write_predictions=write_predictions,
         evaluated=evaluated,
@@ -98,6 +100,7 @@ def inputs_of(config: ClassifierConfig, model_dir: Optional[str]) -> TaskInputs:
     processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
     processor.encoding = data.encoding
     paths = split_files(data, processor)
+    run_folder.require_other_files(config.run, PREDICTIONS_FILE, lambda path: [], paths.values())
     labels = choose_labels(data, processor, paths, model_dir, config.run.check_data)
     if labels is not None:
         processor = processor.with_labels(labels)
@@ -166,17 +169,11 @@ def choose_threshold(data: ClassifierDataConfig, model_dir: Optional[str]) -> Th
         return Threshold(float(data.multi_label_threshold))
     if model_dir is None:
         return Threshold()
-    path = os.path.join(model_dir, THRESHOLD_FILE)
     remedy = (
         "It is tuned at the end of training: give the command that trained again, or a number with "
         "--multi_label_threshold."
     )
-    return Threshold(float(json_files.read(path, _ThresholdFile, remedy)["threshold"]))
-
-
-@dataclasses.dataclass
-class _ThresholdFile:
-    threshold: float
+    return Threshold(model_files.saved_threshold(model_dir, remedy))
 
 
 def class_weights(data: ClassifierDataConfig, processor: DataProcessor, paths: Dict[str, str]) -> List[float]:

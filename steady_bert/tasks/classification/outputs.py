@@ -4,7 +4,6 @@ import itertools
 import os
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from ...base import files
 from ...training import reports, trained_model
 from ...training.reports import say
 from ...training.run_files import Evaluated
@@ -84,12 +83,8 @@ def write_submission(
 
 def write_scores(scorer: Scorer, names: Sequence[str], scored: Scored, step: int, file: str, folder: str) -> None:
     """Writes the scores of the examples of a predicted file that have labels; those of dev are in another file."""
-    path = os.path.join(folder, "test_results.json")
     metrics = scorer.metrics(names, scored)
     details, shown = describe(scorer, scored)
     text = "Scores of step {} on {:,} labelled examples of {}: {}"
     say(text.format(step, details["examples"], file, reports.format_metrics(metrics)))
-    if shown:
-        say(shown)
-    files.write_json(path, dict(metrics, step=step, file=file, labels=list(scorer.labels), **details))
-    say("Wrote {}".format(path))
+    reports.write_test_results(folder, file, step, metrics, dict(labels=list(scorer.labels), **details), shown)

@@ -1,34 +1,35 @@
 """The job of run_squad: the task with its files, and what is written of its answers."""
 
 import dataclasses
+import itertools
 import os
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...base import json_files
 from ...base.errors import UserError
 from ...interchange import in_use
-from ...training import run
+from ...training import run, run_folder
 from ...training.job import Job
-from ...training.manifest import CONFIG_FILE, THRESHOLD_FILE
+from ...training.manifest import CONFIG_FILE
 from ...training.run_files import Evaluated
 from .. import model_files
-from ..task import BadLines, Predictions
+from ..model_files import THRESHOLD_FILE, RunConfigFile
+from ..task import Predictions
 from . import assembly as questions
 from . import outputs, scores, squad_files
 from .answers import Rules
 from .assembly import QuestionsInputs
 from .config import QuestionsConfig, QuestionsDataConfig
 from .features import Lengths
-from .squad_files import Wanted
 
 _HEAD = "answers"  # the key of labels.json that says which script trained
-_LOOKED_AT = 1000  # questions by whose answers --score_by=auto decides
+_LOOKED_AT = 1000  # answers by which --score_by=auto decides
 
 
 def start(config: QuestionsConfig, given_flags: List[str], notes: Dict[str, str]) -> None:
     """Does what the command says. given_flags: lines of flags.txt. notes: further lines of the plan."""
     if config.data.predict_file != "-":
-        with in_use.readable(config) as usable:
+        with in_use.readable(config, head="cls/squad/output_weights") as usable:
             run.start(usable.run, lambda model_dir: make_job(usable, model_dir, given_flags, notes))
         return
     with run.standard_input(lambda path: ".json") as path:
@@ -60,6 +61,7 @@ def make_job(config: QuestionsConfig, model_dir: Optional[str], given_flags: Lis
             "bert_config": inputs.bert_config and inputs.bert_config.to_dict(),
             "rules": list(inputs.rules),
             "tune_null_threshold": inputs.tune_threshold,
+            **({"score_by": inputs.score_by} if config.run.do_eval else {}),
         },
         files=model_files.given_files(config.model),
         documents={model_files.LABELS_FILE: {_HEAD: "spans", "labels": []}, CONFIG_FILE: dataclasses.asdict(config)},
@@ -82,10 +84,7 @@ def inputs_of(config: QuestionsConfig, model_dir: Optional[str]) -> QuestionsInp
     if not config.run.check_data:
         bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=2)
     paths = split_files(data)
-    require_other_files(config, paths)
-    threshold = data.null_score_diff_threshold
-    if threshold is None:
-        threshold = saved_threshold(model_dir) if data.version_2_with_negative else 0.0
+    run_folder.require_other_files(config.run, outputs.PREDICTIONS_FILE, outputs.paths_beside, paths.values())
     return QuestionsInputs(
         files=paths,
         tokenizer=tokenizer,
@@ -93,9 +92,11 @@ def inputs_of(config: QuestionsConfig, model_dir: Optional[str]) -> QuestionsInp
         do_lower_case=config.model.do_lower_case,
         bert_config=bert_config,
         lengths=Lengths(max_seq_length, data.doc_stride, data.max_query_length),
-        rules=Rules(data.n_best_size, data.max_answer_length, data.version_2_with_negative, threshold),
+        rules=Rules(
+            data.n_best_size, data.max_answer_length, data.version_2_with_negative, null_threshold(data, model_dir)
+        ),
         tune_threshold=data.tune_null_threshold,
-        score_by=score_by(data, paths) if data.score_by == "auto" else data.score_by,
+        score_by=score_by(data, used_of(config, paths)) if data.score_by == "auto" else data.score_by,
         encoding=data.encoding,
         skip_bad_lines=data.skip_bad_lines,
         verbose=data.verbose_logging,
@@ -114,44 +115,31 @@ def split_files(data: QuestionsDataConfig) -> Dict[str, str]:
     return paths
 
 
-def require_other_files(config: QuestionsConfig, paths: Dict[str, str]) -> None:
-    """Raises UserError if answers would overwrite an input file, or each other."""
-    if not config.run.do_predict:
-        return
-    target = config.run.predict_output
-    if target is None:
-        target = os.path.join(config.run.weights.output_dir or os.curdir, outputs.PREDICTIONS_FILE)
-    written = [os.path.abspath(path) for path in (target, *outputs.paths_beside(target))]
-    inputs = {os.path.abspath(path) for path in paths.values()}
-    if len(set(written)) < len(written) or inputs & set(written):
-        raise UserError(
-            "Answers go to {}: one would overwrite an input file or another. Give another --predict_output.".format(
-                ", ".join(written)
-            )
-        )
+def used_of(config: QuestionsConfig, paths: Dict[str, str]) -> List[str]:
+    """The files that the command reads, those that it evaluates first."""
+    run = config.run
+    wanted = {"dev": run.do_eval, "train": run.do_train or run.dry_run, "test": run.do_predict}
+    return [paths[split] for split in wanted if split in paths and (wanted[split] or run.check_data)]
 
 
-def saved_threshold(model_dir: Optional[str]) -> float:
-    """The threshold that was tuned for a trained model; 0 if none was."""
-    path = os.path.join(model_dir or "", THRESHOLD_FILE)
-    if model_dir is None or not os.path.exists(path):
+def null_threshold(data: QuestionsDataConfig, model_dir: Optional[str]) -> float:
+    """That of --null_score_diff_threshold, else the one that the model in model_dir was saved with, else 0."""
+    if data.null_score_diff_threshold is not None:
+        return data.null_score_diff_threshold
+    if model_dir is None or not data.version_2_with_negative or data.tune_null_threshold:
         return 0.0
-    return float(json_files.read(path, _ThresholdFile, "Give --null_score_diff_threshold.")["threshold"])
+    path = os.path.join(model_dir, CONFIG_FILE)
+    tuned = os.path.lexists(path) and json_files.read(path, RunConfigFile)["data"].get("tune_null_threshold")
+    if not tuned and not os.path.lexists(os.path.join(model_dir, THRESHOLD_FILE)):
+        return 0.0
+    remedy = (
+        "It is tuned at the end of training: give the command that trained again, or a number with "
+        "--null_score_diff_threshold."
+    )
+    return model_files.saved_threshold(model_dir, remedy)
 
 
-@dataclasses.dataclass
-class _ThresholdFile:
-    threshold: float
-
-
-def score_by(data: QuestionsDataConfig, paths: Dict[str, str]) -> str:
-    """What F1 compares, by the answers of a file."""
-    gold: List[str] = []
-    for split in ("dev", "train", "test"):
-        if split in paths and len(gold) < _LOOKED_AT:
-            wanted = Wanted(answers=False, with_unanswerable=True)
-            for question in squad_files.read(paths[split], wanted, BadLines(data.skip_bad_lines), data.encoding):
-                gold += [answer.text for answer in question.answers]
-                if len(gold) >= _LOOKED_AT:
-                    break
-    return scores.scored_by(gold)
+def score_by(data: QuestionsDataConfig, paths: Sequence[str]) -> str:
+    """What F1 compares, by the first answers in files."""
+    texts = (text for path in paths for text in squad_files.gold_texts(path, data.encoding))
+    return scores.scored_by(list(itertools.islice(texts, _LOOKED_AT)))

@@ -88,11 +88,8 @@ def write_scores(step: int, reader: Reader, split: str, answered: List[Answered]
         if unknown < len(answered):
             say("Not scored: {:,} of {:,} questions have no answer.".format(unknown, len(answered)))
         return
-    path = os.path.join(folder, "test_results.json")
     metrics = reader.scores_of(split, answered)
     source = reader.inputs.files[split]
     say("Scores of step {} on {}: {}".format(step, source, reports.format_metrics(metrics)))
-    files.write_json(
-        path, dict(metrics, step=step, file=source, **describe(reader, [each.question for each in answered])[0])
-    )
-    say("Wrote {}".format(path))
+    details, _ = describe(reader, [each.question for each in answered])
+    reports.write_test_results(folder, source, step, metrics, details)

@@ -95,10 +95,26 @@ def _contents(path: str, encoding: str) -> Iterator[Tuple[str, Dict[str, Any], s
 
 
 def _items(content: Any, name: str, place: str) -> List[Any]:
-    items = content.get(name) if isinstance(content, dict) else None
-    if not isinstance(items, list):
+    items = _list_in(content, name)
+    if items is None:
         raise UserError('{}: has no list "{}". Add it.'.format(place, name))
     return items
+
+
+def _list_in(content: Any, name: str) -> Optional[List[Any]]:
+    items = content.get(name) if isinstance(content, dict) else None
+    return items if isinstance(items, list) else None
+
+
+def gold_texts(path: str, encoding: str = AUTO) -> Iterator[str]:
+    """The texts of a file's answers; what is not well formed is left out. Raises UserError if it is no SQuAD file."""
+    for article in articles(path, encoding):
+        for paragraph in _list_in(article, "paragraphs") or ():
+            for question in _list_in(paragraph, "qas") or ():
+                for answer in _list_in(question, "answers") or ():
+                    text = answer.get("text") if isinstance(answer, dict) else None
+                    if isinstance(text, str) and question.get("is_impossible") is not True:
+                        yield text
 
 
 def _bad(path: str, example_id: str, problem: str) -> UserError:

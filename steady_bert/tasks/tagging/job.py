@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ...base.errors import UserError
 from ...interchange import in_use
-from ...training import run
+from ...training import run, run_folder
 from ...training.job import Job
 from ...training.manifest import CONFIG_FILE
 from ...training.run_files import Evaluated
@@ -93,7 +93,9 @@ def inputs_of(config: TaggingConfig, model_dir: Optional[str]) -> TaggingInputs:
         bert_config = model_files.load_bert_config(config.model, len(tokenizer.vocab), segments=1)
     paths = split_files(data)
     layout = layout_of(data)
-    require_other_files(config, paths)
+    run_folder.require_other_files(
+        config.run, PREDICTIONS_FILE, lambda columns: [outputs.objects_beside(columns)], paths.values()
+    )
     tags, scheme = choose_tags(data, layout, paths, model_dir)
     plain = scheme == "plain"
     if plain:
@@ -175,20 +177,6 @@ def split_files(data: TaggingDataConfig) -> Dict[str, str]:
             formats.require_path(flag, path)
             paths[split] = path
     return paths
-
-
-def require_other_files(config: TaggingConfig, paths: Dict[str, str]) -> None:
-    """Raises UserError if predictions would overwrite an input file, or each other."""
-    if not config.run.do_predict:
-        return
-    columns = config.run.predict_output
-    if columns is None:
-        columns = os.path.join(config.run.weights.output_dir or os.curdir, PREDICTIONS_FILE)
-    objects = outputs.objects_beside(columns)
-    taken = [os.path.abspath(path) for path in paths.values()] + [os.path.abspath(columns)]
-    if os.path.abspath(objects) in taken or os.path.abspath(columns) in taken[:-1]:
-        message = "Predictions go to {} as columns and to {} as JSON: one would overwrite an input file or the other. "
-        raise UserError((message + "Give another --predict_output.").format(columns, objects))
 
 
 def choose_tags(

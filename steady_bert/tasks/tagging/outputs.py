@@ -85,11 +85,7 @@ def write_scores(
         if untagged < len(sentences):
             say("Not scored: {:,} of {:,} sentences have no tags.".format(untagged, len(sentences)))
         return
-    path = os.path.join(folder, "test_results.json")
     metrics = reader.scores(split, sentences)
     details, shown = describe(inputs, sentences)
     say("Scores of step {} on {}: {}".format(step, inputs.files[split], reports.format_metrics(metrics)))
-    if shown:
-        say(shown)
-    files.write_json(path, dict(metrics, step=step, file=inputs.files[split], **details))
-    say("Wrote {}".format(path))
+    reports.write_test_results(folder, inputs.files[split], step, metrics, details, shown)
