@@ -77,6 +77,7 @@ LAYERS = [
         "optimizer_config",
         "training.resume",
         "rule_optimizer",
+        "tasks.estimator_loops",
         "tasks.heads",
         "tasks.questions.heads",
         "tasks.classification.processor",

@@ -75,9 +75,9 @@ def model_fn_builder(
     """
     import modeling
 
-    from ..tasks.classification import upstream
+    from ..tasks import estimator_loops
 
-    estimator = upstream.require_estimator()
+    estimator = estimator_loops.require_estimator()
 
     def model_fn(features: Dict[str, Any], labels: Any, mode: str, params: Any) -> Any:
         if mode != estimator.ModeKeys.PREDICT:
@@ -90,7 +90,7 @@ def model_fn_builder(
             token_type_ids=features["input_type_ids"],
             use_one_hot_embeddings=use_one_hot_embeddings,
         )
-        scaffold_fn = upstream.load_initial_weights(init_checkpoint, use_tpu)
+        scaffold_fn = estimator_loops.load_initial_weights(init_checkpoint, use_tpu)
         layers = model.get_all_encoder_layers()
         predictions = {"unique_id": features["unique_ids"]}
         for number, layer in enumerate(layer_indexes):

@@ -1,9 +1,9 @@
-"""pooled vector → logits → loss: the layers of a classifier that are not pre-trained.
+"""The encoder of all tasks; pooled vector → logits → loss: the layers of a classifier that are not pre-trained.
 
 B batch · H hidden · L labels
 """
 
-from typing import Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import tensorflow.compat.v1 as tf
 
@@ -11,6 +11,26 @@ import modeling
 
 from ..base.compute import PLAIN, Compute
 from ..base.forms import forms_of
+
+
+def encoder(
+    config: modeling.BertConfig,
+    batch: Dict[str, Any],
+    is_training: bool,
+    compute: Compute,
+    first_token_only: bool = False,
+) -> modeling.BertModel:
+    """The BERT of a task, on the columns of a batch. Without segment_ids all tokens are in the first segment."""
+    return modeling.BertModel(
+        config=config,
+        is_training=is_training,
+        input_ids=batch["input_ids"],
+        input_mask=batch["input_mask"],
+        token_type_ids=batch.get("segment_ids"),
+        scope="bert",  # by name, so that the inference tower finds the training tower's variables
+        first_token_only=first_token_only,
+        compute=compute,
+    )
 
 
 def classification_logits(

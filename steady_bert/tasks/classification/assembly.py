@@ -183,16 +183,8 @@ def _featurize(inputs: TaskInputs, examples: Sequence[InputExample]) -> List[Tup
 
 def _build(inputs: TaskInputs, batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:
     assert inputs.bert_config is not None
-    model = modeling.BertModel(
-        config=inputs.bert_config,
-        is_training=is_training,
-        input_ids=batch["input_ids"],
-        input_mask=batch["input_mask"],
-        token_type_ids=batch["segment_ids"],
-        scope="bert",  # by name, so that the inference tower finds the training tower's variables
-        first_token_only=compute.padding_free or compute.form == "compiled",
-        compute=compute,
-    )
+    first_token_only = compute.padding_free or compute.form == "compiled"
+    model = heads.encoder(inputs.bert_config, batch, is_training, compute, first_token_only)
     # Upstream's head always uses a dropout rate of 0.1, which is that of the published configurations too.
     dropout_prob = inputs.bert_config.hidden_dropout_prob if is_training else 0.0
     labels = max(len(inputs.labels), 1)

@@ -11,8 +11,8 @@ import tensorflow.compat.v1 as tf
 import modeling
 import optimization
 
-from ...base.errors import UserError
 from .. import heads
+from ..estimator_loops import load_initial_weights, require_estimator
 from .processor import InputFeatures
 
 # The record files of a run are written in one fixed permutation, so a buffer of this many mixes well.
@@ -46,16 +46,6 @@ def create_model(
         one_hot = tf.one_hot(labels, depth=num_labels, dtype=logits.dtype)
         per_example_loss = -tf.reduce_sum(one_hot * log_probabilities, axis=-1)
         return tf.reduce_mean(per_example_loss), per_example_loss, logits, probabilities
-
-
-def require_estimator() -> Any:
-    """tf.estimator. Raises UserError where the installed TensorFlow has none."""
-    try:
-        return tf.estimator.tpu and tf.estimator
-    except AttributeError:
-        raise UserError(
-            "This TensorFlow has no Estimator; 2.15 was the last. Train with run_classifier.py, or install 2.15."
-        ) from None
 
 
 def model_fn_builder(
@@ -92,9 +82,7 @@ def model_fn_builder(
             num_labels,
             use_one_hot_embeddings,
         )
-        # Once there is a checkpoint in its folder, Estimator reads that, in every phase.
-        begun = config is not None and tf.train.latest_checkpoint(config.model_dir) is not None
-        scaffold_fn = None if begun else load_initial_weights(init_checkpoint, use_tpu)
+        scaffold_fn = load_initial_weights(init_checkpoint, use_tpu, config)
         if mode == estimator.ModeKeys.TRAIN:
             train_op = optimization.create_optimizer(loss, learning_rate, num_train_steps, num_warmup_steps, use_tpu)
             return estimator.tpu.TPUEstimatorSpec(mode=mode, loss=loss, train_op=train_op, scaffold_fn=scaffold_fn)
@@ -115,24 +103,6 @@ def model_fn_builder(
         return estimator.tpu.TPUEstimatorSpec(mode=mode, predictions=predictions, scaffold_fn=scaffold_fn)
 
     return model_fn
-
-
-def load_initial_weights(init_checkpoint: Optional[str], use_tpu: bool) -> Optional[Callable]:
-    """Makes the shared variables start from the checkpoint; on a TPU, by the scaffold_fn that is returned."""
-    if not init_checkpoint:
-        return None
-    assignment_map, _ = modeling.get_assignment_map_from_checkpoint(tf.trainable_variables(), init_checkpoint)
-    if not assignment_map:
-        raise UserError("{}: none of its variables has a name of this model.".format(init_checkpoint))
-    if not use_tpu:
-        tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
-        return None
-
-    def scaffold_fn() -> tf.train.Scaffold:
-        tf.train.init_from_checkpoint(init_checkpoint, assignment_map)
-        return tf.train.Scaffold()
-
-    return scaffold_fn
 
 
 def input_fn_builder(

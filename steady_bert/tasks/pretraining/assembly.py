@@ -11,6 +11,7 @@ import modeling
 from ...base import files
 from ...base.compute import Compute
 from ...base.errors import UserError
+from ..heads import encoder
 from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from . import examples, heads
 from .examples import Bounds, Example, TextPieces
@@ -170,15 +171,7 @@ class MasksOfEpoch:
 def _build(inputs: PretrainingInputs, batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:
     config, with_sentences = inputs.bert_config, inputs.data.use_next_sentence_task
     assert config is not None
-    model = modeling.BertModel(
-        config=config,
-        is_training=is_training,
-        input_ids=batch["input_ids"],
-        input_mask=batch["input_mask"],
-        token_type_ids=batch["segment_ids"],
-        scope="bert",  # by name, so that the inference tower finds the training tower's variables
-        compute=compute,
-    )
+    model = encoder(config, batch, is_training, compute)
     weights = heads.loss_weights(batch, with_sentences)
     loss, right = heads.masked_lm(config, model, batch, compute)
     losses, predictions = [loss], {"masked_lm": tf.stack([right, loss, weights[:, 0]], axis=1)}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
-from .instances import Settings
+from .instances import Settings, settings_of
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,4 @@ class PretrainingDataConfig:
 
     @property
     def settings(self) -> Settings:
-        return Settings(
-            self.max_seq_length,
-            self.short_seq_prob,
-            self.masked_lm_prob,
-            self.max_predictions_per_seq,
-            self.do_whole_word_mask,
-        )
+        return settings_of(self)

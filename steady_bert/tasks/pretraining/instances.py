@@ -35,6 +35,11 @@ class Settings(NamedTuple):
     do_whole_word_mask: bool = False
 
 
+def settings_of(config: Any) -> Settings:
+    """The settings among a configuration's fields."""
+    return Settings(**{name: getattr(config, name) for name in Settings._fields})
+
+
 class TrainingInstance:
     """A pair of segments with masks. is_random_next: whether the second was drawn instead of following the first."""
 

@@ -5,7 +5,7 @@ from typing import Dict, Optional, Tuple
 
 from ...training.job import RunConfig
 from ..model_files import ModelConfig
-from .instances import Settings
+from .instances import Settings, settings_of
 
 SENTENCE, DOCUMENT = "sentence", "document"
 TEXT_FORMS = ("auto", SENTENCE, DOCUMENT)
@@ -27,13 +27,7 @@ class PretrainingInput:
 
     @property
     def settings(self) -> Settings:
-        return Settings(
-            self.max_seq_length,
-            self.short_seq_prob,
-            self.masked_lm_prob,
-            self.max_predictions_per_seq,
-            self.do_whole_word_mask,
-        )
+        return settings_of(self)
 
 
 @dataclass(frozen=True)

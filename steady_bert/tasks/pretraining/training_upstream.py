@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 import modeling
 import optimization
 
-from ..classification.upstream import load_initial_weights, require_estimator
+from ..estimator_loops import load_initial_weights, require_estimator
 from . import heads
 from .heads import gather_indexes
 
@@ -74,8 +74,7 @@ def model_fn_builder(
         next_sentence_labels = features["next_sentence_labels"]
         next_sentence = get_next_sentence_output(bert_config, model.get_pooled_output(), next_sentence_labels)
         loss = masked_lm[0] + next_sentence[0]
-        begun = config is not None and tf.train.latest_checkpoint(config.model_dir) is not None
-        scaffold_fn = None if begun else load_initial_weights(init_checkpoint, use_tpu)
+        scaffold_fn = load_initial_weights(init_checkpoint, use_tpu, config)
         if is_training:
             train_op = optimization.create_optimizer(loss, learning_rate, num_train_steps, num_warmup_steps, use_tpu)
             return estimator.tpu.TPUEstimatorSpec(mode=mode, loss=loss, train_op=train_op, scaffold_fn=scaffold_fn)

@@ -14,6 +14,7 @@ import modeling
 
 from ...base import files
 from ...base.compute import Compute
+from ..heads import encoder
 from ..reading.encodings import AUTO
 from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from . import answers, features, heads, scores, squad_files
@@ -259,15 +260,7 @@ def _windows_of(reader: Reader, question: Question) -> Iterator[Tuple[Feature, F
 
 def _build(inputs: QuestionsInputs, batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:
     assert inputs.bert_config is not None
-    model = modeling.BertModel(
-        config=inputs.bert_config,
-        is_training=is_training,
-        input_ids=batch["input_ids"],
-        input_mask=batch["input_mask"],
-        token_type_ids=batch["segment_ids"],
-        scope="bert",  # by name, so that the inference tower finds the training tower's variables
-        compute=compute,
-    )
+    model = encoder(inputs.bert_config, batch, is_training, compute)
     both = heads.span_logits(model.get_sequence_output(), compute)
     known = tf.cast(batch["start_position"] >= 0, tf.float32)
     losses = [

@@ -246,9 +246,9 @@ def model_fn_builder(
     """
     import optimization
 
-    from ..classification import upstream
+    from .. import estimator_loops
 
-    estimator = upstream.require_estimator()
+    estimator = estimator_loops.require_estimator()
 
     def model_fn(features: Dict[str, Any], labels: Any, mode: str, params: Any, config: Any = None) -> Any:
         if mode not in (estimator.ModeKeys.TRAIN, estimator.ModeKeys.PREDICT):
@@ -261,8 +261,7 @@ def model_fn_builder(
             features["segment_ids"],
             use_one_hot_embeddings,
         )
-        begun = config is not None and tf.train.latest_checkpoint(config.model_dir) is not None
-        scaffold_fn = None if begun else upstream.load_initial_weights(init_checkpoint, use_tpu)
+        scaffold_fn = estimator_loops.load_initial_weights(init_checkpoint, use_tpu, config)
         if mode == estimator.ModeKeys.PREDICT:
             predictions = {
                 "unique_ids": features["unique_ids"],

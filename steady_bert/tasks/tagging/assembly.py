@@ -12,6 +12,7 @@ import modeling
 
 from ...base import files
 from ...base.compute import Compute
+from ..heads import encoder
 from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from . import formats, layers, scores
 from . import schemes as tag_schemes
@@ -184,14 +185,7 @@ def _windows_of(
 
 def _build(inputs: TaggingInputs, batch: Dict[str, Any], is_training: bool, compute: Compute) -> Outputs:
     assert inputs.bert_config is not None
-    model = modeling.BertModel(
-        config=inputs.bert_config,
-        is_training=is_training,
-        input_ids=batch["input_ids"],
-        input_mask=batch["input_mask"],
-        scope="bert",  # by name, so that the inference tower finds the training tower's variables
-        compute=compute,
-    )
+    model = encoder(inputs.bert_config, batch, is_training, compute)
     words = layers.chains(batch["roles"] > NO_WORD, tf.equal(batch["first_word"], 0), tf.equal(batch["ends"], 1))
     real = tf.sequence_mask(words.lengths, tf.shape(words.places)[1], tf.int32)
     roles = words.gather(batch["roles"]) * real
