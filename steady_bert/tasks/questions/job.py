@@ -140,6 +140,6 @@ def null_threshold(data: QuestionsDataConfig, model_dir: Optional[str]) -> float
 
 
 def score_by(data: QuestionsDataConfig, paths: Sequence[str]) -> str:
-    """What F1 compares, by the first answers in files."""
-    texts = (text for path in paths for text in squad_files.gold_texts(path, data.encoding))
-    return scores.scored_by(list(itertools.islice(texts, _LOOKED_AT)))
+    """What F1 compares, by the first answers of the first file that has any."""
+    of_files = (list(itertools.islice(squad_files.gold_texts(path, data.encoding), _LOOKED_AT)) for path in paths)
+    return scores.scored_by(next(filter(None, of_files), []))
