@@ -416,7 +416,7 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
     succeed(evaluates, capsys, SCRIPT)
     assert json.loads((tmp_path / "evaluated" / "eval_results.json").read_text()) == scores
     checks = ["--check_data", "--model_dir={}".format(tmp_path / "whole"), evaluates[3]]
-    assert "12 examples" in succeed(checks, capsys, SCRIPT)  # of documents, as the run's own are
+    assert "4 examples" in succeed(checks, capsys, SCRIPT)  # of documents, as the run's own are
     given = dict(model=tmp_path / "whole", input_file=text_files / "held_out.txt", layers=-1)
     given.update(output_file=tmp_path / "features.jsonl")
     succeed(["--{}={}".format(*pair) for pair in given.items()], capsys, "extract_features")

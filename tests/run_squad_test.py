@@ -130,7 +130,7 @@ def test_questions_are_learned_scored_and_answered_with_places_and_by_the_folder
     for name in ("x.jsonl", os.path.join(again, "test_results.json")):
         refused = using + ["--predict_file=" + files.paths["asked"], "--predict_output=" + name]
         assert "Give another --predict_output" in mistake(refused, capsys, SCRIPT)
-    using = ["--do_predict", "--model_dir=" + published(files, output, tmp_path), "--output_dir=" + again]
+    using = ["--do_predict", "--model=" + published(files, output, tmp_path), "--output_dir=" + again]
     using += ["--{}={}".format(*pair) for pair in dict(LENGTHS, predict_file=files.paths["asked"]).items()]
     succeed(using, capsys, SCRIPT)
     assert read_json(again, "predictions.json") == predictions
