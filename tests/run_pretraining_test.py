@@ -415,8 +415,6 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
     evaluates += ["--dev_file={}".format(text_files / "held_out.txt"), "--output_dir={}".format(tmp_path / "evaluated")]
     succeed(evaluates, capsys, SCRIPT)
     assert json.loads((tmp_path / "evaluated" / "eval_results.json").read_text()) == scores
-    checks = ["--check_data", "--model_dir={}".format(tmp_path / "whole"), evaluates[3]]
-    assert "4 examples" in succeed(checks, capsys, SCRIPT)  # of documents, as the run's own are
     given = dict(model=tmp_path / "whole", input_file=text_files / "held_out.txt", layers=-1)
     given.update(output_file=tmp_path / "features.jsonl")
     succeed(["--{}={}".format(*pair) for pair in given.items()], capsys, "extract_features")
@@ -437,6 +435,15 @@ def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_script
         capsys,
     )
     assert "2 missing" in said and "output_weights" in said
+
+
+def test_data_is_checked_as_the_run_in_a_folder_reads_it(text_files, tmp_path, capsys):
+    of_run = dict(text_form="document", use_next_sentence_task=False, max_predictions_per_seq=4)
+    (tmp_path / "config.json").write_text(json.dumps({"data": of_run, "model": {"max_seq_length": 12}}))
+    (tmp_path / "vocab.txt").write_bytes((text_files / "vocab.txt").read_bytes())
+    checks = ["--check_data", "--model_dir={}".format(tmp_path), "--dev_file={}".format(text_files / "held_out.txt")]
+    said = succeed(checks, capsys, SCRIPT)
+    assert "held_out.txt): 6 examples" in said  # of four lines, two of which are cut
 
 
 @pytest.mark.parametrize(

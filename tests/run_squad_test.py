@@ -14,11 +14,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 from conftest import BAD, GOOD, ROOT, WORDS, copy_as_stopped, evaluated_examples, mistake, succeed, train_sentencepiece
 
+import modeling
 import tokenization
 from steady_bert.base.errors import UserError
 from steady_bert.interchange import safetensors_files
-from steady_bert.interchange.names import hugging_face_places
-from steady_bert.tasks.questions import answers, assembly, contexts, features, job, scores, squad_files, windows
+from steady_bert.tasks.questions import answers, assembly, contexts, features, heads, job, scores, squad_files, windows
 from steady_bert.tasks.questions.scores import Scored
 from steady_bert.tasks.questions.squad_files import Wanted
 from steady_bert.tasks.task import BadLines
@@ -127,32 +127,12 @@ def test_questions_are_learned_scored_and_answered_with_places_and_by_the_folder
     succeed(using + ["--predict_file=" + files.paths["asked"]], capsys, SCRIPT)
     assert read_json(again, "predictions.json") == predictions  # the questions are the same, without their answers
     assert not os.path.exists(os.path.join(again, "test_results.json"))
-    for name in ("x.jsonl", os.path.join(again, "test_results.json")):
-        refused = using + ["--predict_file=" + files.paths["asked"], "--predict_output=" + name]
-        assert "Give another --predict_output" in mistake(refused, capsys, SCRIPT)
-    using = ["--do_predict", "--model=" + published(files, output, tmp_path), "--output_dir=" + again]
-    using += ["--{}={}".format(*pair) for pair in dict(LENGTHS, predict_file=files.paths["asked"]).items()]
-    succeed(using, capsys, SCRIPT)
-    assert read_json(again, "predictions.json") == predictions
+    message = mistake(using + ["--predict_file=" + files.paths["asked"], "--predict_output=x.jsonl"], capsys, SCRIPT)
+    assert "Give another --predict_output" in message
     classifier = ["--do_predict", "--model_dir=" + output, "--task_name=text", "--predict_file=" + files.vocab_file]
     assert "was trained by another script" in mistake(classifier, capsys)
     shown = "step {global_step}: exact match {exact_match:.2%}, F1 {f1:.2%}\n".format(**result)
     assert shown_by_run_squad_sh(files, output, tmp_path) == shown
-
-
-def published(files, run, folder):
-    """A Hugging Face folder with the weights of a run."""
-    reader = tf.train.load_checkpoint(checkpoint.resolve(run))
-    names = set(reader.get_variable_to_shape_map()) & set(hugging_face_places(1))
-    weights = {name: reader.get_tensor(name) for name in names}
-    config = read_json(run, "bert_config.json")
-    config.update(model_type="bert", architectures=["BertForQuestionAnswering"], hidden_act="gelu_new")
-    hugging_face = folder / "hugging-face"
-    hugging_face.mkdir()
-    (hugging_face / "config.json").write_text(json.dumps(config))
-    shutil.copy(files.vocab_file, str(hugging_face / "vocab.txt"))
-    safetensors_files.write_bert(str(hugging_face / "model.safetensors"), weights, 1, "here")
-    return str(hugging_face)
 
 
 def shown_by_run_squad_sh(files, output, folder):
@@ -165,6 +145,29 @@ def shown_by_run_squad_sh(files, output, folder):
     hugging_face = str(folder)  # the script looks into no model: run_squad.py does
     command = ["bash", str(folder / "run_squad.sh"), files.paths["v1train"], files.paths["v1dev"], hugging_face, output]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()
+
+
+def test_a_published_model_of_questions_answers_and_one_without_its_head_is_refused(files, tmp_path, capsys):
+    config = read_json(files._tiny.without_dropout)
+    (tmp_path / "config.json").write_text(json.dumps(dict(config, model_type="bert", hidden_act="gelu_new")))
+    shutil.copy(files.vocab_file, str(tmp_path))
+    with tf.Graph().as_default():
+        ids = tf.zeros([1, 4], tf.int32)
+        model = modeling.BertModel(modeling.BertConfig.from_dict(config), False, ids, scope="bert")
+        heads.span_logits(model.get_sequence_output())
+        shapes = {variable.op.name: variable.shape.as_list() for variable in tf.trainable_variables()}
+    weights = {name: np.full(shape, 0.01, np.float32) for name, shape in shapes.items()}
+    given = dict(LENGTHS, do_predict="true", model=tmp_path, predict_file=files.paths["asked"])
+    using = ["--{}={}".format(*pair) for pair in dict(given, output_dir=tmp_path / "out").items()]
+    path = str(tmp_path / "model.safetensors")
+    safetensors_files.write_bert(path, weights, 1, "here")
+    succeed(using, capsys, SCRIPT)
+    assert len(read_json(str(tmp_path), "out", "predictions.json")) == 40
+    replaced = ["--predict_output={}".format(tmp_path / "out" / "test_results.json")]  # by the scores
+    assert "Give another --predict_output" in mistake(using + replaced, capsys, SCRIPT)
+    headless = {name: value for name, value in weights.items() if not name.startswith("cls/")}
+    safetensors_files.write_bert(path, headless, 1, "here")
+    assert "has no trained head (qa_outputs.weight)" in mistake(using, capsys, SCRIPT)
 
 
 def test_a_threshold_is_tuned_on_dev_saved_and_used_by_the_folder_alone(files, tmp_path, capsys):
