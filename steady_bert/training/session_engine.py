@@ -62,7 +62,7 @@ class Engine(NamedTuple):
     state: Dict[str, Any]  # field of TrainingState → variable; empty without a plan
     state_feeds: Dict[str, tf.Tensor]
     assign_state: Any
-    finite: Dict[str, tf.Tensor]  # name of a variable of numbers → whether all are finite; empty without a plan
+    finite: Optional[updates.Finite]  # whether weights and slots are finite; None without a plan
     weights_saver: tf.train.Saver  # writes `served` under the weights' names, and the step
     full_saver: tf.train.Saver
 
@@ -160,7 +160,7 @@ def _build_in(
         state=state,
         state_feeds=state_feeds,
         assign_state=assignments,
-        finite=updates.finite(strategy) if plan is not None else {},
+        finite=updates.finite(strategy) if plan is not None else None,
         weights_saver=tf.train.Saver(first_replica, max_to_keep=None),
         full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
     )
@@ -361,7 +361,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     """
     session, link = engine.session, engine.link
     session.graph.finalize()
-    assert engine.kept is not None
+    assert engine.kept is not None and engine.finite is not None
     step = int(session.run(engine.global_step))
     state = read_state(engine)
     if link.is_chief:
@@ -386,7 +386,7 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             last = step >= plan.num_train_steps
             if evaluation is not None and progress.evaluation_due(plan, step, state) and not stop:
                 followed.read(step)
-                updates.require_finite_weights(session, {name: engine.finite[name] for name in engine.weights}, step)
+                updates.require_finite_weights(session, engine.finite, step)
                 state = progress.evaluate_and_keep_best(evaluation, step, state)
                 _set_state(engine, state)  # the training tower reads plateau_scale
             last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
