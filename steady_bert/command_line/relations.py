@@ -17,7 +17,6 @@ from ..tasks.reading import encodings
 from ..training import cluster, manifest
 from . import model_flag
 from .list_flags import Values, items, require, require_finite
-from .training_flags import AUTO
 
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
 
@@ -56,10 +55,7 @@ def check_update(f: Values) -> None:
         f.lr_schedule != "piecewise" or not f.given("learning_rate"),
         "--lr_schedule=piecewise takes its rates from --lr_values: leave --learning_rate out.",
     )
-    require(
-        f.learning_rate == AUTO or f.learning_rate > 0,
-        "--learning_rate={}: nothing would be learned. Give a positive rate.".format(f.learning_rate),
-    )
+    require(f.learning_rate != 0, "--learning_rate=0: nothing would be learned. Give a positive rate.")
     require(
         not f.given("lookahead_alpha") or f.lookahead_steps or f.optimizer == "ranger",
         "--lookahead_alpha is read with --lookahead_steps, or ranger. Leave it out.",
