@@ -19,7 +19,6 @@ from .facts import Labels
 PICKLES = (".pkl", ".pickle", ".p", ".joblib")
 _LISTS = ("label_list.txt", "labels.txt", "label.txt", "tags.txt", "classes.txt")  # as forks name them
 _MAPS = ("label2id.json", "id2label.json", "label_map.json")
-_SCRIPTS = dict(zip(model_files.LABEL_KINDS, ("run_classifier", "run_ner", "run_squad")))
 _NUMBERED = re.compile(r"^(\S.*?)[\t ,:]+(\d+)$")
 _MOST_BYTES = 1 << 20
 
@@ -61,7 +60,7 @@ def pickles_among(names: Iterable[str]) -> Tuple[str, ...]:
 def _own(path: str) -> Labels:
     content = json_files.read(path, model_files.LabelsFile)
     key = next((name for name in model_files.LABEL_KINDS if name in content), None)
-    kind, script = (content[key], _SCRIPTS[key]) if key else (None, None)
+    kind, script = (content[key], model_files.LABEL_KINDS[key]) if key else (None, None)
     return Labels(tuple(content["labels"]), model_files.LABELS_FILE, kind, script)
 
 

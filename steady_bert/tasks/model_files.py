@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 # Flag → name of the file in a model's folder.
 MODEL_FILES = {"bert_config_file": "bert_config.json", "vocab_file": "vocab.txt", "spm_model_file": "spiece.model"}
 LABELS_FILE, THRESHOLD_FILE = "labels.json", "threshold.json"
-# The key of labels.json beside the labels; each script has its own.
-LABEL_KINDS = ("label_type", "tag_scheme", "answers")
+# The key of labels.json beside the labels → the script that writes it.
+LABEL_KINDS = {"label_type": "run_classifier", "tag_scheme": "run_ner", "answers": "run_squad"}
 
 # The keys of bert_config.json that decide the model: the arguments of modeling.BertConfig.
 _READ = {

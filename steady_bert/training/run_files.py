@@ -112,9 +112,6 @@ class Labels(NamedTuple):
     labels: List[str]
 
 
-_SCRIPTS = dict(zip(LABEL_KINDS, ("run_classifier.py", "run_ner.py", "run_squad.py")))
-
-
 def labels_of(folder: str) -> Optional[Labels]:
     """What the run in the folder predicts; None if it does not say so, as that of a pre-training."""
     path = os.path.join(folder, LABELS_FILE)
@@ -124,7 +121,8 @@ def labels_of(folder: str) -> Optional[Labels]:
     key = next((name for name in LABEL_KINDS if content.get(name) is not None), None)
     if key is None:
         return None
-    return Labels(_SCRIPTS[key], "answers" if key == "answers" else content[key], content["labels"])
+    kind = content[key] if isinstance(content[key], str) else key
+    return Labels(LABEL_KINDS[key] + ".py", kind, content["labels"])
 
 
 class Progress(NamedTuple):
