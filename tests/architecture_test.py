@@ -17,6 +17,7 @@ LAYERS = [
     {
         "base.files",
         "base.forms",
+        "base.html_pages",
         "base.locks",
         "base.program_end",
         "base.progress_lines",
@@ -213,6 +214,7 @@ PURE = {
     "base.disk",
     "base.errors",
     "base.files",
+    "base.html_pages",
     "base.json_files",
     "base.locks",
     "base.machine",

@@ -3,6 +3,7 @@
 import json
 import os
 import runpy
+import shlex
 import sys
 
 import numpy as np
@@ -145,11 +146,11 @@ def test_hostile_data_is_shown_as_it_is_and_runs_nothing(tmp_path):
 
 def test_a_run_that_is_not_finished_says_where_it_stands(tmp_path, capsys, monkeypatch):
     folder = write_run(
-        tmp_path / "run", predictions(range(20)), scores={"examples": 200, "accuracy": 0.5, "global_step": 10}
+        tmp_path / "a run", predictions(range(20)), scores={"examples": 200, "accuracy": 0.5, "global_step": 10}
     )
     lines = [{"step": step, "split": "train", "loss": 1 / step, "grad_norm": 1.0} for step in range(1, 13)]
     lines += [{"step": 10, "split": "dev", "accuracy": 0.75, "loss": 0.5}]
-    (tmp_path / "run" / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 1')
+    (tmp_path / "a run" / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 1')
     script = os.path.join(ROOT, "scripts", "report.py")
     monkeypatch.setattr(sys, "argv", [script, folder])
     runpy.run_path(script)["main"]()
@@ -160,6 +161,7 @@ def test_a_run_that_is_not_finished_says_where_it_stands(tmp_path, capsys, monke
         "metrics.jsonl: 1 damaged lines",
         "is of another evaluation",
         "step 12",
+        "--flagfile={} ".format(shlex.quote(os.path.join(folder, "flags.txt"))),
     ):
         assert part in shown, part
     assert [chart.title for chart in contents.contents_of(folder).training] == ["Loss", "Gradient norm before clipping"]
@@ -187,4 +189,7 @@ def test_a_sentence_of_tags_shows_its_wrong_words(tmp_path):
     assert split.error_rows[1:] == [["s", "3", "b\tb", "O", "B-x", "0.700", "2", "a b\tb"]]
     assert split.calibration.correct == pytest.approx(2 / 3)
     assert "is of another evaluation" in dev_split.splits_of(str(tmp_path), {"examples": 3}, labels)[0].note
+    run_files.write_evaluated(str(tmp_path / "eval_predictions.jsonl"), [Evaluated("s", 3, ["a"], 5, 5)])
+    note = dev_split.splits_of(str(tmp_path), {"examples": 1}, labels)[0].note
+    assert "lines are not those of a run of this kind (bio)" in note and note.count("Evaluate it again") == 1
     assert page.joiner(["我", "们"]) == "" and page.joiner(["我", "us"]) == " "

@@ -244,6 +244,16 @@ KINDS: Dict[str, Callable[[Sequence[Evaluated], Sequence[str]], Counts]] = {
 }
 
 
+def counted(kind: str, examples: Sequence[Evaluated], labels: Sequence[str]) -> Counts:
+    """The metrics of a run of this kind, one of KINDS. Raises UserError for predictions that cannot be counted."""
+    try:
+        return KINDS[kind](examples, labels)
+    except UserError:
+        raise
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise UserError("its lines are not those of a run of this kind ({}). {}".format(kind, AGAIN)) from None
+
+
 class OtherScore(NamedTuple):
     """A score that the evaluation wrote and that its predictions do not have."""
 

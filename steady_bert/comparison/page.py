@@ -3,11 +3,11 @@
 import os
 from typing import Dict, List, Sequence
 
-from ..base import files
+from ..base import files, html_pages
 from . import text
 from .compare import Comparison
 
-_TEMPLATE = "page.html"
+_TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page.html")
 _FIGURE = 100.0  # the width of the figure of intervals, in its own units
 
 
@@ -18,14 +18,7 @@ def write(path: str, comparisons: Sequence[Comparison]) -> None:
 
 def html(comparisons: Sequence[Comparison]) -> str:
     """The page. Everything that comes from runs is escaped."""
-    import jinja2  # not for --help
-
-    folder = os.path.dirname(os.path.abspath(__file__))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    template = environment.get_template(_TEMPLATE)
-    return template.render(comparisons=comparisons, text=text, intervals=intervals)
+    return html_pages.rendered(_TEMPLATE, comparisons=comparisons, text=text, intervals=intervals)
 
 
 def intervals(comparison: Comparison) -> List[Dict[str, float]]:

@@ -176,12 +176,9 @@ def _key(example: Evaluated) -> Tuple[int, str]:
 def counts_of(run: Run) -> Counts:
     """The run's metrics on its examples. Raises UserError for predictions that cannot be counted."""
     try:
-        return measures.KINDS[run.kind](run.examples, run.labels)
+        return measures.counted(run.kind, run.examples, run.labels)
     except UserError as error:
         raise UserError("{}: {}: {}".format(run.folder, run_files.EVALUATED_FILE, error)) from None
-    except (TypeError, ValueError, KeyError, AttributeError):
-        text = "{}: {}: its lines are not those of a run of this kind ({}). {}"
-        raise UserError(text.format(run.folder, run_files.EVALUATED_FILE, run.kind, measures.AGAIN)) from None
 
 
 def require_own_scores(run: Run, counts: Counts, suffix: str = "") -> None:

@@ -1,6 +1,7 @@
 """A run's folder → what its page says: what was trained on what, where it stands, figures, dev scores, data. Pure."""
 
 import os
+import shlex
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..base import files, json_files
@@ -286,7 +287,7 @@ def _label_counts(data: Sequence[Dict[str, Any]]) -> List[List[str]]:
 def _command(folder: str, labels: Optional[Labels]) -> str:
     script = labels.script if labels else "run_pretraining.py"
     flags = os.path.join(os.path.abspath(folder), run_files.FLAGS_FILE)
-    return "python {} --flagfile={} --output_dir=ANOTHER_FOLDER".format(script, flags)
+    return "python {} --flagfile={} --output_dir=ANOTHER_FOLDER".format(script, shlex.quote(flags))
 
 
 def _checkpoint(folder: str) -> Optional[Tuple[str, str]]:

@@ -105,13 +105,13 @@ def _examples(folder: str, suffix: str, own: Dict[str, Any], labels: Labels) -> 
     else:
         try:
             examples = run_files.read_evaluated(path)
-            counts = measures.KINDS[labels.kind](examples, labels.labels)
-        except (UserError, TypeError, ValueError, KeyError, AttributeError) as error:
-            problem = "{} cannot be read ({})".format(os.path.basename(path), error)
-        else:
-            if len(examples) == own["examples"] and measures.other_score(counts, own) is None:
-                return examples, ""
-            problem = "{} is of another evaluation than {}".format(os.path.basename(path), run_files.RESULTS_FILE)
+            counts = measures.counted(labels.kind, examples, labels.labels)
+        except UserError as error:
+            text = "No examples are shown: {} cannot be read ({})."
+            return [], text.format(os.path.basename(path), str(error).rstrip("."))
+        if len(examples) == own["examples"] and measures.other_score(counts, own) is None:
+            return examples, ""
+        problem = "{} is of another evaluation than {}".format(os.path.basename(path), run_files.RESULTS_FILE)
     return [], "No examples are shown: {}. {}".format(problem, measures.AGAIN)
 
 

@@ -1,10 +1,9 @@
 """report.html and errors.tsv in a run's folder. The page needs nothing else: no script, font or picture. Pure."""
 
 import os
-import re
 from typing import List, Sequence
 
-from ..base import files
+from ..base import files, html_pages
 from ..base.errors import UserError
 from ..training import reports
 from ..training.reports import say
@@ -12,9 +11,8 @@ from . import charts, contents
 from .contents import Contents
 
 PAGE_FILE, ERRORS_FILE = "report.html", "errors.tsv"
-_TEMPLATE = "page.html"
+_TEMPLATE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "page.html")
 _MOST_CHARACTERS = 700  # of a text that the page shows; errors.tsv has all of it
-_NO_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # that HTML may not have
 
 
 def write(folder: str) -> List[str]:
@@ -44,18 +42,7 @@ def write_after_run(folder: str) -> None:
 
 def html(of_run: Contents) -> str:
     """The page. Everything that comes from the run is escaped."""
-    import jinja2  # not for --help
-
-    folder = os.path.dirname(os.path.abspath(__file__))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(shortened=shortened, joiner=joiner)
-    return _NO_CHARACTERS.sub("\ufffd", environment.get_template(_TEMPLATE).render(run=of_run, charts=charts))
+    return html_pages.rendered(_TEMPLATE, run=of_run, charts=charts, shortened=shortened, joiner=joiner)
 
 
 def shortened(text: str) -> str:
