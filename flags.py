@@ -144,6 +144,21 @@ def _answer(script: str, main: Callable[[], None], argv: Sequence[str], descript
         main()
 
 
+def within(script: str, arguments: Sequence[str], use: Callable[[Values], Any]) -> Any:
+    """use(the values of a command line), of which nothing stays. Raises UserError for flags that are wrong."""
+    from absl.testing import flagsaver  # for this alone
+
+    register(script)
+    before = flagsaver.save_flag_values()
+    try:
+        _parse(script, [script + ".py", *arguments])
+        return use(Values(script))
+    except absl_flags.Error as error:
+        raise UserError(str(error)) from None
+    finally:
+        flagsaver.restore_flag_values(before)
+
+
 def _parse(script: str, argv: Sequence[str]) -> None:
     own = {flag.name for flag in flags_of(script)}
     try:
