@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import random
+import runpy
 import signal
 import statistics
 import subprocess
@@ -105,7 +106,8 @@ def test_a_run_is_pruned_where_its_best_is_below_the_median_of_the_scores_at_tha
     assert verdicts([*others, curve(0.5, 0.4, 0.4, 0.9)], 3)[3].pruned == 30  # its best, 0.5, is the median at 20
     assert verdicts([*others, curve(0.9, 0.9, 0.9, 0.1)], 3)[3].pruned is None  # its best counts
     assert verdicts([curve(0.9)] * 3 + [Curve([(15, 0.0)], True, 40)], 1)[3].pruned is None  # no other at this step
-    assert verdicts([curve(0.9, 0.9, 0.9, 0.9), curve(0.9, 0.9, 0.9, 0.1, end=40)], 1)[1].pruned is None  # the end
+    assert verdicts([curve(0.1, 0.1, 0.1, 0.9), curve(0.2, 0.2, 0.2, 0.2)], 1)[1].pruned is None  # the end of a run
+    assert verdicts([curve(0.1, 0.1, 0.1, 0.9), curve(0.2, 0.2, 0.2, 0.2, end=50)], 1)[1].pruned == 40
 
 
 def test_verdicts_do_not_depend_on_the_order_in_which_reports_arrive():
@@ -380,3 +382,93 @@ def test_a_search_that_is_killed_again_and_again_finds_what_an_undisturbed_one_f
         assert process.wait(20) in (0, -signal.SIGKILL, 143, 130)
     assert started(killed, 2, lag).wait(60) == 0
     assert table_of(killed) == expected
+
+
+def test_a_run_is_on_its_cores_and_does_not_outlive_its_search(tmp_path):
+    if not command.processes.has_affinity():
+        pytest.skip("not Linux")
+    core = command.processes.own_cores()[-1]
+    run = "import os, time; print(os.getpid(), os.sched_getaffinity(0), flush=True); time.sleep(100)"
+    code = "import sys, time; sys.path.insert(0, {!r})\nfrom steady_bert.search.processes import Process\n"
+    code += "Process(['-c', {!r}], {!r}, [{}]); time.sleep(100)"
+    log = tmp_path / "log"
+    search = subprocess.Popen([sys.executable, "-c", code.format(ROOT, run, str(log), core)])
+    while not log.exists() or not log.read_text().endswith("\n"):
+        assert search.poll() is None
+        time.sleep(0.01)
+    pid, _, cores = log.read_text().partition(" ")
+    assert cores.strip() == "{{{}}}".format(core)
+    search.kill()
+    search.wait()
+    deadline = time.time() + 20
+    while is_running(int(pid)):
+        assert time.time() < deadline
+        time.sleep(0.01)
+
+
+def is_running(pid):
+    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], stdout=subprocess.PIPE).stdout.decode().strip()
+    return bool(status) and not status.startswith("Z")  # nobody may be there to ask a dead one for its exit code
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    return runpy.run_path(os.path.join(ROOT, "scripts", "search.py"))["SCRIPTS"]
+
+
+TRAINING = [
+    "--",
+    "run_ner.py",
+    "--train_file=t",
+    "--dev_file=d",
+    "--vocab_file=v",
+    "--bert_config_file=b",
+    "--from_scratch",
+]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--vary", "learning_rate=1e-5,fast", *TRAINING], "--learning_rate=fast.*with .*learning_rate=fast"),
+        (["--vary", "optimizer=adamw,sgdd", *TRAINING], "optimizer=sgdd"),
+        (["--vary", "optimizer=sgd", "--vary", "adam_beta1=0.8", *TRAINING], "adam_beta1.*with optimizer=sgd"),
+        (["--vary", "task_name=mrpc,cola", *TRAINING], "run_ner.py has no flag --task_name"),
+        (["--vary", "seed=1,2", *TRAINING], "Give --seeds"),
+        (["--vary", "head=crf,softmax", *TRAINING, "--head=crf"], "--head is given too"),
+        (["--vary", "learning_rate=log(1e-5,1e-3)", *TRAINING], "a grid needs values"),
+        (["--method=random", *TRAINING], "needs --trials"),
+        (["--method=random", "--trials=19", *TRAINING], "there are 18 settings"),
+        (["--seeds=1,1", *TRAINING], "different whole numbers"),
+        ([*TRAINING, "--output_dir=x"], "--output_dir: each run has a folder of its own"),
+        ([*TRAINING, "--nodo_eval"], "every run of a search trains and evaluates"),
+        (["--k_folds=3", *TRAINING], "--dev_file: with --k_folds"),
+        (["--k_folds=1", *TRAINING], "expected 2 to 100"),
+        (["--at_once=2", "--cores_each=4096", *TRAINING], "8192"),
+        (["--k_folds=3", "--", "run_squad.py"], "no examples with labels"),
+        (["--", "serve.py"], "is none of run_classifier"),
+        ([], "no script is named"),
+        ([*TRAINING, "--num_train_steps=5"], "--num_train_epochs.*with train_batch_size=16"),
+    ],
+)
+def test_a_command_that_cannot_be_searched_is_refused_before_anything_starts(tmp_path, scripts, arguments, message):
+    with pytest.raises(UserError, match=message):
+        command.main("", scripts, [str(tmp_path / "search"), *arguments])
+    assert sorted(os.listdir(str(tmp_path))) in ([], ["search"])
+    assert not (tmp_path / "search" / "trials").exists() and not (tmp_path / "search" / record.FILE).exists()
+
+
+def test_another_command_is_refused_with_what_differs(tmp_path):
+    begun = {"script": "run_ner.py", "method": "random", "trials": 5, "--head": "crf", "seeds": [1, 2]}
+    record.opened(str(tmp_path), begun).write()
+    assert record.opened(str(tmp_path), dict(begun, trials=7)).search["trials"] == 7
+    for changed, message in (
+        ({"trials": 4}, "trials: 5 → 4"),
+        ({"seeds": [1]}, "seeds: 1 2 → 1"),
+        ({"--head": "softmax", "--lstm_size": "8"}, "--head: crf → softmax\n  --lstm_size: .not given. → 8"),
+    ):
+        with pytest.raises(UserError, match=message):
+            record.opened(str(tmp_path), dict(begun, **changed))

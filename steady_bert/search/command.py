@@ -147,6 +147,8 @@ class _Job:
         for name, reason in _REFUSED.items():
             if self._given.get(name, "False") != "False":
                 raise UserError("--{}: {}".format(name, reason))
+        if self._given.get("resume_mode") in ("exact", "fresh"):
+            raise UserError("--resume_mode: runs that were stopped go on where they were saved. Leave it out.")
         for name in _OWN:
             if self._given.get(name) == "False":
                 raise UserError("--{}=false: every run of a search trains and evaluates. Leave it out.".format(name))

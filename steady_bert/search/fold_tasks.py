@@ -69,7 +69,7 @@ def of_tagger(data: Any, folder: str) -> FoldTask:
         kinds = {tag_schemes.split_tag(tag)[1] if tag_schemes.is_tag(tag) else tag for tag in sentence.tags or ()}
         examples.append(Example(sentence.line, tuple(sorted(kinds - {""}))))
     names = {split: split + text_files.ending_of(source) for split in ("train", "dev")}
-    whole = FoldData(source, data.encoding, examples, names, blank_after=format_name == "columns")
+    whole = FoldData(source, data.encoding, examples, names)
     return FoldTask(whole, lambda fold: dict(common, **{s + "_file": os.path.join(fold, names[s]) for s in names}))
 
 

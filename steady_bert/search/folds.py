@@ -29,7 +29,6 @@ class FoldData(NamedTuple):
     encoding: str
     examples: Sequence[Example]
     names: Dict[str, str]
-    blank_after: bool = False  # whether an empty line ends an example
 
 
 def _shuffled(items: Sequence[Any], seed: int) -> List[Any]:
@@ -72,7 +71,7 @@ def by_group(keys: Sequence[Hashable], count: int, seed: int) -> List[int]:
 
 
 def write(data: "FoldData", fold_of: Sequence[int], count: int, folder: str) -> None:
-    """Writes folder/fold-1 … fold-K, each with train and dev, from folds that are counted from 0."""
+    """Writes folder/fold-1 … fold-K, each with train and dev in the source's order, from folds counted from 0."""
     begins = [example.line for example in data.examples]
     if any(line >= following for line, following in zip(begins, begins[1:])):
         text = "{}: its examples do not begin on lines of their own, as --k_folds needs. Write one object a line."
@@ -100,10 +99,6 @@ def _chunks(data: "FoldData", begins: Sequence[int]) -> List[str]:
             chunks[-1].append(text if text.endswith("\n") else text + "\n")
     if "".join(chunks[0]).strip() == "[":
         raise UserError("{}: is one JSON value, and --k_folds needs an object a line.".format(data.source))
-    if data.blank_after:
-        for chunk in chunks[1:]:
-            if chunk[-1].strip():
-                chunk.append("\n")
     return ["".join(chunk) for chunk in chunks]
 
 
