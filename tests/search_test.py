@@ -445,6 +445,8 @@ TRAINING = [
         (["--seeds=1,1", *TRAINING], "different whole numbers"),
         ([*TRAINING, "--output_dir=x"], "--output_dir: each run has a folder of its own"),
         ([*TRAINING, "--nodo_eval"], "every run of a search trains and evaluates"),
+        (["--prune", *TRAINING, "--eval_every_steps=0"], "--prune: runs are compared where"),
+        ([*TRAINING, "--resume_mode=fresh"], "--resume_mode"),
         (["--k_folds=3", *TRAINING], "--dev_file: with --k_folds"),
         (["--k_folds=1", *TRAINING], "expected 2 to 100"),
         (["--at_once=2", "--cores_each=4096", *TRAINING], "8192"),
@@ -459,6 +461,26 @@ def test_a_command_that_cannot_be_searched_is_refused_before_anything_starts(tmp
         command.main("", scripts, [str(tmp_path / "search"), *arguments])
     assert sorted(os.listdir(str(tmp_path))) in ([], ["search"])
     assert not (tmp_path / "search" / "trials").exists() and not (tmp_path / "search" / record.FILE).exists()
+
+
+def test_a_pasted_command_is_run_with_a_setting_a_seed_and_a_folder(tmp_path, scripts):
+    pasted = ["--", "python3", "./run_ner.py", *TRAINING[2:], "--do_train", "--do_eval=true", "--seed", "7"]
+    given = [str(tmp_path), "--vary", "lr_multipliers=crf=10,output=2;output=3", *pasted]
+    options, words = command.arguments_of("", given)
+    script, arguments = command.script_of(words)
+    job = command.Job(options, script, scripts.given(script, arguments), scripts)
+    flags = scripts.given(script, job.flags({"lr_multipliers": "crf=10,output=2"}, Place(7, 0), "run"))
+    expected = [
+        "--train_file=t",
+        "--dev_file=d",
+        "--vocab_file=v",
+        "--bert_config_file=b",
+        "--from_scratch",
+        "--seed=7",
+    ]
+    expected += ["--do_train", "--do_eval", "--output_dir=run", "--lr_multipliers=crf=10,output=2"]
+    expected += ["--cache_dir=" + os.path.join(str(tmp_path), "cache"), "--keep_checkpoint_max=2"]
+    assert sorted(flags) == sorted(expected)
 
 
 def test_another_command_is_refused_with_what_differs(tmp_path):

@@ -24,6 +24,7 @@ GRID, RANDOM, TPE = "grid", "random", "tpe"
 SCRIPTS = [script for script in GROUPS if script != "serve"]
 RESULTS_FILE, PAGE_FILE = "search.json", "search.html"
 _OWN = {"do_train": "True", "do_eval": "True"}  # what every run does
+_EVERY = ("eval_every_steps", "eval_every_epochs")
 _REFUSED = {
     "output_dir": "each run has a folder of its own within the search's. Leave it out.",
     "dry_run": "a search trains. Leave it out.",
@@ -67,8 +68,8 @@ def arguments_of(description: str, given: Sequence[str]) -> Tuple[argparse.Names
 def main(description: str, scripts: Scripts, given: Optional[Sequence[str]] = None) -> None:
     options, command = arguments_of(description, sys.argv[1:] if given is None else given)
     _require_sensible(options)
-    script, arguments = _script_of(command)
-    job = _Job(options, script, scripts.given(script, arguments), scripts)
+    script, arguments = script_of(command)
+    job = Job(options, script, scripts.given(script, arguments), scripts)
     files.require_writable(options.folder, "SEARCH_FOLDER")
     taken = "{}: another search is going on there. Wait for it, or use another folder.".format(options.folder)
     lock = locks.acquired(os.path.join(options.folder, ".lock"), taken)
@@ -101,7 +102,7 @@ def _require_sensible(options: argparse.Namespace) -> None:
         tpe.require_optuna()
 
 
-def _script_of(command: Sequence[str]) -> Tuple[str, List[str]]:
+def script_of(command: Sequence[str]) -> Tuple[str, List[str]]:
     """(the script's name, its arguments). `python` before it is accepted, as a command that was pasted has it."""
     words = list(command)
     if words and os.path.basename(words[0]).startswith("python"):
@@ -113,13 +114,13 @@ def _script_of(command: Sequence[str]) -> Tuple[str, List[str]]:
     return name, words[1:]
 
 
-class _Job:
+class Job:
     """A search as its command asks for it."""
 
     def __init__(self, options: argparse.Namespace, script: str, given: List[str], scripts: Scripts) -> None:
         self._options, self._script, self._scripts = options, script, scripts
         self._given = run_files.flags_among(given)
-        self._lines = [line for line in given if not set(run_files.flags_among([line])) & {*_OWN, "seed"}]
+        self._lines = [line for line in given if "seed" not in run_files.flags_among([line])]
         self._space = space.dimensions(options.vary)
         self._fold_flags: List[Dict[str, str]] = []
         self._require_flags()
@@ -152,6 +153,8 @@ class _Job:
         for name in _OWN:
             if self._given.get(name) == "False":
                 raise UserError("--{}=false: every run of a search trains and evaluates. Leave it out.".format(name))
+        if self._options.prune and any(self._given.get(name) in ("0", "0.0") for name in _EVERY):
+            raise UserError("--prune: runs are compared where they are evaluated, and these are not until they end.")
         if self._options.seeds and "seed" in self._given:
             raise UserError("--seeds and --seed were both given. Give --seeds alone.")
         if self._options.k_folds:
@@ -169,7 +172,7 @@ class _Job:
             raise UserError("--seeds={}: expected different whole numbers from 0, such as 1,2,3.".format(text))
         return seeds
 
-    def _flags(self, setting: Setting, place: Place, folder: str) -> List[str]:
+    def flags(self, setting: Setting, place: Place, folder: str) -> List[str]:
         """The flags of a run. What comes later counts."""
         flags = dict(_OWN, cache_dir=os.path.join(self._options.folder, "cache"), keep_checkpoint_max="2")
         flags = {name: value for name, value in flags.items() if name not in self._given}
@@ -180,7 +183,7 @@ class _Job:
 
     def _check(self, setting: Setting) -> Any:
         """The configuration of a run with a setting. Raises UserError if its flags are wrong."""
-        flags = self._flags(setting, Place(self._places[0].seed, 0), os.path.join(self._options.folder, "trials", "1"))
+        flags = self.flags(setting, Place(self._places[0].seed, 0), os.path.join(self._options.folder, "trials", "1"))
         if self._script == "run_ner" and self._options.k_folds and "train_file" in self._given:
             flags.append("--dev_file=" + self._given["train_file"])
         try:
@@ -274,7 +277,7 @@ class _Job:
         return stopped, self._write(design, kept)
 
     def _command(self, search: Search, run: Run, setting: Setting) -> List[str]:
-        flags = self._flags(setting, run.place, search.folder_of(run, setting))
+        flags = self.flags(setting, run.place, search.folder_of(run, setting))
         return [os.path.join(ROOT, self._script + ".py"), *flags]
 
     def _write(self, design: Design, kept: Record) -> Found:
@@ -290,7 +293,7 @@ class _Job:
             say(
                 "\nBest: trial {}, trained in {}".format(found.best.number, os.path.join(folder, "trials", best.folder))
             )
-            say("Again, on {} core(s) as here: {}".format(kept.search["cores_each"], command))
+            say("Again, to the bit on {}: {}".format(_cores(kept), command))
         files.write_json(os.path.join(folder, RESULTS_FILE), results.as_json(found, command))
         page.write(os.path.join(folder, PAGE_FILE), found, command, self._described(kept))
         say("Wrote {} and {} in {}".format(RESULTS_FILE, PAGE_FILE, folder))
@@ -298,7 +301,7 @@ class _Job:
 
     def _command_of(self, setting: Setting) -> str:
         place = Place(self._places[0].seed, 0)
-        flags = self._flags(setting, place, os.path.join(self._options.folder, "best"))
+        flags = self.flags(setting, place, os.path.join(self._options.folder, "best"))
         return " ".join(["python", self._script + ".py", *map(shlex.quote, flags)])
 
     def _described(self, kept: Record) -> str:
@@ -309,8 +312,13 @@ class _Job:
             parts.append("{} folds by {}".format(options.k_folds, options.fold_by))
         if options.prune:
             parts.append("pruned by the median of at least {}".format(options.prune_after))
-        parts.append("{} core(s) a run".format(kept.search["cores_each"]))
+        parts.append("{} a run".format(_cores(kept)))
         return "; ".join(parts)
+
+
+def _cores(kept: Record) -> str:
+    count = kept.search["cores_each"]
+    return "1 core" if count == 1 else "{} cores".format(count)
 
 
 def _shown(dimension: Dimension) -> str:

@@ -19,7 +19,7 @@ _PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def has_affinity() -> bool:
-    return hasattr(os, "sched_setaffinity")
+    return sys.platform.startswith("linux") and hasattr(os, "sched_setaffinity")
 
 
 def own_cores() -> List[int]:
@@ -71,7 +71,7 @@ class Process:
 
 def _prepared(cores: Sequence[int]) -> Optional[Callable[[], None]]:
     """What the new process does before it becomes the run."""
-    if not sys.platform.startswith("linux"):
+    if not has_affinity():
         return None
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # found here: a forked process should do little
 
