@@ -273,6 +273,8 @@ class Job:
             lambda run, setting: self._command(search, run, setting),
             self._check,
         )
+        done = " ({:,} of {:,} runs are done)".format(len(kept.outcomes), len(design.runs)) if kept.outcomes else ""
+        say("{}; {:,} at once: {:,} runs{}".format(self._described(kept), options.at_once, len(design.runs), done))
         stopped = conduct.conduct(search, kept)
         return stopped, self._write(design, kept)
 
@@ -294,7 +296,7 @@ class Job:
                 "\nBest: trial {}, trained in {}".format(found.best.number, os.path.join(folder, "trials", best.folder))
             )
             say("Again, to the bit on {}: {}".format(_cores(kept), command))
-        files.write_json(os.path.join(folder, RESULTS_FILE), results.as_json(found, command))
+        files.write_json(os.path.join(folder, RESULTS_FILE), dict(results.as_json(found, command), search=kept.search))
         page.write(os.path.join(folder, PAGE_FILE), found, command, self._described(kept))
         say("Wrote {} and {} in {}".format(RESULTS_FILE, PAGE_FILE, folder))
         return found
@@ -306,7 +308,8 @@ class Job:
 
     def _described(self, kept: Record) -> str:
         options = self._options
-        parts = ["{}.py, {}, {} settings".format(self._script, options.method, len(kept.settings))]
+        count = options.trials or len(kept.settings)
+        parts = ["{}.py, {}, {:,} settings".format(self._script, options.method, count)]
         parts.append("seeds " + ", ".join(map(str, kept.search["seeds"])))
         if options.k_folds:
             parts.append("{} folds by {}".format(options.k_folds, options.fold_by))
