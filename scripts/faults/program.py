@@ -55,10 +55,10 @@ class Ended(NamedTuple):
 
 
 class Child:
-    """A command of one of the scripts, in a process of its own."""
+    """A command of one of the scripts, or a call that ends by SystemExit, in a process of its own."""
 
-    def __init__(self, script: str, arguments: List[str], prepare: Callable[[], object] = lambda: None) -> None:
-        """prepare: called in the child before the command."""
+    def __init__(self, script: Any, arguments: List[str], prepare: Callable[[], object] = lambda: None) -> None:
+        """script: its name, or the call. prepare: called in the child before the command."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (as long as the child)
         sys.stdout.flush()
         self.pid = os.fork()
@@ -101,8 +101,8 @@ class Child:
         return Ended(status, text)
 
 
-def _command(script: str, arguments: List[str]) -> int:
-    """Runs a command line; the exit code."""
+def _command(script: Any, arguments: List[str]) -> int:
+    """Runs a command line, or calls; the exit code."""
     import flags
     from steady_bert import rule_optimizer
     from steady_bert.base import tensorflow_setup
@@ -110,8 +110,11 @@ def _command(script: str, arguments: List[str]) -> int:
     compiles: Any = rule_optimizer
     compiles._can_compile = lambda variables: False  # compiling the update is as long as all else
     tensorflow_setup.start_program()
-    main = importlib.import_module(script).main
     try:
+        if callable(script):
+            script()
+            return 0
+        main = importlib.import_module(script).main
         flags.run(script, main, [script + ".py"] + arguments, "")
     except SystemExit as stopped:
         return int(stopped.code or 0)
