@@ -19,10 +19,11 @@ PAGES = pages.pages()
 COMMANDS = {page: pages.commands(page) for page in PAGES}
 
 
+PROGRAM = re.compile(r"(?:python )?(?:scripts/\S+|benchmarks/\S+|\w+\.py) ")
+
+
 def commands_in_text(page):
-    for line, code in pages.inline_code(page):
-        if re.match(r"(?:python |scripts/|benchmarks/)\S+ ", code) and "{" not in code:
-            yield pages.Command(page, line, code)
+    return [pages.Command(page, line, code) for line, code in pages.inline_code(page) if PROGRAM.match(code)]
 
 
 def test_the_flags_of_every_command_are_those_of_its_program():
@@ -31,7 +32,7 @@ def test_the_flags_of_every_command_are_those_of_its_program():
         for page in PAGES
         for command in [*COMMANDS[page], *commands_in_text(page)]
         for problem in map(flag_check.problem, command.stages())
-        if problem
+        if problem and (command in COMMANDS[page] or "arguments are required" not in problem)  # the text has parts
     ]
     assert problems == [] and sum(map(len, COMMANDS.values())) >= 45
 
@@ -40,7 +41,7 @@ def test_the_flags_of_every_command_are_those_of_its_program():
 def test_every_option_in_the_text_of_a_page_is_one_of_a_script(page):
     problems = []
     for line, code in pages.inline_code(page):
-        if re.match("(python3?|pip|docker) ", code) and not re.match(r"python \w+\.py", code):
+        if PROGRAM.match(code) or re.match("(python3?|pip|docker) ", code):
             continue
         for option in re.findall(r"(?:^|(?<=[\s\[]))(--\w[\w-]*(?:=\S*)?)", code):
             problem = flag_check.problem_of_option(option)

@@ -8,7 +8,7 @@ import os
 import re
 import runpy
 import sys
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set
+from typing import Any, Callable, Dict, Iterator, List, Set
 
 from absl.testing import flagsaver
 
@@ -20,6 +20,11 @@ from . import pages
 _OTHERS = re.compile("help$|helpfull$|flagfile$|xla_gpu_")  # of all scripts, and of TensorFlow's XLA_FLAGS
 _PLACEHOLDER = re.compile(r"[a-z]$|[A-Z_]+$|…$")
 _PROGRAM = re.compile(r"(?:(?:scripts|benchmarks)/)?\w+\.(?:py|sh)$")
+# The scripts whose options are defined elsewhere.
+_COMMANDS = {
+    "scripts/doctor.py": "steady_bert/diagnosis/command.py",
+    "scripts/search.py": "steady_bert/search/command.py",
+}
 
 
 class _ParsedError(Exception):
@@ -34,18 +39,23 @@ def problem(words: List[str]) -> str:
             return "there is no {}".format(words[place])
     if not places:
         return ""
-    last = places[-1]  # scripts/launch_local_cluster.sh 2 run_classifier.py …
-    if words[last].endswith(".sh"):
-        script = os.path.join(pages.ROOT, words[last])
-        return "" if os.access(script, os.X_OK) else "{} cannot be executed".format(words[last])
-    return _problem_of_script(words[last], words[last + 1 :])
+    ends = [*places[1:], len(words)]  # scripts/launch_local_cluster.sh 2 run_classifier.py …
+    problems = [_problem_of_program(words[place], words[place + 1 : end]) for place, end in zip(places, ends)]
+    return next(filter(None, problems), "")
+
+
+def _problem_of_program(program: str, arguments: List[str]) -> str:
+    if program.endswith(".sh"):
+        can_run = os.access(os.path.join(pages.ROOT, program), os.X_OK)
+        return "" if can_run else "{} cannot be executed".format(program)
+    return _problem_of_script(program, arguments)
 
 
 def _problem_of_script(script: str, arguments: List[str]) -> str:
     name = script[: -len(".py")]
     if name in flags.SCRIPTS:
         return _problem_of_flags(name, arguments)
-    options = parsed_options()["steady_bert/diagnosis/command.py" if name == "scripts/doctor" else script]
+    options = parsed_options()[_COMMANDS.get(script, script)]
     if not options or script.startswith("benchmarks/"):  # no parser, or imports that take seconds
         wrong = [word for word in arguments if word.startswith("--") and word.split("=")[0] not in options]
         return "there is no option " + ", ".join(wrong) if wrong else ""
@@ -73,7 +83,8 @@ def _problem_of_flags(script: str, arguments: List[str]) -> str:
 @functools.lru_cache(maxsize=None)
 def _main(script: str) -> Callable[[], Any]:
     names = runpy.run_path(os.path.join(pages.ROOT, script), run_name="documented")
-    return names["main"] if "main" in names else lambda: names["command"].main(names["__doc__"])
+    given = [names["__doc__"]] + [names[name] for name in ("SCRIPTS",) if name in names]
+    return names["main"] if "main" in names else lambda: names["command"].main(*given)
 
 
 @contextlib.contextmanager
@@ -106,7 +117,7 @@ def _call(parser: Any, parse: Callable[..., None], name: str, *given: Any) -> No
 @functools.lru_cache(maxsize=None)
 def parsed_options() -> Dict[str, Set[str]]:
     """Script → the options of its parser, for the scripts that have one."""
-    files = ["steady_bert/diagnosis/command.py"]  # of scripts/doctor.py
+    files = list(_COMMANDS.values())
     for folder in ("scripts", "benchmarks"):
         names = sorted(os.listdir(os.path.join(pages.ROOT, folder)))
         files += ["{}/{}".format(folder, name) for name in names if name.endswith((".py", ".sh"))]
@@ -117,14 +128,15 @@ def parsed_options() -> Dict[str, Set[str]]:
 def problem_of_option(option: str) -> str:
     """What is wrong with --name or --name=value; "" if a script takes it."""
     name, _, value = option[2:].partition("=")
-    if _OTHERS.match(name) or any("--" + name in options for options in parsed_options().values()):
+    if _OTHERS.match(name):
         return ""
-    problems: List[Optional[str]] = []
+    problems: List[str] = []
     for script in flags.SCRIPTS:
         for flag in flags.flags_of(script):
             if flag.name == name or flag.kind == "boolean" and name == "no" + flag.name:
                 is_whole = flag.kind == "boolean" or value and not _PLACEHOLDER.match(value)
                 problems.append(_problem_of_flags(script, [option]) if is_whole else "")
-    if "" in problems:
-        return ""
-    return problems[0] if problems and problems[0] else "no script has the flag --" + name
+    if not problems:
+        known = any("--" + name in options for options in parsed_options().values())
+        return "" if known else "no script has the flag --" + name
+    return "" if "" in problems else problems[0]

@@ -35,6 +35,7 @@ NOT_RUN: Dict[str, str] = {
     "python run_classifier.py …": "has no arguments of its own: those of any other command",
     "python run_classifier.py --use_tpu": "a TPU, and TensorFlow 2.15",
     "PRETRAINING=": "a pre-training and 6 fine-tunings, as tests/adapt_to_domain_test.py",
+    "python scripts/search.py": "many runs; tests/search_test.py",
     "benchmarks/training_speed.sh": "an hour",
 }
 # What CONTRIBUTING adds to the project as an example.

@@ -112,7 +112,11 @@ class Place:
         before = self._bash(" | ".join(re.split(r" \| ", text)[:-1])).output if len(changed.stages()) > 1 else ""
         if words[1] == "serve.py":
             return self._serve(words[1:])
-        return self.in_child(lambda: _as_main(words[1:]), before)
+        return self.python(words[1:], before)
+
+    def python(self, words: List[str], standard_input: str = "") -> Ended:
+        """Runs one of our programs."""
+        return self.in_child(lambda: _as_main(words), standard_input)
 
     def run_until(self, words: List[str], file: str) -> None:
         """Runs one of our programs until it has written a file, then kills it."""
