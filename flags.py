@@ -169,6 +169,8 @@ def _parse(script: str, argv: Sequence[str]) -> None:
     except UnicodeDecodeError:
         given = ", ".join(argument for argument in argv if "flagfile" in argument)
         raise UserError("{}: not UTF-8 text, as a file of flags is. Restore it from a copy.".format(given)) from None
+    except RecursionError:  # absl's search for a flag of a similar name
+        raise UserError("A flag whose name has a thousand letters is none. Write --name=value, one a line.") from None
     if rest[1:]:
         raise UserError("{!r} is not a flag. Write --name=value.".format(rest[1]))
     # A process that has imported several scripts knows the flags of all.

@@ -126,12 +126,24 @@ def table(lines: List[Line]) -> str:
     return "\n".join(text)
 
 
+def places(lines: List[Line]) -> str:
+    """A line for each row whose faults say where they hit: how many hit which place, most often first."""
+    text = []
+    for name, row in rows.ROWS.items():
+        of_row = [line["fault"] for line in lines if line["row"] == name and row.place]
+        found = [re.sub(r"-\d+", "-n", place) for fault in of_row for place in re.findall(row.place, fault)]
+        counts = ", ".join("{} {}".format(*each) for each in collections.Counter(found).most_common())
+        text += ["- `{}`: {}".format(name, counts)] * bool(counts)
+    return "\n".join(text)
+
+
 def write_table(lines: List[Line]) -> None:
     path = os.path.join(ROOT, "docs", "reliability.md")
     with open(path, encoding="utf-8") as file:
         before, rest = file.read().split(BEGIN)
     with files.atomic_write(path) as output:
-        output.write("{}{}\n\n{}\n\n{}{}".format(before, BEGIN, table(lines), END, rest.split(END)[1]))
+        tables = "{}\n\nWhere the faults hit:\n\n{}".format(table(lines), places(lines))
+        output.write("{}{}\n\n{}\n\n{}{}".format(before, BEGIN, tables, END, rest.split(END)[1]))
 
 
 def newest(lines: List[Line]) -> List[Line]:
@@ -143,6 +155,7 @@ def newest(lines: List[Line]) -> List[Line]:
 def plant(names: List[str]) -> bool:
     """Whether each row finds the bug that is planted for it; prints a line for each. One failure is enough."""
     import planted_bugs
+    from faults import row_bugs
 
     every = True
     os.environ.update(STEADY_BERT_KILLS="4", STEADY_BERT_RESUME_EVERY="11", PYTEST_ADDOPTS="-x")  # as short as in CI
@@ -151,10 +164,10 @@ def plant(names: List[str]) -> bool:
         if row.unavailable():
             print("{}: left out: {}".format(name, row.unavailable()), flush=True)
             continue
-        bug_name = planted_bugs.BUG_OF_ROW[name]
+        bug_name = row_bugs.BUG_OF_ROW[name]
         bug = planted_bugs.BUGS[bug_name]
         tries = [] if row.tests else ["--until_failure"] + re.findall(r"--tries=\d+", bug.tests)
-        caught = planted_bugs.caught(bug._replace(tests=" ".join([planted_bugs.ROW + name, *tries])))
+        caught = planted_bugs.caught(bug._replace(tests=" ".join([row_bugs.ROW + name, *tries])))
         print("{}: {}: {}".format("caught" if caught else "NOT CAUGHT", name, bug_name), flush=True)
         every = every and caught
     return every

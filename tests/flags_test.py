@@ -296,6 +296,11 @@ def test_a_damaged_file_of_flags_is_one_message(tmp_path, capsys):
     path.write_bytes(b"--seed=1\n--output_dir=\xff\n")
     said = "--flagfile={}: not UTF-8 text, as a file of flags is. Restore it from a copy.\n".format(path)
     assert mistake(["--flagfile={}".format(path)], capsys).endswith(said)
+    path.write_text("--" + "a" * 3000)  # absl looks for a similar name, a call deep for each letter
+    assert "a thousand letters" in mistake(["--flagfile={}".format(path)], capsys)
+    path.write_text("--learning_rate=" + "x" * 10**6)
+    said = mistake(["--flagfile={}".format(path)], capsys)
+    assert "--learning_rate=xx" in said and "xx … xx" in said and len(said) < 3000
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The scoreboard of injected faults: what counts as a failure, what is kept, and that a stopped run goes on."""
 
+import json
 import os
 import random
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 from conftest import ROOT
@@ -13,7 +15,7 @@ sys.path.append(os.path.join(ROOT, "scripts"))
 
 import planted_bugs
 import reliability
-from faults import damage, moments, rows
+from faults import damage, fuzz, moments, mutations, row_bugs, rows, stages
 from faults.program import Ended, Trial
 
 from steady_bert.base import disk
@@ -46,11 +48,75 @@ def test_only_an_announced_older_checkpoint_excuses_another_result(status, outpu
     assert trial.failure == failure
 
 
-@pytest.mark.parametrize("how", sorted(damage.BYTES))
-def test_every_damage_changes_a_file(how):
-    content = "\n".join(map(str, range(100))).encode()
-    results = {damage.BYTES[how](content, random.Random(seed)) for seed in range(5)}
-    assert results != {content}
+@pytest.mark.parametrize("how", sorted(mutations.BYTES) + sorted(mutations.TEXT))
+def test_every_mutation_changes_a_file(how):
+    content = "\n".join("{}\tword".format(n) for n in range(100)).encode()
+    mutation = {**mutations.BYTES, **mutations.TEXT}[how]
+    assert {mutation(content, random.Random(seed)) for seed in range(5)} != {content}
+
+
+def test_json_is_mutated_at_any_depth_and_in_headers_too():
+    value = {"a": 1, "b": {"c": [1, {"d": "x"}], "e": None}}
+    content = json.dumps(value).encode()
+    results = {mutations.json_value(content, random.Random(seed)) for seed in range(400)}
+    assert len(results) > 100
+    for expected in (b'"c": [', b'[1, {"d": ', b'{"a": true,', b'{"b": {"c"', b'"bx": ', b"[" * 100000):
+        assert any(expected in result and result != content for result in results), expected
+    header = len(content).to_bytes(8, "little") + content + b"weights"
+    for seed in range(50):
+        how, result = mutations.mutated(header, ".safetensors", random.Random(seed))
+        if how == "JSON of its header":
+            size = int.from_bytes(result[:8], "little")
+            assert result[8 : 8 + size] != content and result[8 + size :] == b"weights"
+
+
+@pytest.mark.parametrize(
+    "status, output, failure",
+    [
+        (0, "done", ""),
+        (2, "run_ner: error: a:1: wrong. Mend it.", ""),
+        (2, "run_ner: error: a\nrun_ner: error: b", "2 messages"),
+        (2, "wrong", "0 messages"),
+        (2, "run_ner: error: " + "x" * 5000, "a message of 5,016 characters"),
+        (1, "run_ner: failed", "exit 1"),
+        (0, "Traceback (most recent call last)", "exit 0"),
+    ],
+)
+def test_a_mutated_input_may_be_used_or_refused_with_one_message(status, output, failure):
+    assert fuzz.verdict("a fault", Ended(status, output)).failure == failure
+
+
+def test_a_child_tells_its_stage_and_how_often_it_has_begun(monkeypatch):
+    seen, module, other = [], types.ModuleType("of_stages"), stages.Stage("of_stages", "nothing", 1, "")
+    module.nothing = None
+    module.inner = lambda: seen.append(watch.stage())
+    module.outer = lambda: [seen.append(watch.stage()), module.inner(), seen.append(watch.stage())]
+    monkeypatch.setitem(sys.modules, "of_stages", module)
+    for stage in stages.STAGES.values():
+        with open(os.path.join(ROOT, *stage.module.split(".")) + ".py", encoding="utf-8") as file:
+            assert "def {}(".format(stage.function) in file.read()
+    names = dict(save="outer", best="inner")
+    of_module = {name: stages.Stage("of_stages", function, 1, "") for name, function in names.items()}
+    monkeypatch.setattr(stages, "STAGES", {name: of_module.get(name, other) for name in stages.STAGES})
+    watch = stages.Watch()
+    watch.prepare()
+    seen.append(watch.stage())
+    module.outer()
+    module.inner()
+    seen.append(watch.stage())
+    assert seen == ["start", "save", "best", "save", "best", "start"]
+    assert (watch.begun("save"), watch.begun("best"), watch.begun("cache")) == (1, 2, 0)
+
+
+def test_where_faults_hit_is_counted():
+    faults = dict(kill="SIGKILL at: save, best, save", damage="best/model.ckpt-12.index: cut, go on")
+    faults.update(fuzz="flag file, flags.txt: JSON, data", race="a second command")
+    lines = [dict(row=row, fault=fault) for row, fault in faults.items()] * 2
+    assert reliability.places(lines).splitlines() == [
+        "- `kill`: save 4, best 2",
+        "- `damage`: best/model.ckpt-n.index 2",
+        "- `fuzz`: flag file 2",
+    ]
 
 
 def test_tries_of_this_commit_are_kept_and_a_failure_is_counted(tmp_path, monkeypatch, capsys):
@@ -86,11 +152,11 @@ def test_each_row_is_run_on_a_bug_of_its_own(monkeypatch, capsys):
     monkeypatch.setattr(os, "environ", dict(os.environ))
     assert not reliability.plant(list(rows.ROWS))
     assert [" ".join(bug.tests.split()[:2]) for bug in run] == [
-        planted_bugs.ROW + name for name in rows.ROWS if name != "race"
+        row_bugs.ROW + name for name in rows.ROWS if name != "race"
     ]
     printed = capsys.readouterr().out
     assert "NOT CAUGHT: link: any proof" in printed and "race: left out: no locks here\n" in printed
-    assert printed.count("caught: ") == len(rows.ROWS) - 2 == len(planted_bugs.BUG_OF_ROW) - 2
+    assert printed.count("caught: ") == len(rows.ROWS) - 2 == len(row_bugs.BUG_OF_ROW) - 2
 
 
 def test_a_commit_is_named_with_what_differs_from_it(tmp_path, monkeypatch):

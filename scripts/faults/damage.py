@@ -1,6 +1,5 @@
-"""Damage to the files of a run's folder, of its cache and of its inputs, and files that belong to another model."""
+"""Damage to the files of a run's folder and of its cache, and files that belong to another model."""
 
-import copy
 import json
 import os
 import random
@@ -9,40 +8,11 @@ import shutil
 from typing import Any, Callable, Dict, List, Tuple
 
 from . import program
-from .program import Ended, Job, Trial, last_words, pick
+from .mutations import BYTES, pick
+from .program import Ended, Job, Trial, last_words
 
 SAID_OLDER = r"is taken instead"  # an older checkpoint is used, and the program says so
 _OUTPUTS = re.compile(r"eval_results\.json|.*predictions|test_results")  # of evaluation and prediction
-_UNREAD = ("two_layers.json", "without_dropout.json")  # of the tests' small task
-
-
-def _flipped(content: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(content))
-    return content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :]
-
-
-def _swapped(content: bytes, rng: random.Random) -> bytes:
-    """Exchanges two lines."""
-    lines = content.split(b"\n")
-    first, second = rng.randrange(len(lines)), rng.randrange(len(lines))
-    lines[first], lines[second] = lines[second], lines[first]
-    return b"\n".join(lines)
-
-
-def _doubled(content: bytes, rng: random.Random) -> bytes:
-    """Repeats a piece."""
-    start, end = sorted((rng.randrange(len(content)), rng.randrange(len(content))))
-    return content[:end] + content[start:]
-
-
-BYTES: Dict[str, Callable[[bytes, random.Random], bytes]] = {
-    "a flipped bit": _flipped,
-    "cut": lambda content, rng: content[: rng.randrange(len(content))],
-    "emptied": lambda content, rng: b"",
-    "zeros": lambda content, rng: bytes(len(content)),
-    "lines exchanged": _swapped,
-    "a piece repeated": _doubled,
-}
 
 
 def damage(path: str, rng: random.Random) -> str:
@@ -107,65 +77,6 @@ def _remove_outputs(folder: str) -> None:
     for name in program.files_in(folder):
         if _OUTPUTS.match(name):
             os.unlink(os.path.join(folder, name))
-
-
-# --- inputs -----------------------------------------------------------------------------------------------------------
-
-_ODD: List[Any] = [None, True, -1, 0, 1e308, 10**30, "", "gelu", [], {}, [[[]]], "\ud800", 0.5, 10**9, "/etc/passwd"]
-
-
-def _mutated(value: Any, rng: random.Random) -> Any:
-    """JSON with one value, at any depth, made odd, removed or added."""
-    value = copy.deepcopy(value)
-    if not isinstance(value, dict) or not value:
-        return pick(rng, _ODD)
-    key = pick(rng, sorted(value))
-    change = rng.random()
-    if change < 0.15:
-        del value[key]
-    elif change < 0.25:
-        value[key + "x"] = pick(rng, _ODD)
-    elif isinstance(value[key], dict) and change < 0.7:
-        value[key] = _mutated(value[key], rng)
-    else:
-        value[key] = pick(rng, _ODD)
-    return value
-
-
-def fuzzed(job: Job, rng: random.Random) -> Trial:
-    """A mutated input of a new run, or a mutated JSON file of a stopped one, under --dry_run, or for one step."""
-    job.half()
-    folder = job.fresh()
-    inputs = os.path.join(folder, "data")
-    shutil.copytree(job.folder("data"), inputs)
-    where, output = inputs, os.path.join(folder, "run")
-    if rng.random() < 0.5:
-        shutil.copytree(job.half(), output)
-        where = output
-        if rng.random() < 0.5:
-            os.unlink(os.path.join(output, "manifest.json"))  # it would refuse each change before a file is read
-    names = [n for n in program.files_in(where) if re.search(r"\.(json|txt|tsv|conll)$", n) and n not in _UNREAD]
-    path = os.path.join(where, pick(rng, names))
-    with open(path, "rb") as file:
-        content = file.read()
-    if path.endswith(".json") and rng.random() < 0.8:
-        how, content = "JSON", json.dumps(_mutated(json.loads(content.decode()), rng)).encode()
-    else:
-        how = pick(rng, sorted(BYTES))
-        for _ in range(rng.randint(1, 3)):
-            content = BYTES[how](content, rng) if content else content
-    with open(path, "wb") as file:
-        file.write(content)
-    arguments = [flag.replace(job.folder("data"), inputs) for flag in job.flags(output_dir=output, num_train_steps=13)]
-    steps = "13 steps" if rng.random() < 0.15 else "dry run"
-    if steps == "dry run":
-        arguments = [flag for flag in arguments if not flag.startswith("--do_predict=")]
-        arguments += ["--dry_run=true"]
-    ended = program.Child(job.script, arguments).end()
-    fault = "{}/{}: {}, {}".format("run" if where == output else "data", os.path.basename(path), how, steps)
-    if "Traceback" in ended.output or ended.status not in (0, 2):
-        return Trial(fault, "exit {}".format(ended.status), last_words(ended))
-    return Trial(fault, "", last_words(ended) if ended.status else "goes on")
 
 
 # --- pairs that do not belong together --------------------------------------------------------------------------------

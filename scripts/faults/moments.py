@@ -11,7 +11,8 @@ import tempfile
 import time
 from typing import List, Tuple
 
-from . import program
+from . import program, stages
+from .mutations import pick
 from .program import Job, Trial, last_words
 
 # A full disk, in a message that names a file or a folder; or the check before step 1.
@@ -20,22 +21,40 @@ DISK_FULL = (
     r"|: the checkpoints need .* are free\."
 )
 TRAINS = re.compile(r"^step \d+/", re.M)  # in what a run prints; before, its memory grows as it builds the graph
+_SIGKILL = "SIGKILL at: "
+_SOON_SECS = 0.01  # about as long as saving takes
 _SOAK_SECS_A_STEP = 0.1  # several times what a step takes on one core
 
 
 def killed(job: Job, rng: random.Random) -> Trial:
-    """Three SIGKILLs at random moments, each followed by the same command."""
+    """Three SIGKILLs, each followed by the same command: at a random moment, or soon after a random stage has begun."""
     job.whole()
-    folder, hits = job.fresh(), 0
+    folder = job.fresh()
+    hits: List[str] = []
     for _ in range(3):
-        child = job.start(output_dir=folder)
-        time.sleep(rng.uniform(0, job.seconds))
+        watch, wanted = stages.Watch(), pick(rng, ["", *_stages_of(folder)])
+        seconds, later = rng.uniform(0, job.seconds), rng.expovariate(1 / _SOON_SECS)
+        times = rng.randint(1, stages.STAGES[wanted].times) if wanted else 0
+        child = program.Child(job.script, job.flags(output_dir=folder), watch.prepare)
+        if wanted:
+            watch.wait_for(child, wanted, times)
+        time.sleep(later if wanted else seconds)
+        stage = watch.stage()
         child.send(signal.SIGKILL)
         ended = child.end()
+        hits += [stage] * (ended.status != 0)
         if ended.status not in (0, -signal.SIGKILL):
-            return Trial("SIGKILL", "lost: a restart failed", last_words(ended), hits + 1)
-        hits += ended.status != 0
-    return job.finish(folder, "SIGKILL")._replace(faults=hits)
+            return Trial(_SIGKILL + ", ".join(hits), "lost: a restart failed", last_words(ended), len(hits))
+    return job.finish(folder, _SIGKILL + ", ".join(hits))._replace(faults=len(hits))
+
+
+def _stages_of(folder: str) -> List[str]:
+    """The stages that the command of this folder has next."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    runs = stages.ON if any(name.startswith("model.ckpt-") for name in names) else stages.NEW
+    if "model.ckpt-{}.index".format(program.STEPS) in names:
+        runs = stages.ENDED
+    return [name for name, stage in stages.STAGES.items() if runs in stage.runs]
 
 
 _CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -44,7 +63,7 @@ _CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 def signalled(job: Job, rng: random.Random) -> Trial:
     """SIGTERM or Ctrl-C at a random moment, half of the time a second one shortly after, then the same command."""
     job.whole()
-    folder, number = job.fresh(), program.pick(rng, sorted(_CODES))
+    folder, number = job.fresh(), pick(rng, sorted(_CODES))
     twice = rng.random() < 0.5
     fault = "{}{}".format(signal.Signals(number).name, " twice" * twice)
     child = job.start(output_dir=folder)
@@ -86,7 +105,7 @@ def raced(job: Job, rng: random.Random) -> Trial:
 def disk_filled(job: Job, rng: random.Random) -> Trial:
     """The disk, one of memory, is full at a random moment but for a few bytes; later there is room again."""
     job.whole()
-    disk, left = job.folder("disk"), program.pick(rng, [0, 100, 5000, 50000])
+    disk, left = job.folder("disk"), pick(rng, [0, 100, 5000, 50000])
     fault = "{:,} bytes are left".format(left)
     os.makedirs(disk, exist_ok=True)
     _mount(disk).check_returncode()

@@ -1,4 +1,4 @@
-"""The rows of the table: what is injected, and how often. scripts/planted_bugs.py has a bug for each."""
+"""The rows of the table: what is injected, and how often. row_bugs has a bug for each."""
 
 import functools
 import random
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
-from . import damage, moments
+from . import damage, fuzz, moments
 from .program import ROOT, Job, Trial, classifier, tagger
 
 
@@ -20,6 +20,7 @@ class Row(NamedTuple):
     unavailable: Callable[[], str] = lambda: ""  # why the row cannot be run here
     numbered: bool = False  # the attempt gets the number of the try too
     tests: str = ""  # pytest's arguments, where tests inject the faults
+    place: str = ""  # a regular expression that finds in the text of a fault where it hit
 
 
 def _tests(arguments: str) -> Callable[[Any, random.Random], Trial]:
@@ -50,15 +51,21 @@ def _of_tests(what: str, arguments: str) -> Row:
     return Row(what, _tests(arguments), tests=arguments)
 
 
+_STAGE, _FILE, _KIND = r"(?<=[:,] )[^,]+", r"^[^:]+(?=:)", r"^[^,]+(?=,)"
+
 ROWS: Dict[str, Row] = {
-    "kill": Row("SIGKILL at a random moment, classifier", moments.killed, classifier, 35, 1),
-    "kill_tagger": Row("SIGKILL at a random moment, tagger", moments.killed, tagger, 35),
+    "kill": Row("three SIGKILLs, classifier", moments.killed, classifier, 35, 1, place=_STAGE),
+    "kill_tagger": Row("three SIGKILLs, tagger", moments.killed, tagger, 35, place=_STAGE),
     "signal": Row("SIGTERM and Ctrl-C at a random moment, also twice", moments.signalled, classifier, 55),
-    "damage": Row("one file of folder or cache damaged, classifier", damage.damaged, classifier, 300, 4),
-    "damage_tagger": Row("one file of folder or cache damaged, tagger", damage.damaged, tagger, 100),
+    "damage": Row("one file of folder or cache damaged, classifier", damage.damaged, classifier, 300, 4, place=_FILE),
+    "damage_tagger": Row("one file of folder or cache damaged, tagger", damage.damaged, tagger, 100, place=_FILE),
     "full_disk": Row("the disk is full", moments.disk_filled, classifier, 50, 1, unavailable=moments.has_room_to_fill),
-    "fuzz": Row("mutated inputs, configurations and JSON files, classifier", damage.fuzzed, classifier, 700, 6),
-    "fuzz_tagger": Row("mutated inputs, configurations and JSON files, tagger", damage.fuzzed, tagger, 300),
+    "fuzz": Row(
+        "mutated data, configurations and files of a run, classifier", fuzz.fuzzed, classifier, 700, 6, place=_KIND
+    ),
+    "fuzz_tagger": Row(
+        "mutated data, configurations and files of a run, tagger", fuzz.fuzzed, tagger, 300, place=_KIND
+    ),
     "pairs": Row("files and flags of another model, classifier", damage.mismatched, classifier, 36, 6, numbered=True),
     "pairs_tagger": Row("files and flags of another model, tagger", damage.mismatched, tagger, 36, numbered=True),
     "race": Row("two commands on one folder", moments.raced, classifier, 100, 1),

@@ -10,6 +10,7 @@ from . import disk, tensorflow_setup
 from .errors import RunError, UserError
 
 _REASON_CHARACTERS = 500
+_LINE_CHARACTERS = 2000
 
 
 def run(program: str, main: Callable[[], Any]) -> NoReturn:
@@ -22,7 +23,7 @@ def run(program: str, main: Callable[[], Any]) -> NoReturn:
     try:
         main()
     except UserError as error:
-        print("{}: error: {}".format(program, error), file=sys.stderr)
+        print("{}: error: {}".format(program, _bearable(str(error))), file=sys.stderr)
         sys.exit(2)
     except RunError as error:
         print("{}: {}".format(program, error), file=sys.stderr)
@@ -35,6 +36,13 @@ def run(program: str, main: Callable[[], Any]) -> NoReturn:
         print("{}: {}".format(program, "\n".join(filter(None, lines))), file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
+
+
+def _bearable(text: str) -> str:
+    """A message whose lines are cut in their middle where they quote a value of a million characters."""
+    half = _LINE_CHARACTERS // 2
+    lines = text.split("\n")
+    return "\n".join(line if len(line) <= 2 * half else line[:half] + " … " + line[-half:] for line in lines)
 
 
 def expected() -> Tuple[Type[BaseException], ...]:
