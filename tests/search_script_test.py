@@ -35,7 +35,7 @@ def test_a_search_over_folds_finds_the_rate_that_learns_also_after_a_kill(tiny, 
     assert [trial["setting"]["learning_rate"] for trial in trials] == ["1e-3", "1e-6"]
     assert trials[0]["mean"] > 0.9 > 0.7 > trials[1]["mean"] and all(len(trial["runs"]) == 2 for trial in trials)
     assert [run["scores"]["examples"] for run in trials[0]["runs"]] == [100, 100]
-    assert len([name for name in os.listdir(str(whole / "cache")) if name.endswith(".tf_record")]) == 4  # for all runs
+    assert len([name for name in os.listdir(str(whole / "cache")) if name.endswith(".tfrecord")]) == 4  # for all runs
     assert "Best: trial 1" in output and "<svg" in (whole / "search.html").read_text(encoding="utf-8")
 
     process = search(tiny, killed)

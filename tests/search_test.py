@@ -14,7 +14,7 @@ import time
 import pytest
 
 from steady_bert.base.errors import UserError
-from steady_bert.search import command, conduct, figure, fold_tasks, folds, page, record, results, space, tpe
+from steady_bert.search import command, figure, fold_tasks, folds, page, record, results, space, tpe
 from steady_bert.search.pruning import Curve, verdicts
 from steady_bert.search.runs import FAILED, FINISHED, Board, Design, Outcome, Place, Run
 from steady_bert.tasks.classification.config import ClassifierDataConfig
@@ -278,13 +278,12 @@ def test_the_table_has_means_and_deviations_and_what_is_not_finished_comes_last(
 
 # A run that learns nothing: 8 steps with a score each, saved every second step, in the files of a real one.
 FAKE_RUN = """
-import json, os, shutil, signal, sys, time
-import filelock
+import fcntl, json, os, shutil, signal, sys, time
 folder, rate, seed = sys.argv[2:]
 signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
 os.makedirs(folder, exist_ok=True)
-lock = filelock.FileLock(os.path.join(folder, ".lock"))
-lock.acquire(timeout=0)
+lock = open(os.path.join(folder, ".lock"), "w")
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as filelock does
 log, saved = os.path.join(folder, "metrics.jsonl"), os.path.join(folder, "checkpoint")
 if not os.path.exists(os.path.join(folder, "plan.json")):
     shutil.copy(sys.argv[1], os.path.join(folder, ".plan"))
@@ -309,44 +308,40 @@ while step < 8:
 with open(os.path.join(folder, "eval_results.json"), "w") as file:
     json.dump({"accuracy": score(8), "global_step": 8}, file)
 """
-RATES = ["0.5", "0.2", "0.9", "0.0", "0.3", "0.7"]
 
 
-def conduct_fake(folder, at_once, lag):
-    """Searches with FAKE_RUN and prints the table. In a process of its own, which tests kill."""
-    parsed = space.dimensions(["rate=" + ",".join(RATES)] if lag is None else ["rate=uniform(0,0.8)"])
-    design = Design(len(RATES), [Place(1, 0), Place(2, 0)], lag=lag, prune_after=2)
-    kept = record.opened(folder, {"method": "tpe" if lag else "grid"})
-    if lag is None:
-        kept.settings = space.grid(parsed)
-    kept.write()
+# Searches with it, and writes the table.
+DRIVER = """
+import json, os, sys
+folder, at_once, lag = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) or None
+from steady_bert.search import conduct, processes, record, results, space
+from steady_bert.search.runs import Design, Place
+rates = ["0.5", "0.2", "0.9", "0.0", "0.3", "0.7"]
+varied = space.dimensions(["rate=uniform(0,0.8)" if lag else "rate=" + ",".join(rates)])
+design = Design(len(rates), [Place(1, 0), Place(2, 0)], lag=lag, prune_after=2)
+kept = record.opened(folder, {"method": "tpe" if lag else "grid"})
+if not lag:
+    kept.settings = space.grid(varied)
+kept.write()
 
-    def fake(run, setting):
-        place = search.folder_of(run, setting)
-        return [
-            os.path.join(folder, "fake.py"),
-            os.path.join(folder, "plan.json"),
-            place,
-            setting["rate"],
-            str(run.place.seed),
-        ]
+def fake(run, setting):
+    place = search.folder_of(run, setting)
+    return ["-S", folder + "/fake.py", folder + "/plan.json", place, setting["rate"], str(run.place.seed)]
 
-    cores = command.processes.own_cores()[:1]
-    search = conduct.Search(folder, "fake", parsed, design, 0, [cores] * at_once, fake, lambda setting: None)
-    stopped = conduct.conduct(search, kept)
-    if stopped is None:
-        found = results.found(["rate"], design, kept.settings, kept.outcomes)
-        with open(os.path.join(folder, "table.json"), "w") as file:
-            json.dump(results.as_json(found, None), file, indent=1)
-    sys.exit(0 if stopped is None else 128 + stopped)
+slots = [processes.own_cores()[:1]] * at_once
+search = conduct.Search(folder, "fake", varied, design, 0, slots, fake, lambda setting: None)
+stopped = conduct.conduct(search, kept)
+if stopped is not None:
+    sys.exit(128 + stopped)
+with open(folder + "/table.json", "w") as file:
+    json.dump(results.as_json(results.found(["rate"], design, kept.settings, kept.outcomes), None), file, indent=1)
+"""
 
 
 def started(folder, at_once, lag):
-    code = "import sys; sys.path[:0] = {!r}; import search_test; search_test.conduct_fake({!r}, {}, {})".format(
-        [ROOT, os.path.join(ROOT, "tests")], str(folder), at_once, lag
-    )
+    command = [sys.executable, str(folder / "drive.py"), str(folder), str(at_once), str(lag or 0)]
     with open(str(folder / "log"), "ab") as log:
-        return subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=subprocess.STDOUT)
+        return subprocess.Popen(command, env=dict(os.environ, PYTHONPATH=ROOT), stdout=log, stderr=subprocess.STDOUT)
 
 
 def prepared(folder):
@@ -354,6 +349,7 @@ def prepared(folder):
     plan = plans.make_plan(plans.PlanConfig(num_train_steps=8, num_warmup_steps=0), 64, {"best_metric": "accuracy"}, {})
     (folder / "plan.json").write_text(json.dumps(plans.to_json(plan)))
     (folder / "fake.py").write_text(FAKE_RUN)
+    (folder / "drive.py").write_text(DRIVER)
     return folder
 
 
@@ -373,7 +369,7 @@ def test_a_search_that_is_killed_again_and_again_finds_what_an_undisturbed_one_f
     ends = collections.Counter(trial["end"] for trial in content["trials"])
     assert ends["pruned"] >= 2 and ends["finished"] >= 2 and (lag or ends["failed"] == 1)
     rng, killed = random.Random(5), prepared(tmp_path / "killed")
-    for _ in range(4):
+    for _ in range(3):
         before, process = (killed / "log").stat().st_size if (killed / "log").exists() else 0, started(killed, 2, lag)
         while process.poll() is None and (killed / "log").stat().st_size == before:  # until it starts a run
             time.sleep(0.01)
