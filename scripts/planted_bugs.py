@@ -406,6 +406,18 @@ BUGS = {
         "    return Rate(source, at(step - 1) if step else None, at(step - 1), end, linear)",
         "tests/doctor_folders_test.py -k rate_zero",
     ),
+    "a run of a search is judged before its rivals have come so far": Bug(
+        "steady_bert/search/pruning.py",
+        "        if any(not other.is_final and not _has_passed(other, step) for other in lower):",
+        "        if False:",
+        "tests/search_test.py -k verdicts",
+    ),
+    "the runs of a search outlive it": Bug(
+        "steady_bert/search/processes.py",
+        "        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)\n",
+        "",
+        "tests/search_test.py -k outlive",
+    ),
     **ROW_BUGS,
 }
 
