@@ -5,6 +5,7 @@ import json
 import os
 import random
 import runpy
+import shlex
 import signal
 import statistics
 import subprocess
@@ -477,6 +478,11 @@ def test_a_pasted_command_is_run_with_a_setting_a_seed_and_a_folder(tmp_path, sc
     expected += ["--do_train", "--do_eval", "--output_dir=run", "--lr_multipliers=crf=10,output=2"]
     expected += ["--cache_dir=" + os.path.join(str(tmp_path), "cache"), "--keep_checkpoint_max=2"]
     assert sorted(flags) == sorted(expected)
+    best_folder = os.path.join(str(tmp_path), "best")
+    best = job.command_of({"lr_multipliers": "crf=10,output=2"})
+    assert sorted(shlex.split(best)[2:]) == sorted(
+        job.flags({"lr_multipliers": "crf=10,output=2"}, Place(7, 0), best_folder)
+    )
 
 
 def test_another_command_is_refused_with_what_differs(tmp_path):

@@ -286,7 +286,7 @@ class Job:
         """Shows and writes what was found."""
         folder = self._options.folder
         found = results.found([dimension.flag for dimension in self._space], design, kept.settings, kept.outcomes)
-        command = None if found.best is None else self._command_of(found.best.setting)
+        command = None if found.best is None else self.command_of(found.best.setting)
         say("\n" + reports.format_table(results.rows(found)))
         for name, message in results.failures(found):
             say("{}: {}".format(name, message))
@@ -295,15 +295,18 @@ class Job:
             say(
                 "\nBest: trial {}, trained in {}".format(found.best.number, os.path.join(folder, "trials", best.folder))
             )
-            say("Again, to the bit on {}: {}".format(_cores(kept), command))
+            how = "On all of the training data" if self._options.k_folds else "Again, to the bit on " + _cores(kept)
+            say("{}: {}".format(how, command))
         files.write_json(os.path.join(folder, RESULTS_FILE), dict(results.as_json(found, command), search=kept.search))
         page.write(os.path.join(folder, PAGE_FILE), found, command, self._described(kept))
         say("Wrote {} and {} in {}".format(RESULTS_FILE, PAGE_FILE, folder))
         return found
 
-    def _command_of(self, setting: Setting) -> str:
+    def command_of(self, setting: Setting) -> str:
         place = Place(self._places[0].seed, 0)
         flags = self.flags(setting, place, os.path.join(self._options.folder, "best"))
+        if self._options.k_folds:  # there may be no dev file
+            flags = [flag for flag in flags if "do_eval" not in run_files.flags_among([flag])]
         return " ".join(["python", self._script + ".py", *map(shlex.quote, flags)])
 
     def _described(self, kept: Record) -> str:
