@@ -59,7 +59,7 @@ def run_marked(arguments: List[str]) -> None:
         mark_before(session_engine, "build")
         mark_before(tf, "global_variables_initializer")  # not Session: bfloat16 opens one before
         mark_before(session_engine, "train")
-        setattr(session_engine.TrainingReport, "update", end)  # noqa: B010  (mypy: another signature)
+        setattr(session_engine.reports.TrainingReport, "update", end)  # noqa: B010  (mypy: another signature)
         return parse(*args, **kwargs)
 
     absl_flags.FlagValues.__call__ = marked_parse  # type: ignore[method-assign]

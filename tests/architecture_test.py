@@ -13,7 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LAYERS = [
     {"base.compute", "base.deferred_tensorflow", "base.errors", "base.packing", "base.processor"},
-    {"base.disk", "base.json_files", "base.machine", "base.tensorflow_setup"},
+    {"base.disk", "base.json_files", "base.machine", "base.progress_bar", "base.tensorflow_setup"},
     {
         "base.files",
         "base.forms",
@@ -120,6 +120,7 @@ LAYERS = [
         "tasks.classification.upstream",
         "training.checkpoint_files",
         "training.evaluation",
+        "training.tracking",
         "interchange.safetensors_files",
         "interchange.tokenizer_files",
     },
@@ -160,8 +161,8 @@ LAYERS = [
     {"run_report.calibration", "run_report.charts", "run_report.mistakes"},
     {"run_report.dev_split"},
     {"run_report.contents"},
-    {"run_report.page"},
-    {"training.run"},
+    {"run_report.page", "watching.standing"},
+    {"training.run", "watching.screen"},
     {"tasks.classification.outputs", "tasks.questions.outputs", "tasks.tagging.outputs"},
     {"tasks.classification.job", "tasks.pretraining.job", "tasks.questions.job", "tasks.tagging.job"},
     {"extraction.config"},
@@ -226,6 +227,7 @@ PURE = {
     "base.machine",
     "base.processor",
     "base.program_end",
+    "base.progress_bar",
     "base.progress_lines",
     "base.record_frames",
     "base.worker_processes",
@@ -342,7 +344,10 @@ PURE = {
     "training.reports",
     "training.resume",
     "training.run_files",
+    "training.tracking",
     "training.environment",
+    "watching.screen",
+    "watching.standing",
 }
 ENTRY_SCRIPTS = {
     "create_pretraining_data",

@@ -125,6 +125,6 @@ def test_a_full_disk_under_a_log_names_the_log(tmp_path):
         report = reports.TrainingReport(str(tmp_path), 0, 9, 4, 1, lambda: None)
     report._lines.close()
     report._lines = open("/dev/full", "w")  # noqa: SIM115  (closed by the report)
-    for action in (lambda: report.evaluation(1, {"accuracy": 0.5}, "", 1.0), report.close):
+    for action in (lambda: report.evaluation(1, {"accuracy": 0.5}, "accuracy", "", 1.0), report.close):
         with pytest.raises(disk.DiskFullError, match=str(tmp_path / "metrics.jsonl")):
             action()

@@ -286,18 +286,28 @@ def kept(command):
     return save.mock_calls[0][1][4]
 
 
-def reported(command):
-    """The steps whose loss is printed."""
+@contextlib.contextmanager
+def report_of(command):
     engine = mock.Mock(config=command.config.engine)
     made = plan_of(command)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(run_folder.cache_folder(None, None))
         stack.enter_context(tf.Graph().as_default())
-        printed = stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
-        report = stack.enter_context(contextlib.closing(session_engine._report(engine, made, 0, folder)))
+        yield stack.enter_context(contextlib.closing(session_engine._report(engine, made, 0, folder)))
+
+
+def reported(command):
+    """The steps whose loss is printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed, report_of(command) as report:
         for step in range(1, 12):
             report.update(step, 0.5, 1e-3, 1.0)
     return [line.split()[1] for line in printed.getvalue().split("\n") if line.startswith("step ")]
+
+
+def sinks(command):
+    """How many places get the numbers besides metrics.jsonl."""
+    with report_of(command) as report:
+        return len(report.sinks)
 
 
 def traced(command):
@@ -498,6 +508,8 @@ ROWS: Dict[str, Row] = {
     "save_checkpoints_steps": Row(7, planned),
     "keep_checkpoint_max": Row(2, kept),
     "log_every_steps": Row(3, reported),
+    "log_every_secs": Row(60, reported, dict(log_every_steps=1)),
+    "report_to": Row("none", sinks),
     "profile_steps": Row("2,3", traced),
     "engine": Row("estimator", phase),
     "distribution": Row("mirrored", strategy, dict(devices="cpu:0")),

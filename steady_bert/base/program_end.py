@@ -21,7 +21,10 @@ def run(program: str, main: Callable[[], Any]) -> NoReturn:
     """
     tensorflow_setup.escape_unknown_letters()
     try:
-        main()
+        try:
+            main()
+        finally:
+            _end_bar()
     except UserError as error:
         print("{}: error: {}".format(program, _bearable(str(error))), file=sys.stderr)
         sys.exit(2)
@@ -43,6 +46,13 @@ def _bearable(text: str) -> str:
     half = _LINE_CHARACTERS // 2
     lines = text.split("\n")
     return "\n".join(line if len(line) <= 2 * half else line[:half] + " … " + line[-half:] for line in lines)
+
+
+def _end_bar() -> None:
+    """Ends the bar that an error has left on the terminal; progress_bar is not imported where there is none."""
+    end = getattr(sys.stderr, "end_bar", None)
+    if end is not None:
+        end()
 
 
 def expected() -> Tuple[Type[BaseException], ...]:

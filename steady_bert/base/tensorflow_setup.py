@@ -23,6 +23,8 @@ def _exit(number: int, frame: Any) -> None:
     # Not SystemExit: it would be raised in whatever code runs, and an import, a callback from TensorFlow's C++ or a
     # destructor swallows it or turns it into another error. Files are whole whenever a process ends, as for SIGKILL.
     message = "Stopped by {}; nothing was being trained.\n".format(signal.Signals(number).name)
+    if hasattr(sys.stderr, "end_bar"):  # a bar stands on this line
+        message = "\n" + message
     with contextlib.suppress(RuntimeError, OSError, ValueError):  # the signal may have come within a print
         sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -36,6 +36,7 @@ from .list_flags import (
     numbers,
     patterns,
     profile_steps,
+    report_to,
     require,
 )
 from .training_flags import AUTO, Flag
@@ -274,6 +275,9 @@ def _engine_config(f: Values, saved: Dict[str, Any]) -> EngineConfig:
         devices=devices(f),
         padding="fixed" if f.xla or engine == "estimator" else f.padding,
         profile_steps=profile_steps(f),
+        # Who asks for a report every so many steps reads the lines.
+        log_every_secs=0.0 if f.given("log_every_steps") and not f.given("log_every_secs") else f.log_every_secs,
+        report_to=report_to(f),
         max_seq_length=saved.get("max_seq_length", f.max_seq_length),
     )
 

@@ -5,12 +5,15 @@ Each function raises UserError for a bad value.
 
 import dataclasses
 import glob
+import importlib.util
 import math
 import os
 import re
 from typing import Any, Callable, Dict, List, Tuple
 
 from ..base.errors import UserError
+
+REPORT_TO = ("tensorboard", "mlflow")
 
 # flags.Values: an attribute for each flag, and given(name).
 Values = Any
@@ -133,6 +136,22 @@ def profile_steps(f: Values) -> Tuple[int, ...]:
         ),
     )
     return steps
+
+
+def report_to(f: Values) -> Tuple[str, ...]:
+    """Where a run reports to, by --report_to; empty for none."""
+    names = tuple(dict.fromkeys(items(f, "report_to")))
+    for name in names:
+        require(
+            name in REPORT_TO or names == ("none",),
+            "--report_to={}: not {}, or none alone.".format(",".join(names), " or ".join(REPORT_TO)),
+        )
+    require(
+        "mlflow" not in names or not f.do_train or importlib.util.find_spec("mlflow") is not None,
+        "--report_to=mlflow: the package mlflow is not installed. Install it (pip install mlflow-skinny), or leave it "
+        "out.",
+    )
+    return () if names == ("none",) else names
 
 
 def matching_files(patterns: str, flag: str = "input_file") -> Tuple[str, ...]:

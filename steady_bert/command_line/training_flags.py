@@ -4,6 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ..optimizers import RULES
 from ..schedules import DECAY_BEGINS, SCHEDULES
+from ..training.engine_config import EngineConfig
 from ..training.plan import DEFAULT_EPOCHS, DEFAULT_EVAL_EPOCHS, DEFAULT_WARMUP_PROPORTION, PlanConfig
 from ..training.resume import RESUME_MODES
 
@@ -365,6 +366,20 @@ _ENGINE = [
     ),
     Flag("keep_checkpoint_max", "integer", 5, "Number of checkpoints to keep besides the best, 2 at least. 0: all.", 0),
     Flag("log_every_steps", "integer", 10, "Steps between reports of the loss. 0: no reports.", 0),
+    Flag(
+        "log_every_secs",
+        "float",
+        EngineConfig.log_every_secs,
+        "Seconds between reports that are lines of a log file; a terminal has a bar, and metrics.jsonl every report. "
+        "0: all, as with --log_every_steps given alone.",
+        0.0,
+    ),
+    Flag(
+        "report_to",
+        "list",
+        ",".join(EngineConfig.report_to),
+        "Where the numbers of training go besides metrics.jsonl: tensorboard, mlflow, or both with a comma; none.",
+    ),
     Flag(
         "profile_steps",
         "list",

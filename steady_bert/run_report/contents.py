@@ -69,7 +69,7 @@ def contents_of(folder: str) -> Contents:
         name=name,
         headline=_headline(plan, results, splits),
         standing=_standing(plan, step, progress),
-        warnings=list(plan.warnings) + _damage(progress),
+        warnings=list(plan.warnings) + damage_in(progress),
         trained=_trained(folder, plan, labels, data),
         plan_lines=list(plan.derivation),
         plan_notes=[(key, str(value)) for key, value in plan.notes.items()],
@@ -107,7 +107,8 @@ def _data_report(folder: str) -> List[Dict[str, Any]]:
     return json_files.read(path, run_files.DataReportFile)["splits"] if os.path.exists(path) else []
 
 
-def _damage(progress: Progress) -> List[str]:
+def damage_in(progress: Progress) -> List[str]:
+    """A sentence on the damaged lines of metrics.jsonl, if there are any."""
     return ["metrics.jsonl: {:,} damaged lines are left out.".format(progress.damaged)] if progress.damaged else []
 
 
@@ -132,7 +133,7 @@ def _standing(plan: Plan, step: int, progress: Progress) -> str:
     total = plan.num_train_steps
     if step >= total:
         return "Finished: {:,} of {:,} steps.".format(step, total)
-    if _stopped_early(plan, progress):
+    if stopped_early(plan, progress):
         return "Stopped early at step {:,} of {:,}: no better {} in {} evaluations.".format(
             step, total, plan.identity.get("best_metric"), plan.early_stopping_patience
         )
@@ -141,7 +142,8 @@ def _standing(plan: Plan, step: int, progress: Progress) -> str:
     return text.format(step, total, rate, factor)
 
 
-def _stopped_early(plan: Plan, progress: Progress) -> bool:
+def stopped_early(plan: Plan, progress: Progress) -> bool:
+    """Whether the run has ended before its last step, by what it reported."""
     metric = str(plan.identity.get("best_metric"))
     scores = [line[metric] for line in progress.dev if isinstance(line.get(metric), float)]
     if not scores or not plan.early_stopping_patience:

@@ -37,6 +37,8 @@ class EngineConfig:
     eval_batch_size: int = 8
     predict_batch_size: int = 8
     log_every_steps: int = 10
+    log_every_secs: float = 60.0  # between lines in a log file
+    report_to: Tuple[str, ...] = ("tensorboard",)  # and "mlflow": besides metrics.jsonl
     keep_checkpoint_max: int = 5
     profile_steps: Tuple[int, ...] = ()  # the first and last update to trace; empty: none
     tpu: TpuConfig = TpuConfig()

@@ -32,6 +32,7 @@ from . import (
     memory,
     progress,
     towers,
+    tracking,
     weights,
 )
 from .checkpoint import TrainingState
@@ -319,10 +320,9 @@ def train(engine: EstimatorEngine, plan: Plan, records: RecordFile, dev: Optiona
     prefix = tf.train.latest_checkpoint(folder)
     step, state = checkpoint.step_of(prefix), checkpoint.state_in(prefix)
     checkpoint.discard_best_after(folder, state.best_step)
-    log_every, gpus = engine.config.log_every_steps, devices.used_gpus(engine.config)
     with tf.Graph().as_default():  # TF 2's event writers refuse to work elsewhere; Estimator makes its own graphs
-        peak_memory = functools.partial(memory.peak_bytes, gpus)
-        report = TrainingReport(folder, step, plan.num_train_steps, plan.train_batch_size, log_every, peak_memory)
+        peak_memory = functools.partial(memory.peak_bytes, devices.used_gpus(engine.config))
+        report = tracking.report(engine.config, plan, folder, step, peak_memory)
     with contextlib.closing(report), StopRequest() as stop:
         run = _Run(engine, plan, records, folder, report, stop)
         evaluation = _dev_evaluation(run, dev) if dev is not None else None

@@ -83,13 +83,14 @@ class DevEvaluation(NamedTuple):
 def evaluate_and_keep_best(dev: DevEvaluation, step: int, state: TrainingState) -> TrainingState:
     """The state after the evaluation at `step`; unchanged if a signal cut it short."""
     started = time.perf_counter()
-    evaluation = dev.evaluate(step)
+    with dev.report.evaluating():
+        evaluation = dev.evaluate(step)
     if evaluation is None:
         return state
     after = evaluated(state, dev.plan, step, evaluation.metrics[dev.metric])
     if after.is_best:
         dev.keep_best(step)
-    dev.report.evaluation(step, evaluation.metrics, after.note, time.perf_counter() - started)
+    dev.report.evaluation(step, evaluation.metrics, dev.metric, after.note, time.perf_counter() - started)
     return after.state
 
 

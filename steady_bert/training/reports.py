@@ -1,20 +1,20 @@
 """The output of a run for people: progress, metrics.jsonl, TensorBoard, result files.
 
-Numbers go to three places from one call: the terminal (a bar, or plain lines if there is no terminal), metrics.jsonl
-(one JSON object a line, for programs) and a TensorBoard event file. A resumed run continues all three at its step: what
-an earlier attempt wrote after that step is dropped.
+Numbers go to several places from one call: the terminal (a bar) or a log (lines), metrics.jsonl (one JSON object a
+line, for programs) and sinks, as a TensorBoard event file. A resumed run continues them at its step: what an earlier
+attempt wrote after that step is dropped.
 """
 
 import contextlib
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tqdm
 
-from ..base import disk, files, json_files, tensorflow_setup
+from ..base import disk, files, json_files, progress_bar, tensorflow_setup
 from ..base.deferred_tensorflow import tf
 from ..base.errors import UserError
 
@@ -33,8 +33,37 @@ def say(text: str) -> None:
         tensorflow_setup.discard_standard_output()
 
 
+class Sink(NamedTuple):
+    """Where the numbers of a run go besides metrics.jsonl."""
+
+    write: Callable[[int, str, Dict[str, float]], None]  # step, train or dev, name → value
+    close: Callable[[], None]
+
+
+def tensorboard(folder: str, step: int) -> Sink:
+    """An event file in the run's folder. Call it while the run's graph is the default."""
+    events = tf.summary.FileWriter(folder)
+    # Makes TensorBoard forget what a killed run wrote after this step.
+    events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step + 1)
+
+    def write(at: int, group: str, values: Dict[str, float]) -> None:
+        events.add_summary(
+            tf.Summary(
+                value=[tf.Summary.Value(tag="{}/{}".format(group, n), simple_value=v) for n, v in values.items()]
+            ),
+            at,
+        )
+        events.flush()
+
+    return Sink(write, events.close)
+
+
 class TrainingReport:
-    """Reports a run from `step` to `num_train_steps`. Create and use it while the run's graph is the default."""
+    """Reports a run from `step` to `num_train_steps`: metrics.jsonl has every report, as sinks have.
+
+    On a terminal a bar shows the last one. A log file has the first and the last one, and in between one every
+    line_secs; 0: all.
+    """
 
     def __init__(
         self,
@@ -44,28 +73,32 @@ class TrainingReport:
         batch_size: int,
         every: int,
         peak_memory: Callable[[], Optional[int]],
+        line_secs: float = 0.0,
     ) -> None:
         """peak_memory gives the most bytes that the run has used so far; None if they are not known."""
         self._total = num_train_steps
         self._batch_size = batch_size
         self._every = every
+        self._line_secs = line_secs
+        self._next_line = time.monotonic()
         self._peak_memory = peak_memory
         self._step = step
         self._losses: List[float] = []
         self._seconds = 0.0
         self._waited = 0.0
+        self._score = ""
         os.makedirs(folder, exist_ok=True)
         self._path = os.path.join(folder, METRICS_FILE)
         _drop_after(self._path, step)
         self._lines = open(self._path, "a", encoding="utf-8")  # noqa: SIM115  (closed in close)
-        self._events = tf.summary.FileWriter(folder)
-        # Makes TensorBoard forget what a killed run wrote after this step.
-        self._events.add_session_log(tf.SessionLog(status=tf.SessionLog.START), step + 1)
-        self._bar = tqdm.tqdm(total=num_train_steps, initial=step, unit="step") if sys.stderr.isatty() else None
+        self.sinks: List[Sink] = []
+        self._rate = progress_bar.Rate()
+        self._bar = progress_bar.Bar(num_train_steps, step, "step") if progress_bar.fits() else None
+        self._prints_lines = self._bar is None or not sys.stdout.isatty()
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
-        """Counts the time spent inside as training time, the basis of examples/s and ETA."""
+        """Counts the time spent inside as training time, the basis of examples/s."""
         started = time.perf_counter()
         yield
         self.count_seconds(time.perf_counter() - started)
@@ -83,9 +116,11 @@ class TrainingReport:
 
     def advance(self, step: int) -> None:
         """Moves the bar to `step`, whose numbers may follow later."""
-        if self._bar is not None:
-            self._bar.update(max(0, step - self._step))
-        self._step = max(step, self._step)
+        if step > self._step:
+            self._rate.note(step)
+            if self._bar is not None:
+                self._bar.go_to(step)
+            self._step = step
 
     def update(self, step: int, loss: float, learning_rate: float, grad_norm: float, **scaling: float) -> None:
         """Reports the update that led to `step`; learning_rate is the one it used.
@@ -94,38 +129,55 @@ class TrainingReport:
         """
         self._losses.append(loss)
         self.advance(step)
-        if self._every and (step % self._every == 0 or step == self._total):
-            seconds_a_step = self._seconds / len(self._losses)
-            values = {
-                "loss": float(np.mean(self._losses)),
-                "learning_rate": learning_rate,
-                "grad_norm": grad_norm,
-                "examples_per_sec": self._batch_size / max(seconds_a_step, 1e-9),
-                "input_wait_proportion": self._waited / max(self._seconds, 1e-9),
-                **scaling,
-            }
-            peak = self._peak_memory()
-            if peak is not None:
-                values["peak_memory_bytes"] = peak
-            self._write(step, "train", values)
-            eta = time.strftime("%H:%M:%S", time.gmtime((self._total - step) * seconds_a_step))
-            text = (
-                "loss {loss:.4f}  lr {learning_rate:.3g}  grad norm {grad_norm:.3f}  {examples_per_sec:.1f} examples/s"
-                "  waited {input_wait_proportion:.1%} for input"
-            )
-            if peak is not None:
-                text += "  peak memory {:.2f} GB".format(peak / 1e9)
-            if scaling:
-                text += "  loss scale {loss_scale:,.0f}, {overflows:,.0f} overflows"
-            if self._bar is not None:
-                self._bar.set_postfix_str(text.format(**values))
-            else:
-                say("step {}/{}  {}  ETA {}".format(step, self._total, text.format(**values), eta))
-            self._losses, self._seconds, self._waited = [], 0.0, 0.0
+        if not self._every or (step % self._every and step != self._total):
+            return
+        seconds_a_step = self._seconds / len(self._losses)
+        values = {
+            "loss": float(np.mean(self._losses)),
+            "learning_rate": learning_rate,
+            "grad_norm": grad_norm,
+            "examples_per_sec": self._batch_size / max(seconds_a_step, 1e-9),
+            "input_wait_proportion": self._waited / max(self._seconds, 1e-9),
+            **scaling,
+        }
+        peak = self._peak_memory()
+        if peak is not None:
+            values["peak_memory_bytes"] = peak
+        self._write(step, "train", values)
+        if self._bar is not None:
+            self._show(values)
+        if self._prints_lines and (step == self._total or time.monotonic() >= self._next_line):
+            self._next_line = time.monotonic() + self._line_secs
+            left = self._rate.secs_left(self._total)
+            if left is None:
+                left = (self._total - step) * seconds_a_step
+            say("step {}/{}  {}  ETA {}".format(step, self._total, _line_of(values), progress_bar.time_text(left)))
+        self._losses, self._seconds, self._waited = [], 0.0, 0.0
 
-    def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:
-        """Reports an evaluation. seconds: how long training waited for it."""
+    def _show(self, values: Dict[str, float]) -> None:
+        """Gives the bar its figures, the most important first."""
+        assert self._bar is not None
+        facts = ["loss {loss:.4f}", "{score}", "{examples_per_sec:,.0f} examples/s"]
+        facts += ["{:.2f} GB".format(values["peak_memory_bytes"] / 1e9)] if "peak_memory_bytes" in values else []
+        facts += ["loss scale {loss_scale:,.0f}"] if "loss_scale" in values else []
+        facts += ["lr {learning_rate:.3g}", "grad norm {grad_norm:.3f}"]
+        self._bar.facts = list(filter(None, (fact.format(score=self._score, **values) for fact in facts)))
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within it, the bar says that the dev examples are being evaluated."""
+        before = None if self._bar is None else self._bar.facts
+        if self._bar is not None and before is not None:
+            self._bar.facts = ["evaluating"] + before
+            self._bar.refresh()
+        yield
+        if self._bar is not None and before is not None:
+            self._bar.facts = before
+
+    def evaluation(self, step: int, metrics: Dict[str, float], metric: str, note: str, seconds: float) -> None:
+        """Reports an evaluation. metric: which of the metrics counts. seconds: how long training waited for it."""
         self._write(step, "dev", dict(metrics, evaluation_secs=seconds))
+        self._score = "{} {:.4f}".format(metric, metrics[metric])
         say("step {}/{}  dev: {}  in {:.1f} s{}".format(step, self._total, format_metrics(metrics), seconds, note))
 
     def _write(self, step: int, group: str, values: Dict[str, float]) -> None:
@@ -133,18 +185,29 @@ class TrainingReport:
         with disk.writing(self._path):
             self._lines.write(files.json_text(line) + "\n")
             self._lines.flush()
-        summary = tf.Summary(
-            value=[tf.Summary.Value(tag="{}/{}".format(group, n), simple_value=v) for n, v in values.items()]
-        )
-        self._events.add_summary(summary, step)
-        self._events.flush()
+        for sink in self.sinks:
+            sink.write(step, group, values)
 
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
         with disk.writing(self._path):  # a line that found no room is tried again
             self._lines.close()
-        self._events.close()
+        for sink in self.sinks:
+            sink.close()
+
+
+def _line_of(values: Dict[str, float]) -> str:
+    """A report as a line of a log."""
+    text = (
+        "loss {loss:.4f}  lr {learning_rate:.3g}  grad norm {grad_norm:.3f}  {examples_per_sec:.1f} examples/s"
+        "  waited {input_wait_proportion:.1%} for input"
+    )
+    if "peak_memory_bytes" in values:
+        text += "  peak memory {:.2f} GB".format(values["peak_memory_bytes"] / 1e9)
+    if "loss_scale" in values:
+        text += "  loss scale {loss_scale:,.0f}, {overflows:,.0f} overflows"
+    return text.format(**values)
 
 
 class NoReport:
@@ -154,7 +217,7 @@ class NoReport:
     def timed(self) -> Iterator[None]:
         yield
 
-    waiting = timed
+    waiting = evaluating = timed
 
     def advance(self, step: int) -> None:
         """Does nothing."""
@@ -162,7 +225,7 @@ class NoReport:
     def update(self, step: int, loss: float, learning_rate: float, grad_norm: float, **scaling: float) -> None:
         """Does nothing."""
 
-    def evaluation(self, step: int, metrics: Dict[str, float], note: str, seconds: float) -> None:
+    def evaluation(self, step: int, metrics: Dict[str, float], metric: str, note: str, seconds: float) -> None:
         """Does nothing."""
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ from . import (
     run_files,
     run_folder,
     session_engine,
+    tracking,
     trained_model,
     updates,
     worker_link,
@@ -163,14 +164,16 @@ def train(config: RunConfig, job: Job, folder: str, link: worker_link.Member) ->
         run = prepare(config, job, folder, link, cache)
         say(plans.describe(run.plan))
         say("Resume: {} ({})".format(*run.decision))
-        if run.decision.action == "finished":
-            use_finished(run)
-        elif config.engine.engine == "estimator":
-            train_on_estimator(run)
-        else:
-            train_in_session(run)
-        if link.is_chief:
-            run_report.write_after_run(folder)
+        report_to = config.engine.report_to if link.is_chief else ()
+        with tracking.ending(report_to, folder, run_report.PAGE_FILE):
+            if run.decision.action == "finished":
+                use_finished(run)
+            elif config.engine.engine == "estimator":
+                train_on_estimator(run)
+            else:
+                train_in_session(run)
+            if link.is_chief:
+                run_report.write_after_run(folder)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

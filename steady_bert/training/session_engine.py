@@ -30,6 +30,7 @@ from . import (
     progress,
     reports,
     towers,
+    tracking,
     updates,
     weights,
 )
@@ -39,7 +40,7 @@ from .evaluation import Evaluation, SplitOutputs
 from .feature_cache import RecordFile
 from .plan import Plan
 from .progress import StopRequest
-from .reports import NoReport, TrainingReport, say
+from .reports import NoReport, say
 from .worker_link import Alone, Member
 
 
@@ -422,9 +423,7 @@ def _report(engine: Engine, plan: Plan, step: int, folder: str) -> Any:
         return NoReport()
     config = engine.config
     peak_memory = functools.partial(memory.peak_bytes, devices.used_gpus(config))
-    return TrainingReport(
-        folder, step, plan.num_train_steps, plan.train_batch_size, config.log_every_steps, peak_memory
-    )
+    return tracking.report(config, plan, folder, step, peak_memory)
 
 
 def _bytes_of(variables: Iterable[Any]) -> int:

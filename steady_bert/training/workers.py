@@ -75,10 +75,12 @@ _OWN_SETTINGS = {
     "gpu_memory_fraction",
     "init_checkpoint",  # the weights are compared
     "keep_checkpoint_max",
+    "log_every_secs",
     "log_every_steps",
     "output_dir",  # the run in it is compared
     "predict_output",
     "profile_steps",
+    "report_to",
 }
 
 
