@@ -126,15 +126,30 @@ def table(lines: List[Line]) -> str:
     return "\n".join(text)
 
 
-def places(lines: List[Line]) -> str:
-    """A line for each row whose faults say where they hit: how many hit which place, most often first."""
-    text = []
-    for name, row in rows.ROWS.items():
-        of_row = [line["fault"] for line in lines if line["row"] == name and row.place]
-        found = [re.sub(r"-\d+", "-n", place) for fault in of_row for place in re.findall(row.place, fault)]
-        counts = ", ".join("{} {}".format(*each) for each in collections.Counter(found).most_common())
-        text += ["- `{}`: {}".format(name, counts)] * bool(counts)
-    return "\n".join(text)
+def _kind_of(row: str) -> str:
+    """What rows of the classifier and of the tagger, of few tries and of many, have in common."""
+    return re.sub("(_tagger|_stage|_short)+$", "", row)
+
+
+def totals(lines: List[Line]) -> str:
+    """A Markdown table, one line for each kind of fault, over all TensorFlows; and a line for each, where they hit."""
+    kinds: Dict[str, List[Line]] = collections.OrderedDict((_kind_of(name), []) for name in rows.ROWS)
+    for line in lines:
+        kinds[_kind_of(line["row"])].append(line)
+    text, places = ["| kind | tries | failures | on TensorFlow |", "|---|---|---|---|"], []
+    for kind, members in kinds.items():
+        if not members:
+            continue
+        tries, failures = ("{:,}".format(sum(line[key] for line in members)) for key in ("count", "failures"))
+        by_version: Dict[str, int] = collections.Counter()
+        for line in members:
+            by_version[line["tensorflow"]] += line["count"]
+        on = ", ".join("{}: {:,}".format(*each) for each in by_version.items())
+        text.append("| {} |".format(" | ".join((kind, tries, failures, on))))
+        hit = [place for line in members for place in re.findall(rows.ROWS[line["row"]].place or "$^", line["fault"])]
+        counts = collections.Counter(re.sub(r"-\d+", "-n", place) for place in hit).most_common()
+        places += ["- {}: {}".format(kind, ", ".join("{} {}".format(*each) for each in counts))] * bool(counts)
+    return "{}\n\nWhere they hit:\n\n{}".format("\n".join(text), "\n".join(places))
 
 
 def write_table(lines: List[Line]) -> None:
@@ -142,7 +157,7 @@ def write_table(lines: List[Line]) -> None:
     with open(path, encoding="utf-8") as file:
         before, rest = file.read().split(BEGIN)
     with files.atomic_write(path) as output:
-        tables = "{}\n\nWhere the faults hit:\n\n{}".format(table(lines), places(lines))
+        tables = "{}\n\n{}".format(totals(lines), table(lines))
         output.write("{}{}\n\n{}\n\n{}{}".format(before, BEGIN, tables, END, rest.split(END)[1]))
 
 

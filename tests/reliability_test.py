@@ -108,14 +108,25 @@ def test_a_child_tells_its_stage_and_how_often_it_has_begun(monkeypatch):
     assert (watch.begun("save"), watch.begun("best"), watch.begun("cache")) == (1, 2, 0)
 
 
-def test_where_faults_hit_is_counted():
-    faults = dict(kill="SIGKILL at: save, best, save", damage="best/model.ckpt-12.index: cut, go on")
-    faults.update(fuzz="flag file, flags.txt: JSON, data", race="a second command")
-    lines = [dict(row=row, fault=fault) for row, fault in faults.items()] * 2
-    assert reliability.places(lines).splitlines() == [
-        "- `kill`: save 4, best 2",
-        "- `damage`: best/model.ckpt-n.index 2",
-        "- `fuzz`: flag file 2",
+def test_faults_are_counted_by_kind_and_by_where_they_hit():
+    faults = dict(kill="SIGKILL at: ", kill_stage_tagger="SIGKILL at: save, best, save", race="a second command")
+    faults.update(damage="best/model.ckpt-12.index: cut, go on", fuzz="flag file, flags.txt: JSON, data")
+    lines = [
+        dict(row=row, fault=fault, count=600, failures=int(row == "race"), tensorflow=version)
+        for row, fault in faults.items()
+        for version in ("2", "1")
+    ]
+    assert reliability.totals(lines).splitlines()[2:] == [
+        "| kill | 2,400 | 0 | 2: 1,200, 1: 1,200 |",
+        "| damage | 1,200 | 0 | 2: 600, 1: 600 |",
+        "| fuzz | 1,200 | 0 | 2: 600, 1: 600 |",
+        "| race | 1,200 | 2 | 2: 600, 1: 600 |",
+        "",
+        "Where they hit:",
+        "",
+        "- kill: save 4, best 2",
+        "- damage: best/model.ckpt-n.index 2",
+        "- fuzz: flag file 2",
     ]
 
 

@@ -26,23 +26,24 @@ _SOON_SECS = 0.01  # about as long as saving takes
 _SOAK_SECS_A_STEP = 0.1  # several times what a step takes on one core
 
 
-def killed(job: Job, rng: random.Random) -> Trial:
-    """Three SIGKILLs, each followed by the same command: at a random moment, or soon after a random stage has begun."""
+def killed(job: Job, rng: random.Random, in_stages: bool = False) -> Trial:
+    """Three SIGKILLs, each followed by the same command: at random moments, or each soon after a stage has begun."""
     job.whole()
     folder = job.fresh()
     hits: List[str] = []
     for _ in range(3):
-        watch, wanted = stages.Watch(), pick(rng, ["", *_stages_of(folder)])
-        seconds, later = rng.uniform(0, job.seconds), rng.expovariate(1 / _SOON_SECS)
-        times = rng.randint(1, stages.STAGES[wanted].times) if wanted else 0
+        watch, seconds, stage, times = stages.Watch(), rng.uniform(0, job.seconds), "", 0
+        if in_stages:
+            seconds, stage = rng.expovariate(1 / _SOON_SECS), pick(rng, _stages_of(folder))
+            times = rng.randint(1, stages.STAGES[stage].times)
         child = program.Child(job.script, job.flags(output_dir=folder), watch.prepare)
-        if wanted:
-            watch.wait_for(child, wanted, times)
-        time.sleep(later if wanted else seconds)
-        stage = watch.stage()
+        if stage:
+            watch.wait_for(child, stage, times)
+        time.sleep(seconds)
+        found = watch.stage()
         child.send(signal.SIGKILL)
         ended = child.end()
-        hits += [stage] * (ended.status != 0)
+        hits += [found] * (ended.status != 0)
         if ended.status not in (0, -signal.SIGKILL):
             return Trial(_SIGKILL + ", ".join(hits), "lost: a restart failed", last_words(ended), len(hits))
     return job.finish(folder, _SIGKILL + ", ".join(hits))._replace(faults=len(hits))

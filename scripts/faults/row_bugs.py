@@ -89,6 +89,8 @@ ROW_BUGS = {
 BUG_OF_ROW = {
     "kill": "kill: examples are counted anew",
     "kill_tagger": "kill_tagger: averages are forgotten",
+    "kill_stage": "kill: examples are counted anew",
+    "kill_stage_tagger": "kill_tagger: averages are forgotten",
     "signal": "signal: the exit code is the signal",
     "damage": "damage: a cache entry is opened whatever it holds",
     "damage_tagger": "damage_tagger: a cache entry is opened whatever it holds",

@@ -51,12 +51,15 @@ def _of_tests(what: str, arguments: str) -> Row:
     return Row(what, _tests(arguments), tests=arguments)
 
 
+_in_stages = functools.partial(moments.killed, in_stages=True)
 _STAGE, _FILE, _KIND = r"(?<=[:,] )[^,]+", r"^[^:]+(?=:)", r"^[^,]+(?=,)"
 
 ROWS: Dict[str, Row] = {
-    "kill": Row("three SIGKILLs, classifier", moments.killed, classifier, 35, 1, place=_STAGE),
-    "kill_tagger": Row("three SIGKILLs, tagger", moments.killed, tagger, 35, place=_STAGE),
-    "signal": Row("SIGTERM and Ctrl-C at a random moment, also twice", moments.signalled, classifier, 55),
+    "kill": Row("SIGKILL at a random moment, classifier", moments.killed, classifier, 35, place=_STAGE),
+    "kill_tagger": Row("SIGKILL at a random moment, tagger", moments.killed, tagger, 35, place=_STAGE),
+    "kill_stage": Row("SIGKILL within a stage of the run, classifier", _in_stages, classifier, 20, 2, place=_STAGE),
+    "kill_stage_tagger": Row("SIGKILL within a stage of the run, tagger", _in_stages, tagger, 20, place=_STAGE),
+    "signal": Row("SIGTERM and Ctrl-C at a random moment, also twice", moments.signalled, classifier, 55, 1),
     "damage": Row("one file of folder or cache damaged, classifier", damage.damaged, classifier, 300, 4, place=_FILE),
     "damage_tagger": Row("one file of folder or cache damaged, tagger", damage.damaged, tagger, 100, place=_FILE),
     "full_disk": Row("the disk is full", moments.disk_filled, classifier, 50, 1, unavailable=moments.has_room_to_fill),
