@@ -1,6 +1,7 @@
-"""glue_results.py RUNS_DIR: results.md (mean ± sd over seeds, by task) and submission.zip (of the first seed)."""
+"""glue_results.py RUNS_DIR [clue]: results.md (mean ± sd over seeds) and submission.zip (of the first seed)."""
 
 import collections
+import json
 import os
 import re
 import statistics
@@ -10,12 +11,16 @@ from typing import Dict, List, Tuple
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from steady_bert.base import json_files, program_end
+from steady_bert.base import files, json_files, program_end
 from steady_bert.tasks.classification.registry import PROCESSORS
+from steady_bert.tasks.tagging import predictions
 
 RUN = re.compile(r"(.+)-seed(\d+)$")
-# The files that GLUE's server expects in an upload.
-UPLOAD = ("AX", "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI")
+_GLUE = ("AX", "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI")
+_CLUE = ("afqmc", "cluener", "cluewsc11", "cmnli", "csl", "iflytek", "tnews11")
+# The files that a benchmark's server expects in an upload.
+UPLOADS = {"glue": [name + ".tsv" for name in _GLUE], "clue": [name + "_predict.json" for name in _CLUE]}
+CLUENER = "cluener"  # of run_ner.py; the other tasks are of run_classifier.py
 
 
 def finished_runs(folder: str) -> List[Tuple[str, int, str]]:
@@ -30,6 +35,8 @@ def finished_runs(folder: str) -> List[Tuple[str, int, str]]:
 
 def official_metrics(task: str) -> List[str]:
     """The names of the metrics in eval_results.json; those of a second dev set have its suffix."""
+    if task == CLUENER:
+        return ["f1", "surface_macro_f1"]
     suffixes = [split[len("dev") :] for split in PROCESSORS[task].splits if split.startswith("dev")]
     return [metric + suffix for suffix in suffixes for metric in PROCESSORS[task].metrics]
 
@@ -56,21 +63,35 @@ def table(runs: List[Tuple[str, int, str]]) -> str:
     return "\n".join(lines)
 
 
-def write_submission(runs: List[Tuple[str, int, str]], path: str) -> List[str]:
+def write_cluener(run: str) -> None:
+    """Writes CLUE's file of a CLUENER run's predictions beside those of the other tasks."""
+    source = os.path.join(run, "predictions.jsonl")
+    if not os.path.exists(source):  # nothing was predicted
+        return
+    target = os.path.join(run, "submission", "cluener_predict.json")
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    with open(source, encoding="utf-8") as lines, files.atomic_write(target) as file:
+        for line in lines:
+            file.write(files.json_text(predictions.cluener_object(json.loads(line))) + "\n")
+
+
+def write_submission(runs: List[Tuple[str, int, str]], path: str, benchmark: str = "glue") -> List[str]:
     """Zips each official file, from the lowest seed that has it; returns the names that an upload still lacks."""
-    files: Dict[str, str] = {}
-    for _, _, folder in sorted(runs, key=lambda run: run[1]):
+    official: Dict[str, str] = {}
+    for task, _, folder in sorted(runs, key=lambda run: run[1]):
+        if task == CLUENER:
+            write_cluener(folder)
         submission = os.path.join(folder, "submission")
         for name in sorted(os.listdir(submission)) if os.path.isdir(submission) else []:
-            files.setdefault(name, os.path.join(submission, name))
+            official.setdefault(name, os.path.join(submission, name))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(files):
-            archive.write(files[name], name)
-    return [name for name in UPLOAD if name + ".tsv" not in files]
+        for name in sorted(official):
+            archive.write(official[name], name)
+    return [name for name in UPLOADS[benchmark] if name not in official]
 
 
 def main() -> None:
-    folder = sys.argv[1]
+    folder, benchmark = sys.argv[1], (sys.argv[2:] or ["glue"])[0]
     runs = finished_runs(folder)
     if not runs:
         sys.exit("glue_results.py: {} holds no finished run.".format(folder))
@@ -79,10 +100,10 @@ def main() -> None:
         file.write(text + "\n")
     print(text)
     archive = os.path.join(folder, "submission.zip")
-    missing = write_submission(runs, archive)
+    missing = write_submission(runs, archive, benchmark)
     print("Wrote {} and {}.".format(os.path.join(folder, "results.md"), archive))
     if missing:
-        print("An upload to GLUE needs these too: {}.".format(", ".join(missing)))
+        print("An upload to {} needs these too: {}.".format(benchmark.upper(), ", ".join(missing)))
 
 
 if __name__ == "__main__":

@@ -32,32 +32,9 @@ mkdir -p "$runs"
 ner=$(cd "$ner" 2>/dev/null && pwd) || { echo "error: NER_DIR=${NER_DIR:-ner} is not a folder. Set NER_DIR to the folder that holds WNUT17, CLUENER-json, …" >&2; exit 2; }
 runs=$(cd "$runs" && pwd)
 [ ! -d "$english" ] || english=$(cd "$english" && pwd)
-chinese=${CHINESE_BERT_DIR:+$(cd "$CHINESE_BERT_DIR" && pwd)}
-vocabulary=${CHINESE_VOCAB:+$(cd "$(dirname "$CHINESE_VOCAB")" && pwd)/$(basename "$CHINESE_VOCAB")}
+source "$(dirname "${BASH_SOURCE[0]}")/chinese_bert.sh"
 cd "$ROOT"
 need_environment .venv requirements.txt 3.11 3.12 3.13 3.10
-
-pretrained() {
-  model=(--bert_config_file="$1/bert_config.json" --vocab_file="$1/vocab.txt")
-  begin=(--init_checkpoint="$1/bert_model.ckpt")
-}
-
-# Sets model and schedule for Chinese text: random weights need a higher rate and more epochs.
-chinese_weights() {
-  if [ -n "$chinese" ]; then
-    pretrained "$chinese"
-    schedule=(--num_train_epochs=3)
-    return
-  fi
-  [ -n "$vocabulary" ] || { echo "error: set CHINESE_VOCAB, or CHINESE_BERT_DIR." >&2; exit 2; }
-  cat >"$runs/small_chinese_bert.json" <<JSON
-{"vocab_size": $(grep -c . "$vocabulary"), "hidden_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4,
- "intermediate_size": 1024, "max_position_embeddings": 512, "type_vocab_size": 2}
-JSON
-  model=(--bert_config_file="$runs/small_chinese_bert.json" --vocab_file="$vocabulary")
-  begin=(--from_scratch)
-  schedule=(--num_train_epochs=8 --learning_rate=5e-4)
-}
 
 for seed in $seeds; do
   for task in $tasks; do

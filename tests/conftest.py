@@ -59,6 +59,7 @@ MESSAGES = {
 }
 # The same on Python 3.7 too: what they read, train and write is in other files' tests there.
 ON_ONE_TENSORFLOW = {
+    "clue_test.py",
     "command_line_tables_test.py",
     "docs_commands_test.py",
     "glue_test.py",
@@ -130,6 +131,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 PLAIN_UPDATES = {
     "bad_input_test",
     "classification_scores_test",
+    "clue_test",
     "command_line_tables_test",
     "convert_checkpoint_test",
     "crf_test",
@@ -163,6 +165,7 @@ PLAIN_UPDATES = {
 # again: a fifth of a small run's time. The files of whole programs run graphs as TensorFlow rewrites them.
 GRAPHS_AS_BUILT = {
     "classification_scores_test",
+    "clue_test",
     "convert_checkpoint_test",
     "crf_test",
     "doctor_folders_test",

@@ -226,7 +226,10 @@ def test_results_are_a_table_and_one_zip(tmp_path, capsys, monkeypatch):
     assert "| mnli | accuracy_mismatched | 0.250 | 1 |" in table and "rte" not in table
     with zipfile.ZipFile(str(tmp_path / "submission.zip")) as archive:
         assert archive.namelist() == ["MNLI-mm.tsv", "MRPC.tsv"] and archive.read("MRPC.tsv") == b"seed 1"
-    assert "An upload to GLUE needs these too: AX, CoLA, MNLI-m, QNLI, QQP, RTE" in capsys.readouterr().out
+    assert (
+        "An upload to GLUE needs these too: AX.tsv, CoLA.tsv, MNLI-m.tsv, QNLI.tsv, QQP.tsv, RTE.tsv"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.skipif(

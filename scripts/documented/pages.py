@@ -21,6 +21,10 @@ NO_COMMANDS = (
 # How the commands begin that are only read here, with the reason; a test that runs such a command is named.
 NOT_RUN: Dict[str, str] = {
     "scripts/quickstart.sh": "downloads, and 5 minutes; .ci/run runs it",
+    "scripts/run_glue.sh": "minutes a task; tests/glue_test.py",
+    "scripts/run_ner.sh": "minutes a task; tests/run_ner_script_test.py",
+    "scripts/run_clue.sh": "minutes a task; tests/clue_test.py",
+    "scripts/adapt_to_domain.sh": "a pre-training and 6 fine-tunings, as tests/adapt_to_domain_test.py",
     "scripts/test.sh": "minutes; .ci/run runs it",
     "python3.11 -m venv": "downloads",
     "pip install": "downloads",

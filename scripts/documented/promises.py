@@ -108,6 +108,8 @@ _PROMISES: Dict[str, Callable[[str, str], str]] = {
     ),
     "docs/guide.md: python scripts/convert_checkpoint.py --to=tf1": _writes("uncased/bert_model.ckpt.index"),
     "docs/guide.md: python scripts/convert_checkpoint.py --to=safe": _writes("exported/model.safetensors"),
+    "docs/recipes.md: python run_classifier.py": _writes("runs/tnews/submission/tnews11_predict.json"),
+    "docs/recipes.md: scripts/second_stage.sh": _writes("stages/stage1/eval_results.json", "stages/stage2/plan.json"),
     "README.md: python run_classifier.py": _writes("runs/reviews/best", "runs/reviews/report.html"),
     "README.md: echo": _writes("predicted/predictions.tsv"),
     "docs/weights.md: python run_classifier.py --model": _writes("predicted/predictions.tsv"),

@@ -149,7 +149,7 @@ class Place:
 
     def _bash(self, text: str) -> Ended:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text],
+            ["bash", "-euo", "pipefail", "-c", re.sub("^scripts/", pages.ROOT + "/scripts/", text)],
             cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -30,6 +30,7 @@ CONFIG = dict(
 MODELS = ("BERT", "bert-base-uncased", "bert-base-cased", "quickstart/model")  # copies of `uncased`
 _WORDS = ["the", "crew", "was", "in", "rome", "today", "again", "we", "flew"]
 _KINDS = {"good": "positive", "bad": "negative", "the": "neutral"}
+_NEWS = dict(positive="103", negative="108", neutral="116")
 _TRAINING = "--do_train --do_eval --num_train_steps=3"
 # Each is run in the folder before the pages are.
 PREPARATION = (
@@ -63,6 +64,9 @@ def write(folder: str) -> None:
     sentences = re.findall(r"^\d\t.*", pages.read("scripts/quickstart.sh"), re.M)
     _put(folder, "quickstart/sentences.tsv", ["id\ttext", *sentences])
     _put(folder, "sentences.txt", [sentence[2:] for sentence in sentences])
+    for name, part in (("train", tweets), ("dev", tweets[:16]), ("test", tweets[:5])):
+        news = [dict(id=int(number), sentence=text, label=_NEWS[label]) for number, text, label in part]
+        _put(folder, "clue/tnews/{}.json".format(name), map(json.dumps, news))
     header = ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"]
     pairs = [["01"[label == "positive"], "1", "2", text, "the crew was good"] for _, text, label in tweets]
     _put(folder, "glue/MRPC/train.tsv", _table(header, pairs))

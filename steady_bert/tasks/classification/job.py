@@ -59,7 +59,7 @@ def make_job(config: ClassifierConfig, model_dir: Optional[str], given_flags: Li
         file_ids, labelled = outputs.ids_and_labelled(task, split)
         outputs.write(scorer, scored, file_ids, path, split)
         if data.predict_file is None:
-            outputs.write_submission(scorer, scored, file_ids, processor.submission.get(split), folder)
+            outputs.write_submission(scorer, scored, file_ids, processor, split, folder)
         if any(labelled):
             names = processor.metrics
             outputs.write_scores(scorer, names, scored.only(np.array(labelled)), step, task.files[split], folder)

@@ -2,12 +2,14 @@
 
 import itertools
 import os
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
+from ...base import files
 from ...training import reports, trained_model
 from ...training.reports import say
 from ...training.run_files import Evaluated
 from ..task import BadLines, Task
+from .processor import DataProcessor
 from .scores import Scored, Scorer
 
 
@@ -71,14 +73,22 @@ def write(scorer: Scorer, scored: Scored, file_ids: Sequence[str], path: str, sp
 
 
 def write_submission(
-    scorer: Scorer, scored: Scored, file_ids: Sequence[str], official: Optional[str], folder: str
+    scorer: Scorer, scored: Scored, file_ids: Sequence[str], processor: DataProcessor, split: str, folder: str
 ) -> None:
-    """Writes GLUE's file of a split's predictions, named `official`; nothing if GLUE has none."""
+    """Writes the file of a split's predictions as GLUE or CLUE wants it; nothing if there is none."""
+    official = processor.submission.get(split)
     if official is None:
         return
-    upload = os.path.join(folder, "submission", official + ".tsv")
-    reports.write_table(upload, ["index", "prediction"], list(zip(file_ids, scorer.submission(scored))))
-    say("Wrote GLUE's file {}".format(upload))
+    upload = os.path.join(folder, "submission", official)
+    rows = list(zip(file_ids, scorer.submission(scored)))
+    if official.endswith(".json"):
+        os.makedirs(os.path.dirname(upload), exist_ok=True)
+        with files.atomic_write(upload) as file:
+            file.writelines(files.json_text(processor.submission_object(*row)) + "\n" for row in rows)
+        say("Wrote CLUE's file {}".format(upload))
+        return
+    reports.write_table(upload + ".tsv", ["index", "prediction"], rows)
+    say("Wrote GLUE's file {}.tsv".format(upload))
 
 
 def write_scores(scorer: Scorer, names: Sequence[str], scored: Scored, step: int, file: str, folder: str) -> None:

@@ -105,7 +105,8 @@ class DataProcessor:
     encoding = text_files.AUTO  # of the files
     test_has_labels = False  # whether those of a test file are read, where it has a column of them
     splits: Tuple[str, ...] = ("train", "dev", "test")  # dev_… and test_… are further files, scored apart
-    submission: Dict[str, str] = {}  # split → the name of GLUE's file of its predictions
+    submission: Dict[str, str] = {}  # split → the benchmark's name for the file of its predictions
+    unwanted = ""  # what the rows are that `_wanted` leaves out, where the data report counts them
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> "DataProcessor":
@@ -153,7 +154,7 @@ class DataProcessor:
         if first is None:
             raise UserError("{}: the file is empty. Put data into it.".format(path))
         columns = self._columns_of(first, path, split)
-        examples = number = missing_texts = 0
+        examples = number = missing_texts = unwanted = 0
         missing_text = ""
         unread = _UnreadLabels()
         for row in rows if columns.header else itertools.chain([first], rows):
@@ -162,6 +163,7 @@ class DataProcessor:
                 if isinstance(row.cells, list) and len(row.cells) != columns.width:
                     raise UserError(_wrong_width(len(row.cells), columns.width, path))
                 if not self._wanted(split, row):
+                    unwanted += 1
                     continue
                 readable = self._readable(row, columns, unread) if split.startswith("test") else columns
                 example = self._example(split, row, readable, row.record - columns.header)
@@ -183,6 +185,8 @@ class DataProcessor:
             raise UserError("{}: has no rows below its header. Put data into it.".format(path))
         if not examples:
             raise UserError("{}: none of its {:,} rows is an example of this task.".format(path, number))
+        if unwanted and self.unwanted:
+            bad_lines.notes.append("{}, which are left out: {:,}".format(self.unwanted, unwanted))
         if unread.count:
             bad_lines.notes.append("labels that are not scored: {:,}, the first {}".format(unread.count, unread.first))
         if missing_texts:
@@ -281,6 +285,10 @@ class DataProcessor:
         except UserError:
             return False
         return True
+
+    def submission_object(self, example_id: str, label: str) -> Dict[str, Any]:
+        """The line of a prediction in a benchmark's file of JSON lines."""
+        return {"id": int(example_id) if example_id.isdigit() else example_id, "label": label}
 
     def count_labels(self, path: str, bad_lines: Optional[BadLines] = None) -> "Tuple[collections.Counter[str], int]":
         """(number of examples with each label, number of examples) of a training file."""

@@ -2,6 +2,14 @@
 
 from typing import Dict, Type
 
+from .clue import (
+    AfqmcProcessor,
+    CmnliProcessor,
+    CslProcessor,
+    IflytekProcessor,
+    TnewsProcessor,
+    WscProcessor,
+)
 from .glue import (
     AxProcessor,
     ColaProcessor,
@@ -19,8 +27,12 @@ from .own_text import TextProcessor
 from .processor import DataProcessor
 
 PROCESSORS: Dict[str, Type[DataProcessor]] = {
+    "afqmc": AfqmcProcessor,
     "ax": AxProcessor,
+    "cmnli": CmnliProcessor,
     "cola": ColaProcessor,
+    "csl": CslProcessor,
+    "iflytek": IflytekProcessor,
     "mnli": MnliProcessor,
     "mrpc": MrpcProcessor,
     "qnli": QnliProcessor,
@@ -29,6 +41,8 @@ PROCESSORS: Dict[str, Type[DataProcessor]] = {
     "sst-2": SstProcessor,
     "sts-b": StsbProcessor,
     "text": TextProcessor,
+    "tnews": TnewsProcessor,
     "wnli": WnliProcessor,
+    "wsc": WscProcessor,
     "xnli": XnliProcessor,
 }

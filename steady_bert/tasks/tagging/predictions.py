@@ -127,6 +127,16 @@ def json_entities(sentence: Sentence, tags: Sequence[str], probabilities: Sequen
     return {"id": sentence.example_id, "text": sentence.text, "entities": entities}
 
 
+def cluener_object(predicted: Dict[str, Any]) -> Dict[str, Any]:
+    """A line of CLUENER's own layout from one of json_entities: type → surface → [start, end], the end included."""
+    label: Dict[str, Dict[str, List[List[int]]]] = {}
+    for entity in predicted["entities"]:
+        places = label.setdefault(entity["type"], {}).setdefault(entity["text"], [])
+        places.append([entity["start"], entity["end"] - 1])
+    number = str(predicted["id"])
+    return {"id": int(number) if number.isdigit() else number, "text": predicted["text"], "label": label}
+
+
 def json_tags(sentence: Sentence, tags: Sequence[str], probabilities: Sequence[float]) -> Dict[str, Any]:
     """The tag of each word by characters of the text, for plain tags."""
     words = [
