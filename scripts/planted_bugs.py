@@ -394,6 +394,18 @@ BUGS = {
         'map_location="cpu", weights_only=False)',
         "tests/hugging_face_folders_test.py -k pytorch_file",
     ),
+    "a noun and its pronoun are marked alike": Bug(
+        "steady_bert/tasks/classification/clue.py",
+        '("span2", "[", "]")',
+        '("span2", "_", "_")',
+        "tests/clue_test.py -k line",
+    ),
+    "a page has a flag that does not exist": Bug(
+        "README.md",
+        "--text_columns=body",
+        "--text_column=body",
+        "tests/docs_commands_test.py -k every_command",
+    ),
     "a halved encoder passes": Bug(
         "steady_bert/diagnosis/tensors.py",
         "        projection=product / given if compared else None,",
