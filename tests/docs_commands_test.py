@@ -67,6 +67,11 @@ def test_links_and_names_of_files_lead_somewhere(page):
     assert problems == []
 
 
+def test_what_is_no_command_is_known():
+    others = [command.place for page in PAGES for command in COMMANDS[page] if not pages.COMMANDS.match(command.text)]
+    assert others == []  # printed lines belong to pages.NO_COMMANDS, another program to pages.COMMANDS
+
+
 def test_a_command_is_run_or_left_out_for_a_reason_that_holds():
     left_out = {command.text for page in PAGES for command in COMMANDS[page] if command.reason()}
     assert [begin for begin in pages.NOT_RUN if not any(text.startswith(begin) for text in left_out)] == []

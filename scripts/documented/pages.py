@@ -9,6 +9,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 # In the order in which they are run: later pages use the runs of earlier ones.
 FIRST = ["docs/guide.md", "docs/questions.md"]
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.S | re.M)
+# How a command begins; what begins otherwise is either no command or a new one.
+COMMANDS = re.compile(r"(python3?|scripts|benchmarks|echo|cut|curl|pip|docker|iptables|export|[A-Z_]+=)")
 # How the blocks begin that are no commands: a transcript, printed lines, code in Python and a row of a table.
 NO_COMMANDS = (
     "=== Result:",
@@ -17,6 +19,7 @@ NO_COMMANDS = (
     "quickstart/run: a run of",
     "class ReviewProcessor",
     "movement: ",
+    "01-mrpc: step ",
 )
 # How the commands begin that are only read here, with the reason; a test that runs such a command is named.
 NOT_RUN: Dict[str, str] = {

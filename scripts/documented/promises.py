@@ -82,6 +82,10 @@ def _vectors(folder: str, output: str) -> str:
     return "" if vectors.shape == expected and vectors.dtype == np.float32 else "vectors: {}".format(vectors.shape)
 
 
+def _says(text: str) -> Callable[[str, str], str]:
+    return lambda folder, output: "" if text in output else "has not printed {!r}".format(text)
+
+
 def _answers(*keys: str) -> Callable[[str, str], str]:
     def problem(folder: str, output: str) -> str:
         missing = [key for key in keys if '"{}"'.format(key) not in output]
@@ -102,6 +106,7 @@ _PROMISES: Dict[str, Callable[[str, str], str]] = {
         "predicted/predictions.tsv", "predicted/test_results.json"
     ),
     "docs/guide.md: python scripts/report.py": _writes("runs/reviews/report.html", "runs/reviews/errors.tsv"),
+    "docs/guide.md: python scripts/watch.py": _says("step 3 of 3"),
     "docs/guide.md: python scripts/compare_runs.py 'runs/": _writes("comparison.html", "comparison.json"),
     "docs/guide.md: python run_ner.py --train_file": _writes(
         "runs/ner/predictions.conll", "runs/ner/predictions.jsonl"
