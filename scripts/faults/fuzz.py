@@ -17,7 +17,8 @@ from .program import Ended, Job, Trial, from_tests, last_words
 
 _UNREAD = ("two_layers.json", "without_dropout.json", "learning_rate.png")  # of the tests' small task
 _READ = re.compile(r"\.(json|jsonl|txt|tsv|csv|conll|safetensors)$|(^|/)checkpoint$")
-_SECS = 120  # a command that takes longer hangs
+_READ_OF_RUN = r"(plan|config|labels|manifest)\.json$|(vocab|flags)\.txt$|metrics\.jsonl$|checkpoint$|cache/.*\.json$"
+_SECS = 600  # a command that takes longer hangs, beside whatever other work
 _LONGEST_MESSAGE = 5000
 
 
@@ -127,7 +128,7 @@ def _data(job: Job, rng: random.Random, folder: str) -> Tuple[_Case, str]:
         chosen = os.path.join(inputs, "tags.txt")
         if rng.random() < 0.3:
             with open(chosen, "w") as file:
-                file.write("\n".join(["O"] + [b + kind for kind in ("name", "place") for b in ("B-", "I-")]) + "\n")
+                file.write("\n".join(["O"] + [b + kind for kind in sorted(tests.NAMES) for b in ("B-", "I-")]) + "\n")
             arguments, written = arguments + ["--tags_file=" + chosen], [*written, chosen]
     return _Case(written, arguments, job.script), command
 
@@ -206,7 +207,7 @@ def _stopped(job: Job, rng: random.Random, folder: str) -> Tuple[_Case, str]:
     if rng.random() < 0.85:
         arguments = job.flags(output_dir=run, do_predict=None, dry_run="true")
         command = "dry run"
-    return _Case(_files(run), arguments, job.script), command
+    return _Case(_of_run(run, rng), arguments, job.script), command
 
 
 def _ended(job: Job, rng: random.Random, folder: str) -> Tuple[_Case, str]:
@@ -214,8 +215,13 @@ def _ended(job: Job, rng: random.Random, folder: str) -> Tuple[_Case, str]:
     run = os.path.join(folder, "run")
     shutil.copytree(job.folder("whole"), run)
     if rng.random() < 0.5:
-        return _Case(_files(run), [], functools.partial(_doctor, run)), "doctor"
-    return _Case(_files(run), job.flags(output_dir=run, do_train="false"), job.script), "evaluate, predict"
+        return _Case(_of_run(run, rng), [], functools.partial(_doctor, run)), "doctor"
+    return _Case(_of_run(run, rng), job.flags(output_dir=run, do_train="false"), job.script), "evaluate, predict"
+
+
+def _of_run(run: str, rng: random.Random) -> List[str]:
+    """Mostly the files that a command reads, not those that it writes for people."""
+    return _files(run, _READ_OF_RUN if rng.random() < 0.8 else "")
 
 
 def _doctor(run: str) -> None:

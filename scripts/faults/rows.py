@@ -57,7 +57,7 @@ _STAGE, _FILE, _KIND = r"(?<=[:,] )[^,]+", r"^[^:]+(?=:)", r"^[^,]+(?=,)"
 ROWS: Dict[str, Row] = {
     "kill": Row("SIGKILL at a random moment, classifier", moments.killed, classifier, 35, place=_STAGE),
     "kill_tagger": Row("SIGKILL at a random moment, tagger", moments.killed, tagger, 35, place=_STAGE),
-    "kill_stage": Row("SIGKILL within a stage of the run, classifier", _in_stages, classifier, 20, 2, place=_STAGE),
+    "kill_stage": Row("SIGKILL within a stage of the run, classifier", _in_stages, classifier, 20, 1, place=_STAGE),
     "kill_stage_tagger": Row("SIGKILL within a stage of the run, tagger", _in_stages, tagger, 20, place=_STAGE),
     "signal": Row("SIGTERM and Ctrl-C at a random moment, also twice", moments.signalled, classifier, 55, 1),
     "damage": Row("one file of folder or cache damaged, classifier", damage.damaged, classifier, 300, 4, place=_FILE),
