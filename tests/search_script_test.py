@@ -39,8 +39,8 @@ def test_a_search_over_folds_finds_the_rate_that_learns_also_after_a_kill(tiny, 
     assert "Best: trial 1" in output and "<svg" in (whole / "search.html").read_text(encoding="utf-8")
 
     process = search(tiny, killed)
-    log = killed / "trials" / "001-learning_rate=1e-3-seed12345-fold1.log"
-    while not log.exists() or "step 10/30  dev" not in log.read_text():
+    log = killed / "trials" / "001-learning_rate=1e-3-seed12345-fold1" / "metrics.jsonl"
+    while not log.exists() or '"split": "dev"' not in log.read_text():  # in the middle of a run
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
