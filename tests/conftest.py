@@ -1,16 +1,20 @@
 """A small task that a tiny BERT learns in seconds, and the command line run as a user runs it."""
 
 import ast
+import fcntl
 import functools
 import html.parser
 import importlib
 import json
 import os
 import pathlib
+import pty
 import random
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from typing import Any, List, NamedTuple, Set
 
 import hypothesis
@@ -300,6 +304,30 @@ def tiny(tmp_path_factory) -> Tiny:
 
 def command(arguments: List[str], script: str = "run_classifier") -> List[str]:
     return [sys.executable, os.path.join(ROOT, script + ".py")] + arguments
+
+
+class Terminal:
+    """Standard output and error on a terminal of so many columns. Make it in the test: pytest sets both before."""
+
+    def __init__(self, monkeypatch, columns, kind="xterm"):
+        self._master, self._slave = pty.openpty()
+        self.resize(columns)
+        monkeypatch.setenv("TERM", kind)
+        for name in ("stdout", "stderr"):
+            stream = os.fdopen(os.dup(self._slave), "w", 1, encoding="utf-8")
+            monkeypatch.setattr(sys, name, stream)
+
+    def resize(self, columns):
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def lines(self):
+        """What the terminal shows of what was written since."""
+        os.write(self._slave, b"\0")
+        text = b""
+        while not text.endswith(b"\0"):
+            text += os.read(self._master, 1 << 16)
+        lines = text[:-1].decode("utf-8").replace("\r\n", "\n").split("\n")
+        return [line.split("\r\x1b[K")[-1].split("\r")[-1] for line in lines]
 
 
 def train_sentencepiece(path: str, lines: List[str], **options: object) -> str:

@@ -1,18 +1,14 @@
 """Progress: the bar on a terminal, lines in a log, the screen of scripts/watch.py."""
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 
 import pytest
 from comparison_test import write_run
-from conftest import ROOT
+from conftest import ROOT, Terminal
 
 from steady_bert.base import program_end, progress_lines
 from steady_bert.base.errors import UserError
@@ -61,30 +57,6 @@ def test_a_day_left_is_not_shown_as_none(tmp_path, clock, capsys):
 
 
 # --- the bar ----------------------------------------------------------------------------------------------------------
-
-
-class Terminal:
-    """Standard output and error on a terminal of so many columns."""
-
-    def __init__(self, monkeypatch, columns, kind="xterm"):
-        self._master, self._slave = pty.openpty()
-        self.resize(columns)
-        monkeypatch.setenv("TERM", kind)
-        for name in ("stdout", "stderr"):
-            stream = os.fdopen(os.dup(self._slave), "w", 1, encoding="utf-8")
-            monkeypatch.setattr(sys, name, stream)
-
-    def resize(self, columns):
-        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-
-    def lines(self):
-        """What the terminal shows of what was written since."""
-        os.write(self._slave, b"\0")
-        text = b""
-        while not text.endswith(b"\0"):
-            text += os.read(self._master, 1 << 16)
-        lines = text[:-1].decode("utf-8").replace("\r\n", "\n").split("\n")
-        return [line.split("\r\x1b[K")[-1].split("\r")[-1] for line in lines]
 
 
 def advance(report, clock, steps):

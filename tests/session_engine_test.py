@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from conftest import Terminal
 
 import modeling
 import tokenization
@@ -206,8 +207,8 @@ def test_reading_ahead_changes_nothing_that_is_learned(task, records, tmp_path, 
     assert_equal(undisturbed, run(task, records, tmp_path, plan_of(records)))
 
 
-def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, records, tmp_path, monkeypatch, capsys):
-    """With a clock that only reading, updating and evaluating advance; an evaluation is not training time."""
+def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, records, tmp_path, monkeypatch):
+    """On a terminal. Only reading, updating and evaluating advance the clock; evaluations are not training time."""
     now = [0.0]
 
     def taking(seconds, call):
@@ -232,11 +233,14 @@ def test_the_report_has_the_time_of_a_step_and_the_proportion_of_waiting(task, r
         session_engine, "_evaluate_on_all_workers", taking(50.0, session_engine._evaluate_on_all_workers)
     )
     monkeypatch.setattr(memory, "peak_bytes", lambda gpus: 1500000000 + len(gpus))
+    terminal = Terminal(monkeypatch, 80)
     run(task, records, tmp_path, plan_of(records, num_train_steps=6, eval_every_steps=2), log_every_steps=3)
+    shown = terminal.lines()
+    assert [line[:14] for line in shown[-5:-2]] == ["step {}/6  dev:".format(step) for step in (2, 4, 6)]
+    assert shown[-2].startswith("step: 100%|███") and "| 6/6  in 00:" in shown[-2] and shown[-1] == ""
     with open(str(tmp_path / "metrics.jsonl")) as file:
         lines = [json.loads(line) for line in file]
     assert [line.get("peak_memory_bytes") for line in lines if line["split"] == "train"] == [1500000000] * 2
-    assert capsys.readouterr().out.count("  peak memory 1.50 GB") == 2
     speeds = [(line["examples_per_sec"], line["input_wait_proportion"]) for line in lines if line["split"] == "train"]
     assert speeds == [(16 / 4.0, 3.0 / 4.0)] * 2
     assert [line["evaluation_secs"] for line in lines if line["split"] == "dev"] == [50.0] * 3

@@ -4,6 +4,7 @@ import textwrap
 from typing import Any, List, Sequence, Tuple
 
 from ..base.errors import UserError
+from ..run_report import charts
 from .standing import Points, Standing
 
 _LEAST_ROWS = 6  # of a figure: below that, its axes leave no room
@@ -60,7 +61,7 @@ def _figure(
     for number, (name, points) in enumerate(series):
         if points:
             marker = markers[number % len(markers)]
-            steps, values = zip(*points)
+            steps, values = zip(*charts.thinned(points))
             plot.plot(steps, values, marker=marker, label=name if len(series) > 1 else None)
     lines: List[str] = plot.uncolorize(plot.build()).rstrip("\n").split("\n")
     return lines
