@@ -103,7 +103,8 @@ def _time(folder: str, plan: Plan, progress: Progress, step: int) -> List[str]:
         age = time.time() - os.path.getmtime(os.path.join(folder, METRICS_FILE))
     except OSError:
         return times
-    return times + ["last report {} ago".format(duration(max(age, 0.0)))]
+    event = "last report" if progress.train or progress.dev else "begun"
+    return times + ["{} {} ago".format(event, duration(max(age, 0.0)))]
 
 
 def secs_left(plan: Plan, progress: Progress, step: int) -> Optional[float]:
