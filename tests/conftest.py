@@ -56,9 +56,11 @@ MESSAGES = {
     "manifest_test.py",
     "model_flag_test.py",
     "own_data_test.py",
+    "progress_test.py",
     "second_stage_test.py",
     "serve_test.py",
     "tagging_exports_test.py",
+    "tracking_test.py",
     "use_without_training_test.py",
 }
 # The same on Python 3.7 too: what they read, train and write is in other files' tests there.
