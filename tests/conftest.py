@@ -320,7 +320,7 @@ class Terminal:
             monkeypatch.setattr(sys, name, stream)
 
     def resize(self, columns):
-        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
 
     def lines(self):
         """What the terminal shows of what was written since."""

@@ -3,6 +3,7 @@
 tqdm draws it. Where output goes to a file, a pipe, or a terminal that cannot redraw a line, there are lines instead.
 """
 
+import contextlib
 import os
 import stat
 import sys
@@ -73,7 +74,8 @@ class Bar(tqdm.tqdm):  # type: ignore[misc]
             desc=what,
             delay=delay_secs,
             file=self._stderr,
-            dynamic_ncols=True,
+            ncols=80,  # format_dict has the terminal's; tqdm draws nothing where that has no size
+            nrows=24,
             miniters=1,
             bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:,}/{total:,}{facts}",
         )
@@ -95,7 +97,7 @@ class Bar(tqdm.tqdm):  # type: ignore[misc]
     def format_dict(self) -> Dict[str, Any]:
         """What the layout of the bar may name, at the moment of drawing."""
         values: Dict[str, Any] = super().format_dict
-        values["ncols"] = columns = max((values["ncols"] or 80) - 1, 20)  # in its last column a cursor may jump on
+        values["ncols"] = columns = max(self._columns() - 1, 20)  # in its last column a cursor may jump on
         left = self._rate.secs_left(self.total)
         if self.n >= self.total:
             facts = ["in " + time_text(values["elapsed"])]
@@ -104,6 +106,12 @@ class Bar(tqdm.tqdm):  # type: ignore[misc]
         others = "{}: 100%|| {:,}/{:,}".format(values["prefix"], values["n"], values["total"])
         values["facts"] = fitting(facts + self.facts, columns - len(others) - _LEAST_BAR)
         return values
+
+    def _columns(self) -> int:
+        """The terminal's width now; 80 if it has none, as behind some connections."""
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(self._stderr.fileno()).columns or 80
+        return 80
 
     def skip(self, done: int) -> None:
         """Moves the bar on to what was done before, which says nothing of the speed now."""
