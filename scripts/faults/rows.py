@@ -52,7 +52,7 @@ def _of_tests(what: str, arguments: str) -> Row:
 
 
 _in_stages = functools.partial(moments.killed, in_stages=True)
-_STAGE, _FILE, _KIND = r"(?<=[:,] )[^,]+", r"^[^:]+(?=:)", r"^[^,]+(?=,)"
+_STAGE, _FILE, _KIND = r"(?<=[:,] )[^,]+", r"^[^:]+(?=:)", r"^[^,:]+(?=,)"
 
 ROWS: Dict[str, Row] = {
     "kill": Row("SIGKILL at a random moment, classifier", moments.killed, classifier, 35, place=_STAGE),
