@@ -86,4 +86,5 @@ def test_every_command_does_what_its_page_says():
     script = os.path.join(ROOT, "scripts", "check_docs.py")
     done = subprocess.run([sys.executable, script], stdout=subprocess.PIPE, universal_newlines=True, timeout=560)
     assert done.returncode == 0, done.stdout
-    assert re.search(r"commands: [34]\d ok, [12]\d not run; 0 wrong", done.stdout), done.stdout
+    summary = re.search(r"commands: (\d+) ok, \d+ not run; 0 wrong", done.stdout)
+    assert summary is not None and int(summary.group(1)) >= 34, done.stdout

@@ -106,7 +106,7 @@ _PROMISES: Dict[str, Callable[[str, str], str]] = {
         "predicted/predictions.tsv", "predicted/test_results.json"
     ),
     "docs/guide.md: python scripts/report.py": _writes("runs/reviews/report.html", "runs/reviews/errors.tsv"),
-    "docs/guide.md: python scripts/watch.py": _says("step 3 of 3"),
+    "docs/guide.md: python scripts/watch.py": _says("finished: 3 steps"),
     "docs/guide.md: python scripts/compare_runs.py 'runs/": _writes("comparison.html", "comparison.json"),
     "docs/guide.md: python run_ner.py --train_file": _writes(
         "runs/ner/predictions.conll", "runs/ner/predictions.jsonl"
