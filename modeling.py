@@ -21,15 +21,19 @@ if __package__:  # cloned as a package: `from bert import modeling`
     from .steady_bert.base.compute import PLAIN, Compute
     from .steady_bert.base.errors import UserError
     from .steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf, product
+    from .steady_bert.base.lone_sum import lone_sum
     from .steady_bert.base.randomness import dropout, dropout_moment, dropout_place, is_keyed, keyed_mask
     from .steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
+    from .steady_bert.base.word_shift import WordShift
 else:
     from steady_bert.base import compiled_layer, compiled_pieces, fast_attention, json_files
     from steady_bert.base.compute import PLAIN, Compute
     from steady_bert.base.errors import UserError
     from steady_bert.base.forms import forms_of, plain_gelu, plain_gelu_erf, product
+    from steady_bert.base.lone_sum import lone_sum
     from steady_bert.base.randomness import dropout, dropout_moment, dropout_place, is_keyed, keyed_mask
     from steady_bert.base.token_layout import TokenLayout, every_position, packed_attention, packed_rows, real_tokens
+    from steady_bert.base.word_shift import WordShift
 
 _HOST = "/cpu:0"
 _MASKED_SCORE = -10000.0  # added to the scores of padded positions, as in the published models
@@ -189,6 +193,7 @@ class BertModel:
           reads. get_sequence_output and get_all_encoder_layers raise ValueError.
       compute: the form of the computation. If it is padding_free, tf.gradients of a loss by what the getters return is
           None, as the loss is computed from the rows of real tokens.
+      word_shift: what is added to the word embeddings of the input; nothing if None.
 
     Positions where input_mask is 0 get vectors too, zeros if padding_free; they mean nothing, and no real position
     depends on them. The first token of a sequence is computed whatever its mask.
@@ -208,6 +213,7 @@ class BertModel:
         scope: Optional[str] = None,
         first_token_only: bool = False,
         compute: Compute = PLAIN,
+        word_shift: Optional[WordShift] = None,
     ) -> None:
         config = copy.deepcopy(config)
         if not is_training:
@@ -232,6 +238,8 @@ class BertModel:
                     initializer_range=config.initializer_range,
                     use_one_hot_embeddings=use_one_hot_embeddings,
                 )
+                if word_shift is not None:
+                    words = lone_sum(words, layout.vectors(word_shift.of(batch_size, seq_length, config.hidden_size)))
                 rows = _postprocessed(
                     words,
                     layout,

@@ -10,12 +10,12 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 import tensorflow.compat.v1 as tf
 
 if __package__:  # cloned as a package: `from bert import optimization`
-    from .steady_bert import optimizers, rule_optimizer, schedules
+    from .steady_bert import optimizers, rule_optimizer, schedules, unfreezing
     from .steady_bert.base.errors import UserError
     from .steady_bert.loss_scale import LossScale
     from .steady_bert.optimizer_config import OptimizerConfig, rule_of
 else:
-    from steady_bert import optimizers, rule_optimizer, schedules
+    from steady_bert import optimizers, rule_optimizer, schedules, unfreezing
     from steady_bert.base.errors import UserError
     from steady_bert.loss_scale import LossScale
     from steady_bert.optimizer_config import OptimizerConfig, rule_of
@@ -29,14 +29,21 @@ def rate_multipliers(config: OptimizerConfig, names: Sequence[str]) -> Dict[str,
     With layerwise_lr_decay d and L layers: 1 for the head and the pooler, d^(L-l) for layer l from 0, d^(L+1) for the
     embeddings (Clark et al., https://arxiv.org/abs/2003.10555, section 3, counting the head's distance as 0).
     """
-    layers = 1 + max([int(match.group(1)) for match in map(_LAYER.search, names) if match] or [-1])
     multipliers = {}
-    for name in names:
-        layer = _LAYER.search(name)
-        depth = layers - int(layer.group(1)) if layer else layers + 1 if "/embeddings/" in name else 0
+    for name, depth in depths(names).items():
         factor = next((factor for pattern, factor in config.lr_multipliers if re.search(pattern, name)), 1.0)
         multipliers[name] = factor * config.layerwise_lr_decay**depth
     return multipliers
+
+
+def depths(names: Sequence[str]) -> Dict[str, int]:
+    """Variable name → how far below the head: L-l in layer l of L from 0, L+1 of the embeddings, 0 above the layers."""
+    layers = 1 + max([int(match.group(1)) for match in map(_LAYER.search, names) if match] or [-1])
+    of_names = {}
+    for name in names:
+        layer = _LAYER.search(name)
+        of_names[name] = layers - int(layer.group(1)) if layer else layers + 1 if "/embeddings/" in name else 0
+    return of_names
 
 
 def _require_matches(flag: str, patterns: Sequence[str], names: Sequence[str]) -> None:
@@ -158,6 +165,7 @@ def create_update(
     compiled: bool = False,
     together: bool = False,
     scale: Optional[LossScale] = None,
+    unfreeze_schedule: str = "",
 ) -> Update:
     """Sums over replicas, clips, updates, then counts; in that order, by control dependencies.
 
@@ -168,6 +176,8 @@ def create_update(
       compiled, together: see rule_optimizer.RuleOptimizer; without them the numbers are upstream's, operation for
           operation.
       scale: of the loss that the gradients are of; see steady_bert.loss_scale.
+      unfreeze_schedule: see steady_bert.unfreezing. A variable that is not trained yet does not move, nor do its slots,
+          and its gradient is not part of the norm that is clipped.
 
     Raises UserError if a pattern that the user gave matches no variable.
     """
@@ -176,6 +186,11 @@ def create_update(
     if config.no_decay_patterns_given:
         _require_matches("no_decay_patterns", config.no_decay_patterns, names)
     multipliers = rate_multipliers(config, names)
+    thaw_steps = unfreezing.thaw_steps(unfreeze_schedule, depths(names)) if unfreeze_schedule else {}
+    if thaw_steps:
+        step = tf.identity(global_step)
+        starts = [thaw_steps[rule_optimizer.name_of(variable)] for variable in variables]
+        gradients = [_from_step(start, gradient, step) for start, gradient in zip(starts, gradients)]
     optimizer = rule_optimizer.RuleOptimizer(
         learning_rate,
         rule_of(config),
@@ -187,11 +202,21 @@ def create_update(
         compiled=compiled,
         together=together,
         scale=scale,
+        thaw_steps=thaw_steps,
         name="AdamWeightDecayOptimizer",
     )
     with tf.control_dependencies([learning_rate]):  # read before the step moves
         train_op = optimizer.apply_gradients(zip(gradients, variables), global_step=global_step)
     return Update(train_op, learning_rate, optimizer.grad_norm, optimizer.averages)
+
+
+def _from_step(start: int, gradient: Any, step: tf.Tensor) -> Any:
+    """The gradient from step `start` on, zeros before; a sparse one stays sparse."""
+    if gradient is None or not start:
+        return gradient
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.IndexedSlices(_from_step(start, gradient.values, step), gradient.indices, gradient.dense_shape)
+    return tf.where_v2(tf.cast(step, tf.int64) >= start, gradient, tf.zeros_like(gradient))
 
 
 def _average_over_tpu(gradients: Sequence[Any]) -> Sequence[Any]:

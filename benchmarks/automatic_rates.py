@@ -67,12 +67,14 @@ class Runs:
 
     def results(self, name: str, task: Task, flags: List[str], rate: str) -> List[Dict[str, Any]]:
         """By seed {"rate": the number, "score": on dev; None where a number was not finite}."""
-        made = []
-        for seed in range(1, self.seeds + 1):
-            own = ["--learning_rate=" + rate, "--seed={}".format(seed)]
-            folder = os.path.join(self.folder, "{}-{}-{}-seed{}".format(name, self.steps, rate, seed))
-            made.append(self._result(folder, task, self.common + task.flags + flags + own))
-        return made
+        return [self.result(name, task, flags, rate, seed) for seed in range(1, self.seeds + 1)]
+
+    def result(self, name: str, task: Task, flags: List[str], rate: str, seed: int) -> Dict[str, Any]:
+        own = ["--learning_rate=" + rate, "--seed={}".format(seed)]
+        return self._result(self.folder_of(name, rate, seed), task, self.common + task.flags + flags + own)
+
+    def folder_of(self, name: str, rate: str, seed: int) -> str:
+        return os.path.join(self.folder, "{}-{}-{}-seed{}".format(name, self.steps, rate, seed))
 
     def _result(self, folder: str, task: Task, flags: List[str]) -> Dict[str, Any]:
         path = os.path.join(folder, "result.json")

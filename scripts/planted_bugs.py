@@ -75,8 +75,8 @@ BUGS = {
     ),
     "parts are scaled as if they weighed the same": Bug(
         "steady_bert/training/towers.py",
-        "    weight = replicas.sum(tf.add_n([part.weight for part in sums]))",
-        "    weight = replicas.sum(first.weight * parts)",
+        "    weight = replicas.sum(tf.add_n(weights[:: len(weights) // parts]))",
+        "    weight = replicas.sum(weights[0] * parts)",
         "tests/session_engine_test.py -k parts",
     ),
     "padded positions are attended to": Bug(

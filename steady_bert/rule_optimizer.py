@@ -30,6 +30,8 @@ class Numbers(NamedTuple):
     clip_scale: Any  # factor of the gradient; None without clipping and loss scale
     count: Any  # t; None if nothing reads it
     finite: Any = None  # whether the update is made at all; None: it is
+    thawed: Any = None  # whether the weight is trained yet; None: it is, from the start
+    own_count: Any = None  # t of a weight that is trained from a later step on, counted from there
 
 
 class Treatment(NamedTuple):
@@ -63,6 +65,9 @@ class RuleOptimizer(tf.train.Optimizer):
       together: one function that XLA compiles clips and updates all weights, which a GPU's host launches at once. Needs
           resource variables and has_xla().
       scale: of the loss whose gradients are applied. An update whose norm is not finite moves nothing but the scale.
+      thaw_steps: variable name → the global step from which on it is trained; 0 of those that are not in it. Before, it
+          and the rule's slots do not move, so that its average and its slow weight are the weight itself. The rule's t
+          is then counted from that step on. Needs the global_step of apply_gradients.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class RuleOptimizer(tf.train.Optimizer):
         compiled: bool = False,
         together: bool = False,
         scale: Optional[loss_scale.LossScale] = None,
+        thaw_steps: Optional[Dict[str, int]] = None,
         name: str = "RuleOptimizer",
     ) -> None:
         super().__init__(use_locking=False, name=name)
@@ -90,6 +96,7 @@ class RuleOptimizer(tf.train.Optimizer):
         self.compiled = compiled
         self.together = together
         self.scale = scale
+        self.thaw_steps = thaw_steps or {}
         # The norm of the last apply_gradients' gradients, before clipping and without the loss scale.
         self.grad_norm: Optional[tf.Tensor] = None
         self.averages: Dict[str, Any] = {}  # variable name → the variable of its average
@@ -147,7 +154,9 @@ class RuleOptimizer(tf.train.Optimizer):
         count = None if counter is None else tf.cast(tf.identity(first_replica(strategy, counter)) + 1, tf.float64)
         factor = None if scale is None else tf.identity(first_replica(strategy, scale.loss_scale))
         update = self._update_together if self.together else self._update_each
-        updates, norm = update(strategy, variables, summed, rate, count, factor)
+        numbers = Numbers(rate, None, count)
+        step = tf.identity(first_replica(strategy, container(global_step))) if self.thaw_steps else None
+        updates, norm = update(strategy, variables, summed, numbers, step, factor)
         with tf.control_dependencies(updates):  # they read the count
             stored = []
             finite = tf.constant(True) if scale is None else tf.math.is_finite(norm)
@@ -168,8 +177,8 @@ class RuleOptimizer(tf.train.Optimizer):
         strategy: tf.distribute.Strategy,
         variables: Sequence[Any],
         summed: Sequence[Any],
-        rate: Any,
-        count: Optional[tf.Tensor],
+        numbers: Numbers,
+        step: Optional[tf.Tensor],
         scale: Optional[tf.Tensor],
     ) -> Tuple[List[Any], tf.Tensor]:
         """(the op that updates each variable on all replicas, the global norm of the gradients)."""
@@ -177,11 +186,12 @@ class RuleOptimizer(tf.train.Optimizer):
         if strategy.num_replicas_in_sync == 1:
             summed = on_one_replica
         norm, clip_scale, finite = self._norm_and_factor(on_one_replica, scale)
+        numbers = numbers._replace(clip_scale=clip_scale, finite=finite)
         # A gradient still being computed would see a reference variable that has already moved. One op waits for all of
         # them: an edge from each to every op below would be nine tenths of the graph's edges.
         with tf.control_dependencies([tf.group(*on_one_replica)]):
             updates = [
-                self._update(strategy, variable, gradient, Numbers(rate, clip_scale, count, finite))
+                self._update(strategy, variable, gradient, self._numbers_of(name_of(variable), numbers, step))
                 for variable, gradient in zip(variables, summed)
             ]
         return updates, norm
@@ -206,8 +216,8 @@ class RuleOptimizer(tf.train.Optimizer):
         strategy: tf.distribute.Strategy,
         variables: Sequence[Any],
         summed: Sequence[Any],
-        rate: Any,
-        count: Optional[tf.Tensor],
+        numbers: Numbers,
+        step: Optional[tf.Tensor],
         scale: Optional[tf.Tensor],
     ) -> Tuple[List[Any], tf.Tensor]:
         """(ops and tensors that are there when all variables of all replicas are updated, the global norm)."""
@@ -219,7 +229,7 @@ class RuleOptimizer(tf.train.Optimizer):
         def update_replica(first: Any, kept: List[Dict[str, Any]], gradients: List[Any]) -> tf.Tensor:
             handles = [{key: variable.handle for key, variable in one.items()} for one in kept]
             rows = [_Rows(g.values, g.indices) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
-            return compiled(handles, rows, rate, count, scale)
+            return compiled(handles, rows, numbers, step, scale)
 
         computed = [first_replica(strategy, gradient) for gradient in summed]
         with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in computed]):
@@ -232,8 +242,8 @@ class RuleOptimizer(tf.train.Optimizer):
         shapes: Sequence[Any],
         handles: Sequence[Dict[str, Any]],
         gradients: Sequence[Any],
-        rate: tf.Tensor,
-        count: Optional[tf.Tensor],
+        of_all: Numbers,
+        step: Optional[tf.Tensor],
         scale: Optional[tf.Tensor],
     ) -> tf.Tensor:
         """Gives all variables their new values; returns the global norm of the gradients. For XLA."""
@@ -243,8 +253,9 @@ class RuleOptimizer(tf.train.Optimizer):
                 gradient, present[name] = row_sums.summed(gradient.values, gradient.indices, shape[0])
             dense.append(gradient)
         norm, clip_scale, finite = self._norm_and_factor(dense, scale)
+        of_all = of_all._replace(clip_scale=clip_scale, finite=finite)
         for name, shape, own, gradient in zip(names, shapes, handles, dense):
-            numbers = Numbers(rate * self.rate_multiplier(name), clip_scale, count, finite)
+            numbers = self._numbers_of(name, of_all, step)
             values = _read(own, shape)
             after = self._new_values(self._treatment(name), values, gradient, numbers)
             if self.rule.lazy and name in present:
@@ -255,11 +266,19 @@ class RuleOptimizer(tf.train.Optimizer):
                 tf.raw_ops.AssignVariableOp(resource=own[key], value=value)
         return norm
 
+    def _numbers_of(self, name: str, numbers: Numbers, step: Optional[tf.Tensor]) -> Numbers:
+        """The numbers of all weights → those of one."""
+        numbers = numbers._replace(rate=numbers.rate * self.rate_multiplier(name))
+        start, count = self.thaw_steps.get(name, 0), numbers.count
+        if not start:
+            return numbers
+        own_count = None if count is None else tf.maximum(count - tf.cast(start, count.dtype), 1.0)
+        return numbers._replace(thawed=tf.cast(step, tf.int64) >= start, own_count=own_count)
+
     def _update(self, strategy: tf.distribute.Strategy, variable: Any, gradient: Any, numbers: Numbers) -> Any:
         """An op that updates a variable, its slots and its copies on all replicas."""
         name = name_of(variable)
         treatment = self._treatment(name)
-        numbers = numbers._replace(rate=numbers.rate * self.rate_multiplier(name))
         slots = self._slots_and_copies(variable)
 
         def update_replica(weight: Any, gradient: Any, **slots: Any) -> tf.Operation:
@@ -310,7 +329,10 @@ class RuleOptimizer(tf.train.Optimizer):
         after = dict(values)
         if gradient is not None or not self._rests(treatment):
             gradient = tf.zeros([], values[WEIGHT].dtype.base_dtype) if gradient is None else gradient
-            after.update(self._moved(treatment, values, gradient, numbers))
+            moved = self._moved(treatment, values, gradient, numbers)
+            if numbers.thawed is not None:
+                moved = {key: tf.where_v2(numbers.thawed, value, values[key]) for key, value in moved.items()}
+            after.update(moved)
         if self.rule.lookahead:
             after[WEIGHT], after[SLOW] = self._looked_ahead(values, after[WEIGHT], numbers.count)
         if self.ema_decay:
@@ -328,7 +350,8 @@ class RuleOptimizer(tf.train.Optimizer):
             gradient *= tf.cast(numbers.clip_scale, dtype)
         if treatment.centralizes:
             gradient -= tf.reduce_mean(gradient, axis=list(range(len(gradient.shape) - 1)), keepdims=True)
-        u, slots = self.rule.direction(gradient, values, numbers.count)
+        count = numbers.count if numbers.own_count is None else numbers.own_count
+        u, slots = self.rule.direction(gradient, values, count)
         if treatment.decay:
             u += treatment.decay * weight
         if treatment.trust_ratio:

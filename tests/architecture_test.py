@@ -19,11 +19,13 @@ LAYERS = [
         "base.forms",
         "base.html_pages",
         "base.locks",
+        "base.lone_sum",
         "base.program_end",
         "base.progress_lines",
         "base.randomness",
         "base.record_frames",
         "base.token_layout",
+        "base.word_shift",
         "base.worker_processes",
         "interchange.names",
         "interchange.torch_to_safetensors",
@@ -47,8 +49,9 @@ LAYERS = [
         "training.link_messages",
         "training.memory",
         "training.permutation",
+        "unfreezing",
     },
-    {"base.compiled_layer", "base.fast_attention", "interchange.torch_files"},
+    {"base.compiled_layer", "base.fast_attention", "interchange.torch_files", "tasks.losses", "training.regularizers"},
     {"base.compiled_pieces", "training.reports"},
     {
         "tokenization",
@@ -145,6 +148,7 @@ LAYERS = [
         "training.input_pipeline",
         "training.checkpoint",
         "training.data_report",
+        "training.passes",
     },
     {
         "training.bucket",
@@ -343,6 +347,7 @@ PURE = {
     "training.permutation",
     "training.plan",
     "training.manifest",
+    "training.regularizers",
     "training.reports",
     "training.resume",
     "training.run_files",
@@ -350,6 +355,7 @@ PURE = {
     "training.environment",
     "watching.screen",
     "watching.standing",
+    "unfreezing",
 }
 ENTRY_SCRIPTS = {
     "create_pretraining_data",

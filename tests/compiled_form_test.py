@@ -291,7 +291,7 @@ def test_the_form_is_the_fast_one_of_the_device(monkeypatch, settings, form):
 @pytest.mark.parametrize("config, compiled_pieces", [(dict(), True), (dict(xla=True), False)])
 def test_training_alone_packs_attention_and_compiles_pieces(monkeypatch, config, compiled_pieces):
     monkeypatch.setattr(devices, "gpus", list)
-    config, plan = session_engine.EngineConfig(**config), SimpleNamespace(seed=1)
+    config, plan = session_engine.EngineConfig(**config), SimpleNamespace(seed=1, fgm_epsilon=0.0, rdrop_alpha=0.0)
     seen = []
 
     def build(batch, is_training, compute):

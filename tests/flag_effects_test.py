@@ -4,6 +4,7 @@ A row of ROWS names a flag, a value, the flags that it needs beside it, and an o
 result must differ from that of the same command without the flag. A value that is refused shows nothing.
 """
 
+import collections
 import contextlib
 import gzip
 import io
@@ -119,6 +120,14 @@ def tower(command):
         batch = towers.parse(tf.placeholder(tf.string, [None]), task, engine)
         towers.inference_tower(task, engine, 0, batch, {})
         return graph.as_graph_def().SerializeToString(deterministic=True)
+
+
+def trained_operations(command):
+    """How many operations of each kind the model and its loss have in training."""
+    task, engine = command.job().task, command.config.engine
+    with tf.Graph().as_default() as graph, tf.variable_scope("", use_resource=True):
+        task.build(towers.parse(tf.placeholder(tf.string, [None]), task, engine), True, towers.compute_of(engine))
+        return collections.Counter(op.type for op in graph.get_operations())
 
 
 def compute(command):
@@ -478,6 +487,11 @@ ROWS: Dict[str, Row] = {
     "layerwise_lr_decay": Row(0.9, update),
     "ema_decay": Row(0.9, update),
     "freeze": Row("embeddings", update),
+    "unfreeze_schedule": Row("9=1", planned),
+    "label_smoothing": Row(0.1, trained_operations),
+    "focal_gamma": Row(2, trained_operations),
+    "fgm_epsilon": Row(1, planned),
+    "rdrop_alpha": Row(1, planned),
     "clip_norm": Row(0.5, update),
     "model": Row("{published}", tower, PUBLISHED, instead="{narrow}"),
     "init_checkpoint": Row("{model}/model.ckpt-3", initial, dict(from_scratch=None)),

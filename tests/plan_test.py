@@ -7,6 +7,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from steady_bert import unfreezing
 from steady_bert.base.errors import UserError
 from steady_bert.training import plan as plans
 from steady_bert.training import resume
@@ -66,6 +67,11 @@ def test_rates_follow_the_closed_form(examples, batch, epochs, proportion, extra
         (dict(num_warmup_steps=1, warmup_proportion=0.2), "--num_warmup_steps and --warmup_proportion"),
         (dict(eval_every_steps=1, eval_every_epochs=2.0), "--eval_every_steps and --eval_every_epochs"),
         (dict(num_train_epochs=0.001), "less than one update"),
+        (dict(label_smoothing=1.0), "nothing would be left of the label"),
+        (dict(unfreeze_schedule="5"), "'5' is not step=layers"),
+        (dict(unfreeze_schedule="5=0"), "'5=0' is not step=layers"),
+        (dict(unfreeze_schedule="5=2,9=2"), "steps and layers have to rise"),
+        (dict(unfreeze_schedule="5=all,9=2"), "steps and layers have to rise"),
         (dict(num_train_steps=100, lr_decay_steps=50), "Raise --lr_decay_steps to 100"),
         (dict(num_train_steps=100, num_warmup_steps=100), "Warm-up of 100 steps"),
         (dict(end_learning_rate=1.0), "--end_learning_rate=1 is above"),
@@ -298,3 +304,34 @@ def test_a_stage_knows_its_number_and_warns_of_a_start_at_full_rate():
     for corrected, source in ((True, first), (True, None)):
         plan, lines = resume.next_stage(plan_of(num_warmup_steps=0), source, "x", corrected)
         assert not plan.warnings and plan.notes["stage"] == 2
+
+
+def test_an_unfreezing_fits_the_model_and_the_run():
+    def planned(schedule):
+        identity = {"bert_config": {"num_hidden_layers": 4}}
+        return make_plan(PlanConfig(num_train_steps=10, unfreeze_schedule=schedule), 100, identity, {})
+
+    depths = {"head": 0, "layer_3": 1, "layer_0": 4, "embeddings": 5}
+    steps = {"3=1,5=4": [0, 3, 5, unfreezing.NEVER], "3=1,5=all": [0, 3, 5, 5], "0=4": [0, 0, 0, unfreezing.NEVER]}
+    for schedule, expected in steps.items():
+        assert list(unfreezing.thaw_steps(planned(schedule).unfreeze_schedule, depths).values()) == expected
+    said = plans.describe(planned("3=1,5=4"))
+    assert "the highest layer from step 3, the highest 4 layers from step 5; the rest stays as it is" in said
+    for schedule, message in (("3=5", "the model has 4 layers"), ("10=all", "step 10 is not reached")):
+        with pytest.raises(UserError, match=message):
+            planned(schedule)
+
+
+def test_regularizers_are_in_the_plan_only_if_they_are_on_and_a_change_is_refused():
+    off, on = plan_of(), plan_of(fgm_epsilon=0.5, rdrop_alpha=1.0, label_smoothing=0.1, unfreeze_schedule="5=2")
+    assert not set(plans.to_json(off)) & {"fgm_epsilon", "focal_gamma", "unfreeze_schedule"}
+    assert plans.from_json(json.loads(json.dumps(plans.to_json(on))), "plan.json") == on
+    assert [str(d) for d in compare(off, on)] == [
+        "label_smoothing: 0.0 → 0.1",
+        "fgm_epsilon: 0.0 → 0.5",
+        "rdrop_alpha: 0.0 → 1.0",
+        "unfreeze_schedule:  → 5=2",
+    ]
+    assert not any(difference.harmless for difference in compare(off, on))
+    with pytest.raises(UserError, match="plan.json: --unfreeze_schedule: 'x' is not step=layers"):
+        plans.from_json(dict(plans.to_json(on), unfreeze_schedule="x"), "plan.json")

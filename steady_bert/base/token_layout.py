@@ -40,6 +40,13 @@ class TokenLayout(NamedTuple):
             return tf.where_v2(there < 0, tf.zeros([], square.dtype), _gather(tf.reshape(square, [-1]), there))
         return tf.reshape(square, [-1]) if self.places is None else tf.gather_nd(square, self.places)
 
+    def vectors(self, square: tf.Tensor) -> tf.Tensor:
+        """[B, S, W] → [N, W], zeros in places of packed rows without a token. The gradient is 0 elsewhere."""
+        if self.places is not None:
+            return tf.gather_nd(square, self.places)
+        rows = tf.reshape(square, [-1, square.shape.as_list()[2]])
+        return rows if self.packed is None else gathered(rows, self.packed.position, self.packed.place)
+
     def square(self, rows: tf.Tensor) -> tf.Tensor:
         """[N, W] → [B, S, W], zeros at positions without a row."""
         shape = [self.batch_size, self.seq_length, rows.shape.as_list()[1]]

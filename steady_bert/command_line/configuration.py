@@ -20,6 +20,7 @@ from ..tasks.pretraining.training_config import PretrainingConfig, PretrainingIn
 from ..tasks.questions.config import QuestionsConfig, QuestionsDataConfig
 from ..tasks.tagging.config import TaggingConfig, TaggingDataConfig
 from ..training import plan as plans
+from ..training import regularizers
 from ..training.engine_config import EngineConfig, TpuConfig
 from ..training.job import RunConfig, WeightsConfig
 from ..training.plan import PlanConfig
@@ -252,6 +253,7 @@ def _plan_config(f: Values) -> PlanConfig:
     given.update((steps, None) for name, steps in pairs.items() if f.given(name) and not f.given(steps))
     if f.learning_rate == AUTO:  # any rate that goes with the others, until the plan computes it
         given.update(auto_rate=True, learning_rate=max(PlanConfig.learning_rate, f.end_learning_rate))
+    given.update((name, off) for name, off in regularizers.OFF.items() if name not in f.flags)  # of other scripts
     config = filled(
         f,
         PlanConfig,

@@ -12,7 +12,15 @@ from ..tasks.tagging.sentences import OFFSET_UNITS, OVERLAPS, SCHEMES, UNITS
 from .pretraining_flags import OWN_TRAINING, PRETRAINING, PRETRAINING_BY_IMPORT
 from .question_flags import QUESTIONS
 from .tool_flags import TOOLS, TOOLS_BY_IMPORT
-from .training_flags import BERT_CONFIG_FILE, DO_LOWER_CASE, TRAINING, VOCAB_FILE, Flag
+from .training_flags import (
+    BERT_CONFIG_FILE,
+    DO_LOWER_CASE,
+    LOSS_OF_CLASSES,
+    RDROP_ALPHA,
+    TRAINING,
+    VOCAB_FILE,
+    Flag,
+)
 
 _CLASS_WEIGHTS = Flag(
     "class_weights",
@@ -313,13 +321,13 @@ _LIMITS = [
 GROUPS: Dict[str, Dict[str, List[Flag]]] = {
     "run_classifier": {
         "What to do": _PHASES,
-        "Task": _CLASSIFICATION,
+        "Task": [*_CLASSIFICATION, *LOSS_OF_CLASSES, RDROP_ALPHA],
         "Data and model": _INPUT,
         **TRAINING,
     },
     "run_ner": {
         "What to do": _PHASES,
-        "Tagging": _TAGGING,
+        "Tagging": [*_TAGGING, *LOSS_OF_CLASSES, RDROP_ALPHA],
         "Data and model": _INPUT,
         **TRAINING,
     },
@@ -333,7 +341,7 @@ GROUPS: Dict[str, Dict[str, List[Flag]]] = {
     },
     "run_squad": {
         "What to do": _PHASES,
-        "Questions": QUESTIONS,
+        "Questions": [*QUESTIONS, RDROP_ALPHA],
         "Data and model": [flag for flag in _INPUT if flag.name not in _OWN_OF_QUESTIONS],
         **TRAINING,
     },

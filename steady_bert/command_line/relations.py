@@ -18,6 +18,7 @@ from ..training import cluster, manifest
 from . import model_flag
 from .list_flags import Values, items, require, require_finite
 
+_OF_CLASSES = ("label_smoothing", "focal_gamma")
 TPU_FLAGS = ("tpu_name", "tpu_zone", "gcp_project", "master", "num_tpu_cores", "iterations_per_loop")
 
 
@@ -245,9 +246,11 @@ def check_task(f: Values, data: ClassifierDataConfig) -> None:
         not data.label_separator or label_type == "multi",
         "--label_separator is read with --label_type=multi. Give both, or leave it out.",
     )
-    for name in ("labels", "class_weights"):
+    values = dict(labels=data.labels, class_weights=data.class_weights)
+    values.update((name, getattr(f, name)) for name in (*_OF_CLASSES, "rdrop_alpha"))
+    for name, value in values.items():
         require(
-            not getattr(data, name) or label_type != "regression",
+            not value or label_type != "regression",
             "--{}: a number is learned, which has no classes. Leave it out.".format(name),
         )
 
@@ -362,11 +365,12 @@ def check_tagging(f: Values, head: str) -> None:
         not f.given("class_weights") or f.do_train or f.dry_run,
         "--class_weights weighs what is learned: give it with --do_train.",
     )
-    require(
-        not f.given("class_weights") or "crf" not in head,
-        "--class_weights: a CRF learns the probability of a sentence's tags as a whole, in which no word has a loss of "
-        "its own to weigh. Leave it out, or give --head=softmax or bilstm.",
-    )
+    for name in ("class_weights", *_OF_CLASSES, "rdrop_alpha"):
+        require(
+            not getattr(f, name) or "crf" not in head,
+            "--{}: a CRF learns the probability of a sentence's tags as a whole, in which no word has a loss or "
+            "probabilities of its own. Leave it out, or give --head=softmax or bilstm.".format(name),
+        )
     for name in ("lstm_size", "lstm_layers", "lstm_cell"):
         require(
             not f.given(name) or "lstm" in head,

@@ -211,6 +211,21 @@ _UPDATE = [
     ),
     Flag("freeze", "list", "", "Regular expressions: variables whose names match one are not trained."),
     Flag(
+        "unfreeze_schedule",
+        "string",
+        PlanConfig.unfreeze_schedule,
+        "step=layers,…: from that step on, train so many layers from the top; all: with embeddings. Before the first "
+        "step, the head and the pooler alone. For example 100=2,200=all.",
+    ),
+    Flag(
+        "fgm_epsilon",
+        "float",
+        PlanConfig.fgm_epsilon,
+        "Adversarial training: compute each batch again with each example's word embeddings moved so far along their "
+        "gradient, and add both gradients. About twice the time. 0: off.",
+        0.0,
+    ),
+    Flag(
         "clip_norm",
         "float",
         1.0,
@@ -218,6 +233,32 @@ _UPDATE = [
         0.0,
     ),
 ]
+# Not of every script: those of classes, and of what is predicted as a distribution.
+LOSS_OF_CLASSES = [
+    Flag(
+        "label_smoothing",
+        "float",
+        PlanConfig.label_smoothing,
+        "Share of each label's weight that is spread over all labels in the training loss. 0: off.",
+        0.0,
+        1.0,
+    ),
+    Flag(
+        "focal_gamma",
+        "float",
+        PlanConfig.focal_gamma,
+        "Focal loss: multiply the training loss of a label of probability p by (1 - p) to this power. 0: off.",
+        0.0,
+    ),
+]
+RDROP_ALPHA = Flag(
+    "rdrop_alpha",
+    "float",
+    PlanConfig.rdrop_alpha,
+    "R-Drop: compute each batch twice with different dropout masks, and add so many times the divergence of the two "
+    "predictions to the training loss. About twice the time. 0: off.",
+    0.0,
+)
 _WEIGHTS = [
     Flag(
         "model",

@@ -11,6 +11,9 @@ import modeling
 
 from ..base.compute import PLAIN, Compute
 from ..base.forms import forms_of
+from ..base.word_shift import KEY
+from . import losses
+from .losses import CROSS_ENTROPY, LossForm
 
 
 def encoder(
@@ -30,6 +33,7 @@ def encoder(
         scope="bert",  # by name, so that the inference tower finds the training tower's variables
         first_token_only=first_token_only,
         compute=compute,
+        word_shift=batch.get(KEY),
     )
 
 
@@ -44,23 +48,26 @@ def classification_logits(
     return forms_of(compute).plus_bias(tf.matmul(pooled_output, weights, transpose_b=True), bias)
 
 
-def softmax_cross_entropy(logits: tf.Tensor, label_ids: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+def softmax_cross_entropy(
+    logits: tf.Tensor, label_ids: tf.Tensor, form: LossForm = CROSS_ENTROPY
+) -> Tuple[tf.Tensor, tf.Tensor]:
     """[B, L], [B] integer → (loss of each example [B], probabilities [B, L])."""
     logits = tf.cast(logits, tf.float32)
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=label_ids, logits=logits)
-    return loss, tf.nn.softmax(logits)
+    return losses.softmax_loss(logits, label_ids, form), tf.nn.softmax(logits)
 
 
 def sigmoid_cross_entropy(
-    logits: tf.Tensor, labels: tf.Tensor, positive_weights: Optional[Sequence[float]] = None
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    positive_weights: Optional[Sequence[float]] = None,
+    form: LossForm = CROSS_ENTROPY,
 ) -> Tuple[tf.Tensor, tf.Tensor]:
     """[B, L], [B, L] 0 or 1 → (mean loss over the labels of each example [B], probabilities [B, L]).
 
     positive_weights: [L]; the cost of predicting 0 for a label that is 1, relative to 1 for one that is 0.
     """
     logits = tf.cast(logits, tf.float32)
-    weights = tf.constant(1.0 if positive_weights is None else positive_weights, tf.float32)
-    loss = tf.nn.weighted_cross_entropy_with_logits(labels, logits, weights)
+    loss = losses.sigmoid_loss(logits, labels, positive_weights, form)
     return tf.reduce_mean(loss, axis=-1), tf.nn.sigmoid(logits)
 
 

@@ -92,6 +92,9 @@ class Outputs(NamedTuple):
     # [B, L] or, for words, [B, W, L] float32: what probabilities are made from, by which an export is compared with the
     # run. Not part of what an engine fetches.
     logits: Any = ()
+    # losses.Distributions, in training: the predictions whose divergence R-Drop adds to the loss. () of a task that has
+    # none, as a CRF and a number have.
+    distributions: Any = ()
 
 
 class Task(NamedTuple):
@@ -102,7 +105,8 @@ class Task(NamedTuple):
     featurize(examples) returns the feature and the facts of each example, in order; with splits_examples, one or more
         for each example. The per-token columns of a feature all have the same length.
     fingerprint(split) returns everything that decides the bytes of the split's records (files, vocabulary, lengths).
-    build(batch, is_training, compute) makes the graph; batch has a tensor for each column and `input_mask` [B, S].
+    build(batch, is_training, compute) makes the graph; batch has a tensor for each column and `input_mask` [B, S], and
+        in training maybe a WordShift, under word_shift.KEY.
         It is called once for each replica and mode; calls share variables by name.
     loss_weights(batch) returns Outputs.weight of a batch. A task with K losses has it: a batch that is computed in
         parts needs the weights of all parts before the gradients of the first.

@@ -12,10 +12,11 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from .. import schedules
+from .. import schedules, unfreezing
 from ..base import json_files
 from ..base.errors import UserError
 from ..schedules import ScheduleConfig, ScheduleNumbers
+from . import regularizers
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class PlanConfig(ScheduleNumbers):
     seed: int = 12345
     shuffle: bool = True
     batching: str = "permutation"  # or "grouped": batches of similar length
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    fgm_epsilon: float = 0.0
+    rdrop_alpha: float = 0.0
+    unfreeze_schedule: str = ""
 
 
 DEFAULT_EPOCHS = 3.0
@@ -48,7 +54,7 @@ DEFAULT_WARMUP_PROPORTION = 0.1
 DEFAULT_EVAL_EPOCHS = 1.0
 GROUPED_BATCHES = 50  # of the permutation, whose examples are sorted by length together
 # Numbers that plan.json has only if they differ from these values: folders written before they existed lack them.
-ADDED = {"batching": "permutation"}
+ADDED = {"batching": "permutation", **regularizers.OFF}
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,11 @@ class Plan:
     seed: int
     shuffle: bool
     batching: str = "permutation"
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    fgm_epsilon: float = 0.0
+    rdrop_alpha: float = 0.0
+    unfreeze_schedule: str = ""
     identity: Dict[str, Any] = field(default_factory=dict)
     notes: Dict[str, Any] = field(default_factory=dict)
     derivation: Tuple[str, ...] = ()
@@ -94,6 +105,7 @@ def check(config: PlanConfig) -> None:
     _refuse_both("num_warmup_steps", "warmup_proportion", config)
     _refuse_both("eval_every_steps", "eval_every_epochs", config)
     schedules.check_numbers(config, "--")
+    regularizers.check(regularizers.of(config))
     if config.lr_decay_steps is not None:
         schedules.require_reader(config, "lr_decay_steps", schedules.WITH_HORIZON, "--")
 
@@ -167,6 +179,8 @@ def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes
         raise UserError(
             "{:,} steps are more than {:,}. Lower --num_train_steps or --num_train_epochs.".format(steps, MOST_STEPS)
         )
+    if config.unfreeze_schedule and identity.get("bert_config"):
+        unfreezing.check(config.unfreeze_schedule, steps, identity["bert_config"]["num_hidden_layers"])
     horizon = steps if config.lr_decay_steps is None else config.lr_decay_steps
     too_short = schedules.check_horizon(config, horizon, steps, "--")
     warmup, warmup_line = _warmup_steps(config, horizon, steps)
@@ -197,6 +211,7 @@ def make_plan(config: PlanConfig, examples: int, identity: Dict[str, Any], notes
         seed=config.seed,
         shuffle=config.shuffle,
         batching=config.batching,
+        **regularizers.of(config),
         identity=identity,
         notes=notes,
         warnings=tuple(warnings),
@@ -247,6 +262,7 @@ def describe(plan: Plan) -> str:
             "  order: batches of similar length, in permuted order, out of each {} batches of the epoch's permutation "
             "(--batching=grouped)".format(GROUPED_BATCHES)
         )
+    lines += ["  " + line for line in regularizers.describe(regularizers.of(plan))]
     lines += ["  {}: {}".format(name, value) for name, value in plan.notes.items()]
     lines += ["  WARNING: " + warning for warning in plan.warnings]
     return "\n".join(lines)
@@ -279,6 +295,7 @@ def from_json(value: Dict[str, Any], path: str) -> Plan:
     schedule = ScheduleConfig(**{name: value.pop(name) for name in of_schedule})
     try:
         schedules.check_numbers(schedule)
+        regularizers.check(value)
         if schedule.lr_schedule in schedules.WITH_HORIZON and schedule.lr_decay_steps < 1:
             raise UserError("lr_decay_steps is at least 1.")
     except UserError as error:

@@ -15,10 +15,12 @@ import optimization
 from .. import loss_scale, rule_optimizer, schedules
 from ..base.compute import Compute
 from ..base.errors import UserError
+from ..base.lone_sum import lone_sum
 from ..base.packing import row_count, row_length_for
 from ..base.randomness import keyed_randomness
+from ..base.word_shift import WordShift
 from ..tasks.task import Outputs, Task
-from . import devices, input_pipeline
+from . import devices, input_pipeline, passes
 from .engine_config import EngineConfig
 from .plan import Plan
 
@@ -162,30 +164,37 @@ def training_tower(
         compiled_pieces=form == "fast" and config.engine == "session" and not config.xla and rule_optimizer.has_xla(),
     )
 
-    def build_part(part: int) -> _Sums:
+    batches: Dict[int, Batch] = {}
+
+    def build_part(part: int, shift: WordShift) -> _Sums:
+        if part not in batches:
+            batches[part] = batch_of(part)
+        # FGM's second pass has the masks of the first: its gradient is of the network that the shift was made for.
         with keyed_randomness(plan.seed, tf.identity(global_step), replicas.index * parts + part):
-            outputs = task.build(batch_of(part), True, compute)
+            outputs = passes.outputs(task, plan, batches[part], compute, shift)
         return _Sums(tf.reduce_sum(outputs.loss, axis=0), tf.reduce_sum(outputs.weight, axis=0))
 
     scale = loss_scale.variables() if config.precision == "float16" else None
     factor = None if scale is None else tf.identity(scale.loss_scale)
-    first = build_part(0)  # makes the variables
+    shift = WordShift()
+    first = _Part(build_part(0, shift), shift)  # makes the variables
     variables = optimization.trained_variables(optimizer)
+    making = _Gradients(build_part, variables, plan.fgm_epsilon)
     if parts == 1:
-        loss = _mean(first.loss, replicas.sum(first.weight))
-        gradients = tf.gradients(loss, variables, factor)
+        weight = replicas.sum(first.sums.weight)
+        loss, gradients = making.of(0, first, lambda sums: _mean(sums.loss, weight), factor)
     elif task.loss_weights is not None:
         weights = [tf.reduce_sum(task.loss_weights(batch_of(part)), axis=0) for part in range(parts)]
         weight = replicas.sum(tf.add_n(weights))
-        means = [_mean(first.loss, weight)]
-        gradients = _in_parts(means, lambda part: _mean(build_part(part).loss, weight), parts, variables, factor)
-        loss = tf.add_n(means)
+        losses, gradients = making.of_parts(first, parts, lambda sums: _mean(sums.loss, weight), factor)
+        loss = tf.add_n(losses)
     else:
-        loss, gradients = _accumulated(first, build_part, parts, variables, replicas, factor, plan.train_batch_size)
+        loss, gradients = _accumulated(making, first, parts, replicas, factor, plan.train_batch_size)
     if replicas.on_tpu:
         gradients = [g if g is None else replicas.sum(tf.convert_to_tensor(g)) for g in gradients]
     elif replicas.of_workers:
         most_rows = _most_rows(compute, plan.train_batch_size // replicas.size, parts, config.max_seq_length)
+        most_rows *= passes.count(plan)
         gradients = [_with_rows(gradient, most_rows) for gradient in gradients]
     update = optimization.create_update(
         gradients,
@@ -196,6 +205,7 @@ def training_tower(
         compiled=not replicas.on_tpu and form != "plain",
         together=form == "compiled",
         scale=scale,
+        unfreeze_schedule=plan.unfreeze_schedule,
     )
     return _after(update, loss, replicas, votes, scale, factor)
 
@@ -247,54 +257,81 @@ def count_examples(state: Dict[str, Any], batch_size: int) -> Any:
     return tf.distribute.get_replica_context().merge_call(add)
 
 
+class _Part(NamedTuple):
+    """A part of the batch that is built."""
+
+    sums: _Sums
+    shift: WordShift
+
+
+class _Gradients:
+    """The gradients of the losses of parts: of a first pass, and with FGM of a second, whose embeddings are moved.
+
+    build: part, shift → the part's sums. fgm_epsilon: how far they are moved; 0: there is no second pass.
+    """
+
+    def __init__(self, build: Callable[[int, WordShift], _Sums], variables: Sequence[Any], fgm_epsilon: float) -> None:
+        self.variables = variables
+        self._build = build
+        self._epsilon = fgm_epsilon
+
+    def of(
+        self, part: int, built: _Part, to_loss: Callable[[_Sums], tf.Tensor], upstream: Optional[tf.Tensor]
+    ) -> Tuple[tf.Tensor, List[Optional[Any]]]:
+        """(the loss of the first pass, the gradients of the passes, summed)."""
+        loss = to_loss(built.sums)
+        if not self._epsilon:
+            return loss, tf.gradients(loss, self.variables, upstream)
+        *gradients, of_words = tf.gradients(loss, [*self.variables, built.shift.value], upstream)
+        moved = to_loss(self._build(part, passes.adversarial(of_words, self._epsilon)))
+        second = tf.gradients(moved, self.variables, upstream)
+        return loss, [_added(a, b) for a, b in zip(gradients, second)]
+
+    def of_parts(
+        self,
+        first: _Part,
+        parts: int,
+        to_loss: Callable[[_Sums], tf.Tensor],
+        upstream: Optional[tf.Tensor],
+    ) -> Tuple[List[tf.Tensor], List[Optional[Any]]]:
+        """(the loss of each part, their summed gradients). A part starts when the one before is done.
+
+        So the activations of one part are held at a time.
+        """
+        loss, summed = self.of(0, first, to_loss, upstream)
+        losses = [loss]
+        for part in range(1, parts):
+            done = [gradient for gradient in summed if gradient is not None]
+            with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
+                shift = WordShift()
+                loss, gradients = self.of(part, _Part(self._build(part, shift), shift), to_loss, upstream)
+            losses.append(loss)
+            summed = [_added(a, b) for a, b in zip(summed, gradients)]
+        return losses, summed
+
+
 def _accumulated(
-    first: _Sums,
-    build_part: Callable[[int], _Sums],
-    parts: int,
-    variables: Sequence[Any],
-    replicas: Replicas,
-    factor: Optional[tf.Tensor],
-    batch_size: int,
+    making: _Gradients, first: _Part, parts: int, replicas: Replicas, factor: Optional[tf.Tensor], batch_size: int
 ) -> Tuple[tf.Tensor, List[Optional[Any]]]:
     """(this replica's share of the loss, its gradients) over all parts, of which `first` is built already.
 
     The division by the batch's weight has to wait for the last part. factor: of the gradients, from the loss on.
     """
-    sums, losses = [first], [first.loss]
+    weights: List[tf.Tensor] = []
 
-    def loss_of(part: int) -> tf.Tensor:
-        sums.append(build_part(part))
-        return sums[-1].loss
+    def loss_of(sums: _Sums) -> tf.Tensor:
+        weights.append(sums.weight)
+        return sums.loss
 
     # Until the batch's weight is known, a power of two near its size stands in: so the factor is right for sums too.
     stand_in = 1.0 if factor is None else 2.0 ** round(math.log2(batch_size))
     upstream = None if factor is None else factor / stand_in
-    summed = _in_parts(losses, loss_of, parts, variables, upstream)
-    weight = replicas.sum(tf.add_n([part.weight for part in sums]))
-    loss = tf.add_n([part.loss for part in sums]) / weight
+    losses, summed = making.of_parts(first, parts, loss_of, upstream)
+    # FGM's second pass has each part's weight again.
+    weight = replicas.sum(tf.add_n(weights[:: len(weights) // parts]))
+    loss = tf.add_n(losses) / weight
     scale = stand_in / weight
     return loss, [gradient if gradient is None else _scaled(gradient, scale) for gradient in summed]
-
-
-def _in_parts(
-    losses: List[tf.Tensor],
-    loss_of: Callable[[int], tf.Tensor],
-    parts: int,
-    variables: Sequence[Any],
-    upstream: Optional[tf.Tensor],
-) -> List[Optional[Any]]:
-    """The summed gradients of the parts' losses, of which losses[0] is built; the others are built and added to it.
-
-    A part starts when the one before is done, so that the activations of one part are held at a time.
-    """
-    summed = tf.gradients(losses[0], variables, upstream)
-    for part in range(1, parts):
-        done = [gradient for gradient in summed if gradient is not None]
-        with tf.control_dependencies([getattr(gradient, "values", gradient) for gradient in done]):
-            losses.append(loss_of(part))
-            gradients = tf.gradients(losses[-1], variables, upstream)
-        summed = [_added(a, b) for a, b in zip(summed, gradients)]
-    return summed
 
 
 def _added(first: Any, second: Any) -> Any:
@@ -304,7 +341,7 @@ def _added(first: Any, second: Any) -> Any:
     if isinstance(first, tf.IndexedSlices) and isinstance(second, tf.IndexedSlices):
         values = tf.concat([first.values, second.values], axis=0)
         return tf.IndexedSlices(values, tf.concat([first.indices, second.indices], axis=0), first.dense_shape)
-    return tf.convert_to_tensor(first) + tf.convert_to_tensor(second)
+    return lone_sum(tf.convert_to_tensor(first), tf.convert_to_tensor(second))
 
 
 def _scaled(gradient: Any, scale: tf.Tensor) -> Any:

@@ -8,7 +8,8 @@ import modeling
 
 from ...base import files
 from ...base.compute import Compute
-from .. import heads
+from .. import heads, losses
+from ..losses import CROSS_ENTROPY, Distributions, LossForm
 from ..reading import text_files
 from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from .features import encode_pairs
@@ -25,24 +26,31 @@ class LabelType(NamedTuple):
 
     column: Callable[[int], Column]  # L → the column of a record
     numbers: Callable[[Any, Dict[str, int]], List[Any]]  # an example's label, label → id → the column's numbers
-    # logits [B, L], gold, class weights [L] or None → loss [B], weight [B], {prediction name: [B, …]}
-    outputs: Callable[[tf.Tensor, tf.Tensor, Optional[Sequence[float]]], Tuple[tf.Tensor, tf.Tensor, Dict[str, Any]]]
+    # logits [B, L], gold, class weights [L] or None, form → loss [B], weight [B], {prediction name: [B, …]}
+    outputs: Callable[
+        [tf.Tensor, tf.Tensor, Optional[Sequence[float]], LossForm], Tuple[tf.Tensor, tf.Tensor, Dict[str, Any]]
+    ]
+    distributions: Optional[Callable[[tf.Tensor], Distributions]] = None  # of logits [B, L]; None: these are numbers
 
 
-def _single_outputs(logits: tf.Tensor, gold: tf.Tensor, class_weights: Optional[Sequence[float]]) -> Any:
-    loss, probabilities = heads.softmax_cross_entropy(logits, gold)
+def _single_outputs(
+    logits: tf.Tensor, gold: tf.Tensor, class_weights: Optional[Sequence[float]], form: LossForm
+) -> Any:
+    loss, probabilities = heads.softmax_cross_entropy(logits, gold, form)
     weight = tf.ones_like(loss)
     if class_weights is not None:
         weight = tf.gather(tf.constant(class_weights, tf.float32), gold)
     return loss * weight, weight, {"probabilities": probabilities}
 
 
-def _multi_outputs(logits: tf.Tensor, gold: tf.Tensor, class_weights: Optional[Sequence[float]]) -> Any:
-    loss, probabilities = heads.sigmoid_cross_entropy(logits, gold, class_weights)
+def _multi_outputs(logits: tf.Tensor, gold: tf.Tensor, class_weights: Optional[Sequence[float]], form: LossForm) -> Any:
+    loss, probabilities = heads.sigmoid_cross_entropy(logits, gold, class_weights, form)
     return loss, tf.ones_like(loss), {"probabilities": probabilities}
 
 
-def _regression_outputs(logits: tf.Tensor, gold: tf.Tensor, class_weights: Optional[Sequence[float]]) -> Any:
+def _regression_outputs(
+    logits: tf.Tensor, gold: tf.Tensor, class_weights: Optional[Sequence[float]], form: LossForm
+) -> Any:
     loss = heads.squared_error(logits, gold)
     return loss, tf.ones_like(loss), {"score": tf.squeeze(logits, axis=-1)}
 
@@ -52,11 +60,13 @@ LABEL_TYPES: Dict[str, LabelType] = {
         column=lambda labels: Column("int64"),
         numbers=lambda label, ids: [ids[label]],
         outputs=_single_outputs,
+        distributions=lambda logits: Distributions(logits, tf.ones_like(logits[:, 0])),
     ),
     "multi": LabelType(
         column=lambda labels: Column("float32", size=labels),
         numbers=lambda label, ids: [float(name in label) for name in ids],
         outputs=_multi_outputs,
+        distributions=losses.of_labels,
     ),
     "regression": LabelType(
         column=lambda labels: Column("float32"),
@@ -70,7 +80,8 @@ class TaskInputs(NamedTuple):
     """What a classification task is assembled from.
 
     files: split → path. tokenizer: encode, vocab and unk_id. vocab_fingerprint identifies the tokenizer.
-    class_weights: [L] in label order; only training uses them. long_text: what is done with texts that are too long.
+    class_weights: [L] in label order; only training uses them, as it does loss_form. long_text: what is done with texts
+    that are too long.
     """
 
     processor: DataProcessor
@@ -84,6 +95,7 @@ class TaskInputs(NamedTuple):
     skip_bad_lines: int = 0
     long_text: LongTexts = LongTexts()
     threshold: Optional[Threshold] = None  # None: 0.5
+    loss_form: LossForm = CROSS_ENTROPY
 
 
 def scorer_of(inputs: TaskInputs) -> Scorer:
@@ -191,12 +203,18 @@ def _build(inputs: TaskInputs, batch: Dict[str, Any], is_training: bool, compute
     logits = heads.classification_logits(model.get_pooled_output(), labels, dropout_prob, compute)
     gold = batch["label_ids"]
     label_type = LABEL_TYPES[inputs.processor.label_type]
-    loss, weight, predictions = label_type.outputs(logits, gold, inputs.class_weights if is_training else None)
+    of_training = (inputs.class_weights, inputs.loss_form) if is_training else (None, CROSS_ENTROPY)
+    loss, weight, predictions = label_type.outputs(logits, gold, *of_training)
     if inputs.long_text.mode == "windows":  # all windows of a text weigh as much as one text
         share = 1.0 / tf.cast(batch["windows"], tf.float32)
         loss, weight = loss * share, weight * share
         predictions = {"logits": tf.cast(logits, tf.float32), "window": batch["window"]}
-    return Outputs(loss, weight, dict(predictions, label_ids=gold), tf.cast(logits, tf.float32))
+    outputs = Outputs(loss, weight, dict(predictions, label_ids=gold), tf.cast(logits, tf.float32))
+    if not is_training or label_type.distributions is None:
+        return outputs
+    compared = label_type.distributions(outputs.logits)  # each example's divergence weighs as its loss does
+    of_example = tf.reshape(weight, [-1] + [1] * (compared.weight.shape.ndims - 1))
+    return outputs._replace(distributions=compared._replace(weight=compared.weight * of_example))
 
 
 def balanced_weights(label_type: str, labels: Sequence[str], counts: Dict[str, int], examples: int) -> List[float]:

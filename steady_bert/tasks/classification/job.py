@@ -14,6 +14,7 @@ from ...training.manifest import CONFIG_FILE
 from ...training.run_files import Evaluated
 from .. import model_files
 from ..class_weights import given_weights
+from ..losses import LossForm
 from ..model_files import THRESHOLD_FILE
 from ..reading import text_files
 from ..task import BadLines, Predictions
@@ -119,6 +120,7 @@ def inputs_of(config: ClassifierConfig, model_dir: Optional[str]) -> TaskInputs:
         skip_bad_lines=data.skip_bad_lines,
         long_text=LongTexts(data.long_text, data.window_stride, data.window_pooling),
         threshold=choose_threshold(data, None if config.run.check_data else model_dir),
+        loss_form=LossForm(config.run.plan.label_smoothing, config.run.plan.focal_gamma),
     )
 
 

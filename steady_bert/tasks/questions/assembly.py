@@ -15,6 +15,7 @@ import modeling
 from ...base import files
 from ...base.compute import Compute
 from ..heads import encoder
+from ..losses import Distributions
 from ..reading.encodings import AUTO
 from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from . import answers, features, heads, scores, squad_files
@@ -270,4 +271,8 @@ def _build(inputs: QuestionsInputs, batch: Dict[str, Any], is_training: bool, co
     loss = known * (losses[0] + losses[1]) / 2.0
     predictions = {name: batch[name] for name in ("question", "window")}
     predictions.update(start_logits=both[0], end_logits=both[1])
-    return Outputs(loss, known, {} if is_training else predictions, tf.stack(both, axis=-1))
+    outputs = Outputs(loss, known, {} if is_training else predictions, tf.stack(both, axis=-1))
+    if not is_training:
+        return outputs
+    places = tf.stack([heads.of_tokens(logits, batch["input_mask"]) for logits in both], axis=1)
+    return outputs._replace(distributions=Distributions(places, tf.stack([known, known], axis=1) / 2.0))

@@ -25,5 +25,9 @@ def span_logits(vectors: tf.Tensor, compute: Compute = PLAIN) -> Tuple[tf.Tensor
 
 def position_loss(logits: tf.Tensor, positions: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
     """[B, S] → cross entropy of each example [B] over its own tokens, padding left out."""
-    logits = tf.where_v2(input_mask > 0, logits, _FAR_BELOW)
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=logits)
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positions, logits=of_tokens(logits, input_mask))
+
+
+def of_tokens(logits: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
+    """[B, S] → the logits of an example's own tokens; padding has the probability 0."""
+    return tf.where_v2(input_mask > 0, logits, _FAR_BELOW)

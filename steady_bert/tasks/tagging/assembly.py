@@ -13,6 +13,7 @@ import modeling
 from ...base import files
 from ...base.compute import Compute
 from ..heads import encoder
+from ..losses import CROSS_ENTROPY, Distributions, LossForm
 from ..task import NO_LABEL, BadLines, Column, Facts, Feature, Outputs, Predictions, Task, hash_of_text
 from . import formats, layers, scores
 from . import schemes as tag_schemes
@@ -45,6 +46,7 @@ class TaggingInputs(NamedTuple):
     constrained_decoding: bool = False
     skip_bad_lines: int = 0
     class_weights: Optional[Sequence[float]] = None  # [L] in the order of the tags; only training uses them
+    loss_form: LossForm = CROSS_ENTROPY  # likewise
 
 
 class Reader:
@@ -196,9 +198,11 @@ def _build(inputs: TaggingInputs, batch: Dict[str, Any], is_training: bool, comp
     counted = tf.cast(tf.equal(roles, COUNTED), tf.float32)
     if inputs.class_weights is not None and is_training:
         counted *= tf.gather(tf.constant(inputs.class_weights, tf.float32), tag_ids)
-    loss, weight = layers.tagging_loss(tag_scores, words, tag_ids, counted)
+    form = inputs.loss_form if is_training else CROSS_ENTROPY
+    loss, weight = layers.tagging_loss(tag_scores, words, tag_ids, counted, form)
     if is_training:
-        return Outputs(loss=loss, weight=weight, predictions={})
+        compared = () if inputs.head.crf else Distributions(tag_scores.logits, counted)
+        return Outputs(loss=loss, weight=weight, predictions={}, distributions=compared)
     legal = tag_schemes.legal(inputs.tags) if inputs.constrained_decoding else None
     best, probabilities = layers.tagging_predictions(tag_scores, words, legal)
     predictions = {name: batch[name] for name in ("sentence", "first_word")}

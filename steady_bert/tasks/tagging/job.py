@@ -11,6 +11,7 @@ from ...training.job import Job
 from ...training.manifest import CONFIG_FILE
 from ...training.run_files import Evaluated
 from .. import model_files
+from ..losses import LossForm
 from ..reading import text_files
 from ..task import BadLines, Predictions
 from . import assembly as tagging
@@ -120,6 +121,7 @@ def inputs_of(config: TaggingConfig, model_dir: Optional[str]) -> TaggingInputs:
         constrained_decoding=data.constrained_decoding,
         skip_bad_lines=data.skip_bad_lines,
         class_weights=weights,
+        loss_form=LossForm(config.run.plan.label_smoothing, config.run.plan.focal_gamma),
     )
 
 

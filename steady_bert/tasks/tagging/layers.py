@@ -13,6 +13,7 @@ import modeling
 from ...base.compute import PLAIN, Compute
 from ...base.forms import forms_of
 from ..heads import classification_logits
+from ..losses import CROSS_ENTROPY, LossForm, softmax_loss
 from . import crf
 from .heads import CELLS, TaggingHead
 
@@ -80,16 +81,17 @@ def tag_scores(
 
 
 def tagging_loss(
-    scores: TagScores, words: Chains, tag_ids: tf.Tensor, counted: tf.Tensor
+    scores: TagScores, words: Chains, tag_ids: tf.Tensor, counted: tf.Tensor, form: LossForm = CROSS_ENTROPY
 ) -> Tuple[tf.Tensor, tf.Tensor]:
     """(summed loss of each example [B], the number of words that it is a sum of [B]).
 
-    tag_ids: [B, W]. counted: [B, W] float32, 1 where a word counts; a CRF counts all words of the chain.
+    tag_ids: [B, W]. counted: [B, W] float32, 1 where a word counts; a CRF counts all words of the chain. form: of the
+    loss of a word, which a CRF has not.
     """
     if scores.transitions is not None:
         likelihood = crf.log_likelihood(scores.logits, tag_ids, words.lengths, scores.transitions)
         return -likelihood, tf.cast(words.lengths, tf.float32)
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tag_ids, logits=scores.logits)
+    loss = softmax_loss(scores.logits, tag_ids, form)
     return tf.reduce_sum(loss * counted, axis=1), tf.reduce_sum(counted, axis=1)
 
 
