@@ -89,13 +89,14 @@ def test_a_scale_changes_no_bit_of_gradients_that_are_summed_over_parts():
     with tf.Graph().as_default(), tf.Session() as session:
         weight = tf.get_variable("weight", initializer=np.linspace(-1, 1, 5, dtype=np.float32), use_resource=True)
 
-        def build_part(part):
+        def build_part(part, shift):
             losses = tf.sigmoid(tf.linalg.matvec(rows[4 * part : 4 * part + 4], weight))
             return towers._Sums(tf.reduce_sum(losses), tf.constant(4.0))
 
         one_replica = SimpleNamespace(sum=tf.identity)
+        making, first = towers._Gradients(build_part, [weight], 0.0), towers._Part(build_part(0, None), None)
         plain, scaled = (
-            towers._accumulated(build_part(0), build_part, 3, [weight], one_replica, factor, 12)[1][0]
+            towers._accumulated(making, first, 3, one_replica, factor, 12)[1][0]
             for factor in (None, tf.constant(2.0**15))
         )
         session.run(weight.initializer)
