@@ -36,13 +36,16 @@ STUB = """
             self.save()
             return self.get_run(name)
         def get_run(self, name):
-            if name not in self.runs:
-                error = Exception("no run")
+            return Run(name, self.existing(self.runs.get(name)))
+        def get_metric_history(self, name, key):
+            history = [Metric(*each) for each in self.runs[name]["metrics"] if each[0] == key]
+            return self.existing(history)  # the last version for Python 3.7; later ones give an empty list
+        def existing(self, value):
+            if not value:
+                error = Exception("is not there")
                 error.error_code = "RESOURCE_DOES_NOT_EXIST"
                 raise error
-            return Run(name, self.runs[name])
-        def get_metric_history(self, name, key):
-            return [Metric(*each) for each in self.runs[name]["metrics"] if each[0] == key]
+            return value
         def log_batch(self, name, metrics=(), params=(), tags=()):
             run = self.runs[name]
             assert len(params) <= 100 and len(metrics) <= 1000

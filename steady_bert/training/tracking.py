@@ -119,13 +119,8 @@ class MlflowRun:
         original = _named_in(before.folder) if before.folder != os.path.abspath(self._folder) else None
         if original is not None and original.run_id == before.run_id:
             return None
-        try:
-            run = self._client.get_run(before.run_id)
-        except Exception as error:
-            if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            return None
-        return run if run.info.lifecycle_stage == "active" else None
+        run = _existing(self._client.get_run, before.run_id)
+        return run if run is not None and run.info.lifecycle_stage == "active" else None
 
     def _created(self) -> Any:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "Default")
@@ -139,9 +134,8 @@ class MlflowRun:
 
     def _last_step(self, group: str) -> int:
         """The last step of which MLflow has the numbers; -1: none."""
-        return max(
-            (metric.step for metric in self._client.get_metric_history(self._id, _IN_EVERY_REPORT[group])), default=-1
-        )
+        history = _existing(self._client.get_metric_history, self._id, _IN_EVERY_REPORT[group])
+        return max((metric.step for metric in history or ()), default=-1)
 
     def _send_parameters(self) -> None:
         """Sends plan and flags. MLflow's parameters never change: what differs on a resume becomes a tag."""
@@ -193,6 +187,16 @@ class MlflowRun:
             self._client.update_run(self._id, status)
         else:
             self._client.set_terminated(self._id, status)
+
+
+def _existing(get: Callable[..., Any], *names: str) -> Any:
+    """What MLflow has of these names; None if it has nothing."""
+    try:
+        return get(*names)
+    except Exception as error:
+        if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def _named_in(folder: str) -> Optional[_RunFile]:
