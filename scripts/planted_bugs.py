@@ -39,7 +39,7 @@ BUGS = {
         "steady_bert/rule_optimizer.py",
         "self._norm_and_factor(on_one_replica, scale)",
         "self._norm_and_factor([first_replica(strategy, gradient) for gradient in gradients], scale)",
-        "tests/run_classifier_test.py -k two_replicas",
+        "tests/run_classifier_test.py -m slow -k two_replicas",
     ),
     "gradients are clipped before they are summed": Bug(
         "steady_bert/rule_optimizer.py",
@@ -47,7 +47,7 @@ BUGS = {
         "        clip = lambda gradient: tf.clip_by_norm(gradient, 1.0)\n"
         "        gradients = [strategy.extended.call_for_each_replica(clip, args=(g,)) for g in gradients]\n"
         "        summed = strategy.extended.batch_reduce_to(",
-        "tests/run_classifier_test.py -k two_replicas",
+        "tests/run_classifier_test.py -m slow -k two_replicas",
     ),
     "an overflow moves what the rule keeps": Bug(
         "steady_bert/rule_optimizer.py",
@@ -246,7 +246,7 @@ BUGS = {
         "steady_bert/training/session_engine.py",
         "in engine.strategy.experimental_local_results(variables[name]):",
         "in engine.strategy.experimental_local_results(variables[name])[:1]:",
-        "tests/run_classifier_test.py -k two_replicas",
+        "tests/run_classifier_test.py -m slow -k two_replicas",
     ),
     "Hugging Face's gelu is taken for the approximation by tanh": Bug(
         "steady_bert/interchange/configurations.py",

@@ -10,4 +10,4 @@ cd "$ROOT"
 need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
 run_pytest -m slow "$@"
 export STEADY_BERT_KILLS=4 STEADY_BERT_RESUME_EVERY=11
-scripts/test_compat.sh -m slow -k "not every_optimizer and (not multi_worker or killed)" "$@"
+scripts/test_compat.sh -m "slow and not without_tensorflow" -k "not every_optimizer and (not multi_worker or killed)" "$@"

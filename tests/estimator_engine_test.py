@@ -6,15 +6,14 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 import types
 
+import forked
 import pytest
 import session_engine_test
 import tensorflow.compat.v1 as tf
-from conftest import ROOT, command, mistake, run_main
+from conftest import command, mistake, run_each, run_main
 from run_classifier_test import metrics_lines
 
 import tokenization
@@ -61,30 +60,6 @@ def flags(tiny, output_dir, **changed):
     return tiny.flags(**dict(values, **changed))
 
 
-def in_own_process(function, *arguments):
-    """Calls a function of this file in a new process: TensorFlow 2 fixes its logical devices once in a process.
-
-    Weights are updated by plain operations: compiling them, for each replica, takes longer than all the steps.
-    """
-    code = """
-import json, sys
-sys.path[:0] = {!r}
-import {} as tests
-from steady_bert import rule_optimizer
-rule_optimizer._can_compile = lambda variables: False
-print(json.dumps(tests.{}(*json.loads(sys.argv[1]))))
-""".format([ROOT, os.path.join(ROOT, "tests")], __name__, function.__name__)
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    process = subprocess.run([sys.executable, "-c", code, json.dumps(arguments)], cwd=ROOT, **pipes)
-    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-3000:]
-    return json.loads(process.stdout.splitlines()[-1])
-
-
-def run_each(commands, script="run_classifier"):
-    """Runs the commands one after the other; gives their exit codes."""
-    return [run_main(arguments, script) for arguments in commands]
-
-
 def numbers(folder):
     """Split → step → the line of metrics.jsonl of a run."""
     by_split = {}
@@ -95,9 +70,9 @@ def numbers(folder):
     return by_split
 
 
-def assert_same_updates(folder, expected):
+def assert_same_updates(folder, expected, steps=20):
     actual, expected_lines = numbers(folder)["train"], numbers(expected)["train"]
-    assert sorted(actual) == sorted(expected_lines) == list(range(1, 21))
+    assert sorted(actual) == sorted(expected_lines) == list(range(1, steps + 1))
     for step, line in expected_lines.items():
         for name in ("loss", "learning_rate", "grad_norm"):
             assert actual[step][name] == pytest.approx(line[name], rel=1e-5, abs=1e-12), (folder, step, name)
@@ -111,16 +86,25 @@ def test_both_engines_have_the_same_functions(name):
     assert results[0] == results[1]
 
 
+@pytest.fixture(scope="module")
+def in_session(tiny, tmp_path_factory):
+    """The folder of a run of 20 steps on one device in a session."""
+    folder = tmp_path_factory.mktemp("in_session") / "run"
+    assert run_each([flags(tiny, folder)]) == [0]
+    return folder
+
+
 @needs_estimator
 def test_engines_and_numbers_of_replicas_learn_the_same(tiny, tmp_path):
     """With Lookahead, averaged weights and gradient accumulation."""
     settings = dict(gradient_accumulation_steps=2, lookahead_steps=3, ema_decay=0.9)
+    settings.update(num_train_steps=9, save_checkpoints_steps=100)
     commands = [flags(tiny, tmp_path / name, **settings) + extra for name, extra in WAYS.items()]
-    assert in_own_process(run_each, commands) == [0] * len(WAYS)
+    assert forked.call(run_each, commands) == [0] * len(WAYS)
     for name in WAYS:
-        assert_same_updates(tmp_path / name, tmp_path / "session")
-        state = checkpoint.state_in(checkpoint.prefix_of(str(tmp_path / name), 20))
-        assert state.examples_consumed == 20 * 16
+        assert_same_updates(tmp_path / name, tmp_path / "session", 9)
+        state = checkpoint.state_in(checkpoint.prefix_of(str(tmp_path / name), 9))
+        assert state.examples_consumed == 9 * 16
 
 
 @needs_estimator
@@ -143,16 +127,16 @@ def test_evaluations_on_estimator_reduce_the_rate_and_keep_the_best_as_in_a_sess
 
 
 @needs_estimator
-def test_a_run_moved_between_engines_and_replicas_continues_with_the_same_examples(tiny, tmp_path):
+def test_a_run_moved_between_engines_and_replicas_continues_with_the_same_examples(in_session, tiny, tmp_path):
     """The losses show the order of examples; then both engines evaluate and predict alike."""
-    moves = [(7, ON_ESTIMATOR), (11, TWO), (15, ON_ESTIMATOR + TWO), (20, [])]
-    commands = [flags(tiny, tmp_path / "whole") + TWO]
-    commands += [flags(tiny, tmp_path / "moved", num_train_steps=until) + extra for until, extra in moves]
+    moves = [(7, TWO), (11, ON_ESTIMATOR), (15, ON_ESTIMATOR + TWO), (20, [])]  # TWO first, as above
+    settings = dict(save_checkpoints_steps=100)
+    commands = [flags(tiny, tmp_path / "moved", num_train_steps=until, **settings) + extra for until, extra in moves]
     use = ["--do_eval", "--do_predict", "--model_dir=" + str(tmp_path / "moved"), "--data_dir=" + tiny.data_dir]
     commands += [use + ["--output_dir=" + str(tmp_path / "on session")]]
     commands += [use + ["--output_dir=" + str(tmp_path / "on Estimator")] + ON_ESTIMATOR]
-    assert in_own_process(run_each, commands) == [0] * len(commands)
-    assert_same_updates(tmp_path / "moved", tmp_path / "whole")
+    assert forked.call(run_each, commands) == [0] * len(commands)
+    assert_same_updates(tmp_path / "moved", in_session)
     folders = [tmp_path / name for name in ("on session", "on Estimator")]
     on_session, on_estimator = [json.loads((folder / "eval_results.json").read_text()) for folder in folders]
     assert on_session["accuracy"] == on_estimator["accuracy"]
@@ -164,13 +148,12 @@ def test_a_run_moved_between_engines_and_replicas_continues_with_the_same_exampl
 
 
 @needs_estimator
-def test_records_and_checkpoints_go_through_the_bucket_and_back(tiny, tmp_path):
+def test_records_and_checkpoints_go_through_the_bucket_and_back(in_session, tiny, tmp_path):
     bucket = tmp_path / "bucket"
     settings = dict(do_eval="true", do_predict="true", eval_every_steps=10, cache_dir="file://" + str(bucket))
     settings.update(keep_checkpoint_max=2)
-    commands = [flags(tiny, tmp_path / "through", **settings) + ON_ESTIMATOR, flags(tiny, tmp_path / "session")]
-    assert run_each(commands) == [0, 0]
-    assert_same_updates(tmp_path / "through", tmp_path / "session")
+    assert run_each([flags(tiny, tmp_path / "through", **settings) + ON_ESTIMATOR]) == [0]
+    assert_same_updates(tmp_path / "through", in_session)
     assert checkpoint.steps_in(str(tmp_path / "through")) == [20, 16]
     (folder,) = bucket.glob("checkpoints-*")  # the run's; that of prediction is removed
     names = ["model.ckpt-16" + ending for ending in checkpoint.ENDINGS]  # 20 is rewritten after its evaluation
@@ -240,16 +223,14 @@ def test_a_tpu_reads_in_sequence_static_shapes_and_no_python(tiny, tmp_path):
 @needs_estimator
 def test_a_signal_saves_and_the_same_command_continues(tiny, tmp_path):
     arguments = flags(tiny, tmp_path / "run", num_train_steps=2000) + ON_ESTIMATOR
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
-    process = subprocess.Popen(command(arguments), cwd=ROOT, **pipes)
+    process = forked.Program(command(arguments), tmp_path / "printed.log")
     path = tmp_path / "run" / "metrics.jsonl"
     while process.poll() is None and not (path.exists() and path.stat().st_size):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate()
-    assert process.returncode == 143, output + errors
+    assert process.wait() == 143, process.printed()
     step = checkpoint.steps_in(str(tmp_path / "run"))[0]
-    assert "Stopped by signal 15 at step {}, saved".format(step) in output
+    assert "Stopped by signal 15 at step {}, saved".format(step) in process.printed()
     commands = [flags(tiny, tmp_path / "run", num_train_steps=step + 3) + ON_ESTIMATOR]
     commands += [flags(tiny, tmp_path / "whole", num_train_steps=step + 3)]
     assert run_each(commands) == [0, 0]

@@ -232,6 +232,7 @@ def test_results_are_a_table_and_one_zip(tmp_path, capsys, monkeypatch):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not sys.executable.startswith(os.path.join(ROOT, ".venv", "")), reason="run_glue.sh has an environment of its own"
 )

@@ -1,9 +1,8 @@
 """The update against google-research/bert's own trajectories, and what upstream got wrong."""
 
 import os
-import subprocess
-import sys
 
+import forked
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -286,71 +285,65 @@ def test_a_given_pattern_that_matches_nothing_is_refused(golden):
             update_of(loss, tf.ones([]), config)
 
 
-TWO_REPLICAS = """
-import sys
-import numpy as np, tensorflow.compat.v1 as tf
-sys.path.insert(0, {root!r})
-import optimization
-from steady_bert import optimizers
-if hasattr(tf.config, "set_logical_device_configuration"):
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+DATA = np.random.RandomState(0).randn(8, 3).astype(np.float32) * np.float32([[30]] + [[1]] * 7)
+CLIPPED = [(0.0, {}), (1.0, {})] + [(1.0, dict(optimizer=name)) for name in optimizers.RULES]
+CLIPPED += [(1.0, dict(optimizer=name, lookahead_steps=2)) for name in ("adamw", "lazyadam", "sgd")]
 
-data = np.random.RandomState(0).randn(8, 3).astype(np.float32) * np.float32([[30]] + [[1]] * 7)
-cases = [(0.0, {{}}), (1.0, {{}})] + [(1.0, dict(optimizer=name)) for name in optimizers.RULES]
-cases += [(1.0, dict(optimizer=name, lookahead_steps=2)) for name in ("adamw", "lazyadam", "sgd")]
 
-def update_of(clip, options):
+def norm_of_update(clip, options):
+    """The norm of a replica's gradients, once the weight has moved."""
     context = tf.distribute.get_replica_context()
     n = 8 // context.num_replicas_in_sync
-    step = tf.get_variable("step", [], tf.int64, initializer=tf.zeros_initializer(), trainable=False,
-                           aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-    x = tf.slice(tf.constant(data), tf.stack([context.replica_id_in_sync_group * n, 0]), [n, 3])
+    step = tf.get_variable(
+        "step",
+        [],
+        tf.int64,
+        initializer=tf.zeros_initializer(),
+        trainable=False,
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )
+    x = tf.slice(tf.constant(DATA), tf.stack([context.replica_id_in_sync_group * n, 0]), [n, 3])
     w = tf.get_variable("w", initializer=np.eye(3, dtype=np.float32))
     loss = tf.reduce_sum(tf.square(tf.matmul(x, w) - 1.0)) / 8
     config = optimization.OptimizerConfig(clip_norm=clip, **options)
-    rate = tf.gather(tf.constant(np.linspace(.1, .01, 10), tf.float32), tf.identity(step))
+    rate = tf.gather(tf.constant(np.linspace(0.1, 0.01, 10), tf.float32), tf.identity(step))
     update = optimization.create_update(tf.gradients(loss, [w]), [w], rate, config, step)
     with tf.control_dependencies([update.train_op]):
         return tf.identity(update.grad_norm)
 
-def trained(strategy):
-    # For each case, all in one graph: (the weight, the norms of its gradients).
+
+def trained_on_replicas(devices):
+    """(the weight, the norms of its gradients) of each case, all in one graph."""
+    if hasattr(tf.config, "set_logical_device_configuration"):
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    one = len(devices) == 1
+    strategy = tf.distribute.OneDeviceStrategy(devices[0]) if one else tf.distribute.MirroredStrategy(devices)
+
     def replica():
         norms = []
-        for number, case in enumerate(cases):
-            with tf.variable_scope("case{{}}".format(number), use_resource=True, reuse=tf.AUTO_REUSE):
-                norms.append(update_of(*case))
+        for number, case in enumerate(CLIPPED):
+            with tf.variable_scope("case{}".format(number), use_resource=True, reuse=tf.AUTO_REUSE):
+                norms.append(norm_of_update(*case))
         return tf.stack(norms)
+
     with tf.Graph().as_default(), strategy.scope():
         run = strategy.run if hasattr(strategy, "run") else strategy.experimental_run_v2
         norms = strategy.experimental_local_results(run(replica))
         with tf.Session(config=tf.ConfigProto(device_count=dict(CPU=2))) as session:
             session.run(tf.global_variables_initializer())
             history = [session.run(norms)[0] for _ in range(5)]
-            values = session.run({{v.op.name: v for v in tf.global_variables()}})
-    assert all(values["case{{}}/step".format(number)] == 5 for number in range(len(cases)))
-    return [(values["case{{}}/w".format(number)], norm) for number, norm in enumerate(np.transpose(history))]
-
-one = trained(tf.distribute.OneDeviceStrategy("/cpu:0"))
-two = trained(tf.distribute.MirroredStrategy(["/cpu:0", "/cpu:1"]))
-for case, (weight, norms), (other_weight, other_norms) in zip(cases, one, two):
-    np.testing.assert_allclose(weight, other_weight, rtol=1e-5, atol=1e-6, err_msg=str(case))
-    np.testing.assert_allclose(norms, other_norms, rtol=1e-5, err_msg=str(case))
-print("equal")
-"""
+            values = session.run({v.op.name: v for v in tf.global_variables()})
+    assert all(values["case{}/step".format(number)] == 5 for number in range(len(CLIPPED)))
+    return [(values["case{}/w".format(number)], norm) for number, norm in enumerate(np.transpose(history))]
 
 
 def test_two_replicas_sum_then_clip_and_equal_one():
     """One replica has all the large gradients: clipping per replica, or before the sum, would show."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    process = subprocess.run(
-        [sys.executable, "-c", TWO_REPLICAS.format(root=root)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
-    assert process.stdout.strip().endswith("equal"), process.stderr[-3000:]
+    one, two = (forked.call(trained_on_replicas, ["/cpu:0", "/cpu:1"][:count]) for count in (1, 2))
+    for case, (weight, norms), (other_weight, other_norms) in zip(CLIPPED, one, two):
+        np.testing.assert_allclose(weight, other_weight, rtol=1e-5, atol=1e-6, err_msg=str(case))
+        np.testing.assert_allclose(norms, other_norms, rtol=1e-5, err_msg=str(case))
 
 
 def test_create_optimizer_takes_the_numbers_of_update_and_schedule_by_keyword(golden):

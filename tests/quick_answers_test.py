@@ -117,6 +117,7 @@ def test_last_words_of_a_crash_are_shown_and_notes_are_not():
     assert len(lines) == 2 and b"Check failed" in lines[0] and lines[1].startswith(b"terminate")
 
 
+@pytest.mark.slow
 def test_closed_streams_and_a_reader_that_leaves_do_not_end_a_run(tiny, tmp_path):
     """All three streams closed by the caller, then a pipe that nobody reads; nothing is said on standard error."""
     closed = tiny.flags(output_dir=str(tmp_path / "closed"), num_train_steps=2) + ["--do_train"]

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import filelock
+import forked
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import ROOT, command, copy_as_stopped, mistake, run_in_new_process, run_main, succeed
+from conftest import ROOT, command, copy_as_stopped, mistake, run_each, run_main, succeed
 
 from steady_bert.base import program_end
 
@@ -148,14 +149,12 @@ def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished
         log_every_steps=1,
     )
     for number, expected in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
-        process = subprocess.Popen(command(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        reached = 16 if number == signal.SIGKILL else 30
-        for line in process.stdout:
-            if line.startswith("step {}/60".format(reached).encode()):
-                break
+        process = forked.Program(command(arguments), tmp_path / "printed.log", compiled=True)
+        reached = "\nstep {}/60".format(16 if number == signal.SIGKILL else 30)
+        while process.poll() is None and reached not in process.printed():
+            time.sleep(0.01)
         process.send_signal(number)
-        process.communicate()
-        assert process.returncode == expected
+        assert process.wait() == expected, process.printed()
         if number == signal.SIGTERM:
             assert os.path.exists(os.path.join(other, "checkpoint"))
     last = run_command(arguments)
@@ -165,6 +164,7 @@ def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished
     assert [line["step"] for line in metrics_lines(other, "train")] == list(range(1, 61))
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one_and_are_restored_like_one(tiny, tmp_path):
     """With Lookahead, averaged weights and gradient accumulation; the replicas continue a run of two replicas.
 
@@ -181,7 +181,8 @@ def test_two_replicas_equal_one_and_are_restored_like_one(tiny, tmp_path):
     use = ["--do_eval", "--do_predict"]
     replicas = ["--distribution=mirrored", "--devices=cpu:0,cpu:1"]
     assert run_main(command_line("one", 20, *use)) == 0
-    run_in_new_process([command_line("two", 10, *replicas), command_line("two", 20, *replicas, *use)])
+    commands = [command_line("two", 10, *replicas), command_line("two", 20, *replicas, *use)]
+    assert forked.call(run_each, commands) == [0, 0]
     losses, scores, predictions = {}, {}, {}
     for name in ("one", "two"):
         losses[name] = [line["loss"] for line in metrics_lines(str(tmp_path / name), "train")]

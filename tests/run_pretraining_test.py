@@ -5,10 +5,11 @@ import json
 import os
 
 import estimator_engine_test
+import forked
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import ROOT, copy_as_stopped, mistake, succeed
+from conftest import ROOT, copy_as_stopped, mistake, run_each, succeed
 
 import flags
 import modeling
@@ -178,7 +179,7 @@ def test_training_and_evaluation_by_command_give_the_originals_losses_on_any_spl
 def test_replicas_and_parts_together_give_the_originals_losses(golden_files, tmp_path):
     split = dict(gradient_accumulation_steps=2, distribution="mirrored", devices="cpu:0,cpu:1")
     given = arguments(golden_files, tmp_path / "split", **SIX_STEPS, **split)
-    assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, [given], SCRIPT) == [0]
+    assert forked.call(run_each, [given], SCRIPT) == [0]
     close(np.array(losses_of(tmp_path / "split")), GOLDEN["train_rate_of_step/losses"][:6], 1e-5)
 
 
@@ -549,7 +550,7 @@ def test_estimator_learns_the_same_of_text_with_new_masks(text_files, tmp_path):
     given.update(bert_config_file=text_files / "without_dropout.json", eval_every_steps=0)
     ways = {"session": {}, "estimator": dict(engine="estimator")}
     commands = [on_text(text_files, tmp_path / name, **given, **way) for name, way in ways.items()]
-    assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, commands, SCRIPT) == [0, 0]
+    assert forked.call(run_each, commands, SCRIPT) == [0, 0]
     close(np.array(losses_of(tmp_path / "estimator")), np.array(losses_of(tmp_path / "session")), 1e-5)
     scores = [json.loads((tmp_path / name / "eval_results.json").read_text()) for name in ways]
     assert scores[0]["loss"] == pytest.approx(scores[1]["loss"], rel=1e-4)

@@ -9,10 +9,22 @@ import sys
 
 import estimator_engine_test
 import flag_effects_test
+import forked
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
-from conftest import BAD, GOOD, ROOT, WORDS, copy_as_stopped, evaluated_examples, mistake, succeed, train_sentencepiece
+from conftest import (
+    BAD,
+    GOOD,
+    ROOT,
+    WORDS,
+    copy_as_stopped,
+    evaluated_examples,
+    mistake,
+    run_each,
+    succeed,
+    train_sentencepiece,
+)
 
 import modeling
 import tokenization
@@ -303,7 +315,7 @@ def test_estimator_and_two_devices_learn_and_answer_the_same(files, tmp_path):
         )
         for name, way in ways.items()
     ]
-    assert estimator_engine_test.in_own_process(estimator_engine_test.run_each, commands, SCRIPT) == [0, 0, 0]
+    assert forked.call(run_each, commands, SCRIPT) == [0, 0, 0]
     results = {}
     for name in ways:
         losses = [line["loss"] for line in estimator_engine_test.numbers(tmp_path / name)["train"].values()]

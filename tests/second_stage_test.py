@@ -5,8 +5,9 @@ import os
 import re
 import shutil
 import signal
-import subprocess
+import time
 
+import forked
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -90,14 +91,12 @@ def test_a_stage_that_was_killed_goes_on_with_the_same_command(first_stage, tiny
     whole, killed = str(tmp_path / "whole"), str(tmp_path / "killed")
     flags = dict(STAGE_2, init_checkpoint=first_stage, save_checkpoints_steps=4, log_every_steps=1, num_train_steps=40)
     assert run_main(tiny.flags(**dict(flags, output_dir=whole))) == 0
-    process = subprocess.Popen(
-        command(tiny.flags(**dict(flags, output_dir=killed))), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    for line in process.stdout:
-        if line.startswith(b"step 9/40"):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    line = command(tiny.flags(**dict(flags, output_dir=killed)))
+    process = forked.Program(line, tmp_path / "printed.log", as_built=True)
+    while process.poll() is None and "\nstep 9/40" not in process.printed():
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, process.printed()
     assert run_main(tiny.flags(**dict(flags, output_dir=killed))) == 0
     first, second = tensors(whole, 40), tensors(killed, 40)
     assert all(np.array_equal(first[name], second[name]) for name in first)
