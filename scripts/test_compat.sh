@@ -30,7 +30,7 @@ compat 1.15 3.7
 if [ -n "$others" ] && [ $# = 0 ]; then
   need_environment .venv requirements-test.txt 3.11 3.12 3.13 3.10
   echo "== A run moved between TensorFlows"
-  STEADY_BERT_OTHER_PYTHONS=$others "$PYTHON" -m pytest -q -p no:cacheprovider tests/cross_version_test.py
+  STEADY_BERT_OTHER_PYTHONS=$others run_pytest -p no:cacheprovider tests/cross_version_test.py
 fi
 if [ "$skipped" -gt 0 ] && [ "${CI:-}" = true ]; then
   echo "error: $skipped of 2 TensorFlows were skipped, which CI does not accept." >&2
