@@ -243,8 +243,8 @@ def test_a_process_that_comes_after_the_start_is_refused_and_the_job_continues(m
 
 def test_all_members_learn_who_is_missing(members, monkeypatch):
     monkeypatch.setattr(worker_link, "LINGER_SECS", 0.1)
-    expected = "worker 1 (127.0.0.1:1), worker 3 (127.0.0.1:3) did not join within 4 s. Launch every worker"
-    for message in refusals(members(4, join_secs=4.0).join(0, 2)):
+    expected = "worker 1 (127.0.0.1:1), worker 3 (127.0.0.1:3) did not join within 2 s. Launch every worker"
+    for message in refusals(members(4, join_secs=2.0).join(0, 2)):
         assert message.startswith(expected)
 
 
@@ -282,17 +282,17 @@ def test_another_program_at_the_port_of_the_link_is_an_error_in_worker_and_chief
 
 
 def test_a_member_is_lost_after_lost_secs_without_a_byte_and_not_before(members):
-    group = members(3, lost_secs=5.0)
+    group = members(3, lost_secs=3.0)
     futures = group.join(0, 2)
     with group.fake(1) as peer:
         links = results(futures)
         shared = [group.pool.submit(link.share, 0) for link in links]
         for chunk in [b'{"round": 1, "member": "worker 1", "value": "'] + [b"z"] * 4 + [b'"}\n']:
             peer.sendall(chunk)
-            time.sleep(1.0)
+            time.sleep(0.6)
         assert results(shared) == [[0, "zzzz", 0]] * 2
         assert group.lost == [[], [], []]
-        text = group.who(1) + " has been silent for 5 s. " + AGAIN
+        text = group.who(1) + " has been silent for 3 s. " + AGAIN
         waiting = [group.pool.submit(link.share, 0) for link in links]
         for future in waiting:
             with pytest.raises(RuntimeError, match=re.escape(text)):
@@ -364,7 +364,7 @@ sys.path.insert(0, {root!r})
 from steady_bert.training.cluster import from_environment
 from steady_bert.training.worker_link import Link
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell start with SIGINT ignored
-link = Link(from_environment(os.environ), {{"code": "one"}}, join_secs=60, beat_secs=0.1, lost_secs=6.0)
+link = Link(from_environment(os.environ), {{"code": "one"}}, join_secs=60, beat_secs=0.1, lost_secs=4.0)
 print(link.share(link.index), flush=True)
 link.share(0) if link.index else signal.pause()
 """
@@ -385,7 +385,7 @@ def test_if_a_process_is_stopped_the_others_exit_with_1_and_name_it(stopped, how
         processes[stopped].send_signal(getattr(signal, how))
         if how == "SIGINT":  # must interrupt a main thread that waits for a value
             assert "KeyboardInterrupt" in processes[stopped].communicate(timeout=LONG_SECS)[1]
-        why = "has been silent for 6 s." if how == "SIGSTOP" else "is gone: its connection was closed."
+        why = "has been silent for 4 s." if how == "SIGSTOP" else "is gone: its connection was closed."
         for index in {0, 1, 2} - {stopped}:
             _, errors = processes[index].communicate(timeout=LONG_SECS)
             assert errors.strip() == "error: {} ({}) {} {}".format(*job[0].members[stopped], why, AGAIN)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import sys
 import unicodedata
 
 import hypothesis
@@ -331,17 +332,18 @@ def defined_ids(tokenizer, text, lower):
 
 @pytest.mark.parametrize("lower", [True, False])
 def test_encode_gives_the_definitions_ids_on_fifty_thousand_strange_strings(lower, by_character):
+    count = 50000 if sys.version_info >= (3, 8) else 10000  # fewer where all is slower: its Unicode is another one
     vocab_file, odd = by_character
     tokenizer = tokenization.FullTokenizer(vocab_file, do_lower_case=lower)
     rng = random.Random(2)
-    texts = [strange_text(rng, odd) for _ in range(50000)]
+    texts = [strange_text(rng, odd) for _ in range(count)]
     encoded = tokenizer.encode(texts)
     for text, ids in zip(texts, encoded):
         assert ids == defined_ids(tokenizer, text, lower), ascii(text)
     undecided = sum(tokenization._UNDECIDED in text.translate(tokenization._WRITTEN[lower]) for text in texts)
-    assert 2000 < undecided < 25000 if lower else not undecided  # both ways were tried
+    assert 0.04 < undecided / count < 0.5 if lower else not undecided  # both ways were tried
     whole = sum(bool(ids) and tokenizer.unk_id not in ids for ids in encoded)
-    assert whole > 25000  # and unknown pieces did not hide the differences
+    assert whole > 0.5 * count  # and unknown pieces did not hide the differences
 
 
 def test_the_strange_strings_tell_when_no_character_looks_at_its_neighbours(by_character, monkeypatch):
