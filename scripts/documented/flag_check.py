@@ -18,7 +18,7 @@ from steady_bert.base.errors import UserError
 from . import pages
 
 _OTHERS = re.compile("help$|helpfull$|flagfile$|xla_gpu_")  # of all scripts, and of TensorFlow's XLA_FLAGS
-_PLACEHOLDER = re.compile(r"[a-z]$|[A-Z_]+$|…$")
+_PLACEHOLDER = re.compile(r"[^\W\d_]$|[A-Z_]+$|…$")
 _PROGRAM = re.compile(r"(?:(?:scripts|benchmarks)/)?\w+\.(?:py|sh)$")
 # The scripts whose options are defined elsewhere.
 _COMMANDS = {

@@ -19,7 +19,6 @@ NO_COMMANDS = (
     "quickstart/run: a run of",
     "class ReviewProcessor",
     "movement: ",
-    "01-mrpc: step ",
 )
 # How the commands begin that are only read here, with the reason; a test that runs such a command is named.
 NOT_RUN: Dict[str, str] = {
