@@ -110,8 +110,7 @@ STATE = OptimizerConfig(lookahead_steps=3, optimizer="radam", ema_decay=0.9)
 @pytest.mark.parametrize(
     "form",
     [
-        "plain",
-        pytest.param("fast", marks=pytest.mark.slow),
+        "fast",
         pytest.param("compiled", marks=[needs_xla, pytest.mark.slow]),
     ],
 )
