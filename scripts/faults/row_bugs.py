@@ -55,11 +55,11 @@ ROW_BUGS = {
         '        raise UserError("{}: not JSON ({}). {}".format(place, error, remedy)) from None\n',
         ROW + "fuzz --tries=60",
     ),
-    "fuzz_tagger: bytes that are not UTF-8 show a traceback": Bug(
-        "steady_bert/tasks/reading/source.py",
-        '        except UnicodeDecodeError as error:\n            raise UserError("{}:{}: {}"',
-        '        except KeyError as error:\n            raise UserError("{}:{}: {}"',
-        ROW + "fuzz_tagger --tries=100",
+    "fuzz_tagger: a line that is not JSON shows a traceback": Bug(
+        "steady_bert/tasks/reading/json_rows.py",
+        '        except (ValueError, RecursionError) as error:\n            message = "{}:{}: not JSON ({}). One line',
+        '        except RecursionError as error:\n            message = "{}:{}: not JSON ({}). One line',
+        ROW + "fuzz_tagger --tries=70",
     ),
     "a file that is not JSON shows a traceback": Bug(
         "steady_bert/base/json_files.py",
@@ -96,7 +96,7 @@ BUG_OF_ROW = {
     "damage_tagger": "damage_tagger: a cache entry is opened whatever it holds",
     "full_disk": "full_disk: a full disk is an error like others",
     "fuzz": "fuzz: a file that is not JSON shows a traceback",
-    "fuzz_tagger": "fuzz_tagger: bytes that are not UTF-8 show a traceback",
+    "fuzz_tagger": "fuzz_tagger: a line that is not JSON shows a traceback",
     "pairs": "pairs: a checkpoint that the manifest lists otherwise is used",
     "pairs_tagger": "pairs: a checkpoint that the manifest lists otherwise is used",
     "race": "race: a taken lock is an error like others",
