@@ -7,8 +7,9 @@
 All rows with their own numbers of tries take hours on 2 cores; --short takes few tries of the cheap rows, in 4 minutes.
 FILE gets a line of JSON for each try, with the commit, the TensorFlow and the fault; tries that it has of this commit
 are not repeated, so a run that was stopped goes on. A row's try has the same fault whenever it is run. --write puts the
-table of FILE into docs/reliability.md. --plant plants a bug for each row, in a copy, and shows that the row finds it.
-Needs the test environment. The exit code is 1 if a try failed or a bug was not found, 3 if a row could not be run.
+table of FILE into docs/reliability.md; with --tries=0 nothing is run. --plant plants a bug for each row, in a copy, and
+shows that the row finds it. Needs the test environment. The exit code is 1 if a try failed or a bug was
+not found, 3 if a row could not be run.
 """
 
 import argparse
@@ -191,7 +192,9 @@ def plant(names: List[str]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--row", default="", help="names, separated by commas; without it all: " + ", ".join(rows.ROWS))
-    parser.add_argument("--tries", type=int, help="of each row; without it as many as the row says")
+    parser.add_argument(
+        "--tries", type=int, help="of each row, 0 with --write alone; without it as many as the row says"
+    )
     parser.add_argument("--short", action="store_true", help="few tries of the cheap rows")
     parser.add_argument("--until_failure", action="store_true", help="leave out a row's tries after one that fails")
     parser.add_argument("--results", help="a file of JSON lines; without it nothing is kept")
@@ -219,7 +222,7 @@ def main() -> None:
             if row.unavailable():
                 print("{}: left out: {}".format(name, row.unavailable()), flush=True)
                 continue
-            tries = given.tries or (row.short if given.short else row.tries)
+            tries = (row.short if given.short else row.tries) if given.tries is None else given.tries
             measured += run_row(name, tries, jobs, path, known, given.until_failure)
         if given.write:
             write_table(newest(lines_in(path)))
