@@ -123,6 +123,7 @@ LAYERS = [
         "tasks.tagging.tag_lists",
         "tasks.classification.upstream",
         "training.checkpoint_files",
+        "training.saver",
         "training.evaluation",
         "training.tracking",
         "interchange.safetensors_files",

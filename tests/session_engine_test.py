@@ -25,6 +25,7 @@ from steady_bert.training import (
     input_pipeline,
     memory,
     progress,
+    saver,
     session_engine,
     updates,
     weights,
@@ -408,13 +409,30 @@ def test_the_first_bad_loss_is_found_later_but_before_anything_is_saved(task, re
 def test_weights_that_an_update_made_infinite_are_never_saved_nor_the_best(task, records, tmp_path):
     """The loss and the gradient of that update are finite: its rate is too high."""
     plan = plan_of(records, learning_rate=3e38, lr_schedule="constant", num_warmup_steps=0, save_checkpoints_steps=1)
-    engine = built(task, plan)
-    with pytest.raises(
-        UserError, match=r"The weights at step 1 are not finite \(in \d+ of \d+ variables, the first is "
-    ):
-        session_engine.train(engine, plan, records["train"], records["dev"], str(tmp_path))
+    engine, folder, best = built(task, plan), str(tmp_path), str(tmp_path / "best")
+    wrong = r"The weights at step 1 are not finite \(in \d+ of \d+ variables, the first is "
+    with pytest.raises(UserError, match=wrong):
+        session_engine.train(engine, plan, records["train"], records["dev"], folder)
+    with pytest.raises(UserError, match=wrong):
+        checkpoint.save(engine.full_saver, engine.session, folder, 1, 0)
+    with pytest.raises(UserError, match=wrong):
+        checkpoint.save_best(folder, 1, saver.writer(engine.weights_saver, engine.session, 1))
     session_engine.close(engine)
-    assert not checkpoint.steps_in(str(tmp_path)) and not checkpoint.steps_in(str(tmp_path / "best"))
+    assert not [name for place in (folder, best) for name in os.listdir(place) if "model.ckpt" in name]
+
+
+def test_what_is_finite_is_saved_though_its_sum_is_not(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        variables = {name: tf.get_variable(name, initializer=[3e38, 1.0], use_resource=True) for name in "ab"}
+        variables["training_state/best_score"] = tf.get_variable("c", initializer=-np.inf, use_resource=True)
+        saves = saver.saver(variables)
+        session.run(tf.global_variables_initializer())
+        checkpoint.save(saves, session, str(tmp_path), 1, keep=0)
+        session.run(variables["b"].assign([1.0, np.nan]))
+        with pytest.raises(UserError, match=r"step 2 are not finite \(in 1 of 2 variables, the first is b\)"):
+            checkpoint.save(saves, session, str(tmp_path), 2, keep=0)
+    assert checkpoint.steps_in(str(tmp_path)) == [1]
+    assert checkpoint.Reader(str(tmp_path / "model.ckpt-1")).tensor("b").tolist() == [np.float32(3e38), 1.0]
 
 
 def test_numbers_that_are_not_finite_are_read_from_no_checkpoint(tmp_path):

@@ -14,8 +14,8 @@ ROW = "scripts/reliability.py --row="
 ROW_BUGS = {
     "kill: examples are counted anew": Bug(
         "steady_bert/training/session_engine.py",
-        "    state = read_state(engine)\n",
-        "    state = read_state(engine)._replace(examples_consumed=0)\n",
+        "    step, state = _step_and_state(engine)\n",
+        "    step, state = _step_and_state(engine)\n    state = state._replace(examples_consumed=0)\n",
         ROW + "kill --tries=4",
     ),
     "kill_tagger: averages are forgotten": Bug(

@@ -32,8 +32,7 @@ from .checkpoint_files import (
     steps_in,
 )
 from .reports import say
-
-STATE_PREFIX = "training_state/"  # begins the names of TrainingState's variables
+from .saver import STATE_PREFIX, Saver, save_operation, writer
 
 # What TensorFlow's checkpoint reader raises for a damaged or absent file; it turns one status into several of these.
 _UNREADABLE = (tf.errors.OpError, ValueError, RuntimeError, IndexError, KeyError)
@@ -156,25 +155,17 @@ class Reader:
         return value
 
 
-def save(
-    saver: tf.train.Saver, session: tf.Session, folder: str, step: int, keep: int, size_bytes: Optional[int] = None
-) -> str:
+def save(saver: Saver, session: tf.Session, folder: str, step: int, keep: int, size_bytes: Optional[int] = None) -> str:
     """Writes the checkpoint of `step`, makes `checkpoint` name it, then keeps only the newest `keep` (0: keeps all).
 
-    saver: must have max_to_keep=None, because old checkpoints are removed here, once the new one is safe. size_bytes:
-    what it will take, for the message of the DiskFullError.
+    size_bytes: what it will take, for the message of the DiskFullError. Raises UserError if a number is not finite.
     """
     prefix = prefix_of(folder, step)
     with disk.writing(prefix, size_bytes):
         os.makedirs(folder, exist_ok=True)
-        bring_in(folder, step, writer(saver, session))
+        bring_in(folder, step, writer(saver, session, step))
     keep_newest(folder, keep, step)
     return prefix
-
-
-def writer(saver: tf.train.Saver, session: tf.Session) -> Callable[[str], Any]:
-    """A function that writes the saver's variables at a path."""
-    return lambda path: saver.save(session, path, write_meta_graph=False, write_state=False)
 
 
 def save_best(folder: str, step: int, write_to: Callable[[str], Any], size_bytes: Optional[int] = None) -> None:
@@ -386,11 +377,9 @@ def _bytes_in(tensors: Mapping[str, np.ndarray]) -> int:
 
 
 def _write(prefix: str, tensors: Dict[str, np.ndarray]) -> None:
-    names = sorted(tensors)
     with tf.Graph().as_default(), tf.Session(config=on_host()) as session:
-        values = [tf.placeholder(tensors[name].dtype, tensors[name].shape) for name in names]
-        save = tf.raw_ops.SaveV2(prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names), tensors=values)
-        session.run(save, dict(zip(values, (tensors[name] for name in names))))
+        values = {name: tf.placeholder(tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+        session.run(save_operation(prefix, values), {values[name]: tensor for name, tensor in tensors.items()})
 
 
 def assign(session: tf.Session, variables: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:

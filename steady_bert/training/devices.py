@@ -191,6 +191,8 @@ def session_config(config: EngineConfig, strategy: Optional[tf.distribute.Strate
     # The two passes that fold constants keep a copy of every initial value as long as the session lives.
     options.graph_options.optimizer_options.opt_level = tf.OptimizerOptions.L0
     options.graph_options.rewrite_options.constant_folding = rewriter_config_pb2.RewriterConfig.OFF
+    # All passes run twice else, for each set of fetches: half a second of a run's start, and the same graph after it.
+    options.graph_options.rewrite_options.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     if config.xla:
         options.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
     if config.distribution == "multi_worker" and strategy is not None:

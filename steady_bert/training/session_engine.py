@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 import os
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -29,6 +29,7 @@ from . import (
     memory,
     progress,
     reports,
+    saver,
     towers,
     tracking,
     updates,
@@ -63,9 +64,8 @@ class Engine(NamedTuple):
     state: Dict[str, Any]  # field of TrainingState → variable; empty without a plan
     state_feeds: Dict[str, tf.Tensor]
     assign_state: Any
-    finite: Optional[updates.Finite]  # whether weights and slots are finite; None without a plan
-    weights_saver: tf.train.Saver  # writes `served` under the weights' names, and the step
-    full_saver: tf.train.Saver
+    weights_saver: saver.Saver  # writes `served` under the weights' names, and the step
+    full_saver: saver.Saver
 
 
 # --- building ---------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def _build_in(
     trainable = {variable.op.name: variable for variable in tf.trainable_variables()}
     served = dict(trainable, **averages)
     exported = dict(served, global_step=inputs.global_step)
-    first_replica = {name: rule_optimizer.first_replica(strategy, v) for name, v in exported.items()}
+    everything = {variable.op.name: variable for variable in tf.global_variables()}
     state_feeds = {name: tf.placeholder(variable.dtype.base_dtype, []) for name, variable in state.items()}
     assignments = [
         strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(state_feeds[name],))
@@ -161,10 +161,13 @@ def _build_in(
         state=state,
         state_feeds=state_feeds,
         assign_state=assignments,
-        finite=updates.finite(strategy) if plan is not None else None,
-        weights_saver=tf.train.Saver(first_replica, max_to_keep=None),
-        full_saver=tf.train.Saver(tf.global_variables(), max_to_keep=None),
+        weights_saver=_saver(strategy, exported),
+        full_saver=_saver(strategy, everything),
     )
+
+
+def _saver(strategy: tf.distribute.Strategy, variables: Dict[str, Any]) -> saver.Saver:
+    return saver.saver({name: rule_optimizer.first_replica(strategy, v) for name, v in variables.items()})
 
 
 def _build_training(
@@ -241,7 +244,7 @@ def _per_replica(strategy: tf.distribute.Strategy, outputs: Outputs) -> "List[Ou
 
 
 def _in_its_graph(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes the engine's graph the default inside: TF 2's savers and event writers refuse to work elsewhere."""
+    """Makes the engine's graph the default inside: TF 2's event writers refuse to work elsewhere."""
 
     @functools.wraps(function)
     def wrapped(engine: Engine, *args: Any, **kwargs: Any) -> Any:
@@ -253,7 +256,7 @@ def _in_its_graph(function: Callable[..., Any]) -> Callable[..., Any]:
 
 # --- restoring --------------------------------------------------------------------------------------------------------
 
-_VARIABLES_AT_ONCE = 64
+_BYTES_AT_ONCE = 256 << 20  # TensorFlow prepares each set of variables anew
 
 
 def _restore(engine: Engine, prefix: str, variables: Dict[str, Any]) -> None:
@@ -263,15 +266,17 @@ def _restore(engine: Engine, prefix: str, variables: Dict[str, Any]) -> None:
     Raises UserError if the checkpoint is damaged.
     """
     reader = checkpoint.Reader(prefix)
-    names = sorted(variables)
-    for start in range(0, len(names), _VARIABLES_AT_ONCE):
-        feeds, initializers = {}, []
-        for name in names[start : start + _VARIABLES_AT_ONCE]:
-            value = reader.tensor(name)
-            for variable in engine.strategy.experimental_local_results(variables[name]):
-                initializers.append(variable.initializer)
-                feeds[variable.initializer.inputs[1]] = value
-        engine.session.run(initializers, feeds)
+    feeds: Dict[tf.Tensor, np.ndarray] = {}
+    initializers: List[Any] = []
+    for name in sorted(variables):
+        value = reader.tensor(name)
+        if feeds and value.nbytes + sum(other.nbytes for other in feeds.values()) > _BYTES_AT_ONCE:
+            engine.session.run(initializers, feeds)
+            feeds, initializers = {}, []
+        for variable in engine.strategy.experimental_local_results(variables[name]):
+            initializers.append(variable.initializer)
+            feeds[variable.initializer.inputs[1]] = value
+    engine.session.run(initializers, feeds)
 
 
 def _shapes(engine: Engine) -> Dict[str, Tuple[int, ...]]:
@@ -334,8 +339,9 @@ def _set_state(engine: Engine, state: TrainingState) -> None:
     engine.session.run(engine.assign_state, feeds)
 
 
-def read_state(engine: Engine) -> TrainingState:
-    return TrainingState(**{name: value.item() for name, value in engine.session.run(engine.state).items()})
+def _step_and_state(engine: Engine) -> Tuple[int, TrainingState]:
+    step, state = engine.session.run([engine.global_step, engine.state])
+    return int(step), TrainingState(**{name: value.item() for name, value in state.items()})
 
 
 @_in_its_graph
@@ -362,9 +368,8 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     """
     session, link = engine.session, engine.link
     session.graph.finalize()
-    assert engine.kept is not None and engine.finite is not None
-    step = int(session.run(engine.global_step))
-    state = read_state(engine)
+    assert engine.kept is not None
+    step, state = _step_and_state(engine)
     if link.is_chief:
         checkpoint.discard_best_after(folder, state.best_step)
         _require_space(engine, plan, step, folder, with_best=dev is not None)
@@ -387,16 +392,17 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
             last = step >= plan.num_train_steps
             if evaluation is not None and progress.evaluation_due(plan, step, state) and not stop:
                 followed.read(step)
-                updates.require_finite_weights(session, engine.finite, step)
-                state = progress.evaluate_and_keep_best(evaluation, step, state)
+                with _explained_by_weights(engine, step):
+                    state = progress.evaluate_and_keep_best(evaluation, step, state)
                 _set_state(engine, state)  # the training tower reads plateau_scale
             last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
             if saved != (step, state) and (last or stop or progress.due(step, plan.save_checkpoints_steps)):
                 followed.read(step)
-                updates.require_finite_weights(session, engine.finite, step)
                 _set_state(engine, state)
                 if link.is_chief:
                     checkpoint.save(engine.full_saver, session, folder, step, keep, _bytes_of_all(engine))
+                else:
+                    saver.require_finite(engine.full_saver, session, step)
                 saved = (step, state)
             progress.exit_if_stopped(stop, step)
             if last:
@@ -416,6 +422,16 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
     if step < plan.num_train_steps:
         progress.say_stopped_early(plan, engine.task.best_metric)
     return step
+
+
+@contextlib.contextmanager
+def _explained_by_weights(engine: Engine, step: int) -> Iterator[None]:
+    """Within it, an evaluation that is not finite is an error of the weights if they are not finite either."""
+    try:
+        yield
+    except UserError:
+        saver.require_finite(engine.full_saver, engine.session, step)
+        raise
 
 
 def _report(engine: Engine, plan: Plan, step: int, folder: str) -> Any:
@@ -456,7 +472,7 @@ def _dev_evaluation(
 
     def keep_best(step: int) -> None:
         if engine.link.is_chief:
-            write, size = checkpoint.writer(engine.weights_saver, engine.session), _bytes_of(engine.weights.values())
+            write, size = saver.writer(engine.weights_saver, engine.session, step), _bytes_of(engine.weights.values())
             checkpoint.save_best(folder, step, write, size)
 
     return progress.DevEvaluation(plan, engine.task.best_metric, evaluate, keep_best, report)

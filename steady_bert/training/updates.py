@@ -12,7 +12,7 @@ import tensorflow.compat.v1 as tf
 
 from .. import rule_optimizer
 from ..base.errors import UserError
-from . import checkpoint, devices, progress
+from . import devices, progress
 from .engine_config import EngineConfig
 from .feature_cache import RecordFile
 from .plan import Plan
@@ -84,43 +84,6 @@ def kept(strategy: tf.distribute.Strategy, numbers: Dict[str, tf.Tensor]) -> Kep
     moved_up = tf.concat([rows[1:], newest[None]], axis=0)
     keep = strategy.extended.update(variable, lambda v, new: v.assign(new, read_value=False), args=(moved_up,))
     return Kept(tuple(numbers), rows, keep)
-
-
-class Finite(NamedTuple):
-    """Whether the numbers are finite that a checkpoint holds."""
-
-    names: Tuple[str, ...]  # of N variables
-    all_are: tf.Tensor  # [N] bool
-
-
-def finite(strategy: tf.distribute.Strategy) -> Finite:
-    """Looks at every variable of numbers but TrainingState's, some of which begin with -∞.
-
-    Three small operations for each, and one set of them for all who ask: a run waits until they are made.
-    """
-    variables = [
-        variable
-        for variable in tf.global_variables()
-        if variable.dtype.base_dtype.is_floating and not variable.op.name.startswith(checkpoint.STATE_PREFIX)
-    ]
-    all_are = [
-        tf.raw_ops.All(
-            input=tf.raw_ops.IsFinite(x=rule_optimizer.first_replica(strategy, variable)),
-            axis=np.arange(len(variable.shape), dtype=np.int32),
-        )
-        for variable in variables
-    ]
-    return Finite(tuple(variable.op.name for variable in variables), tf.stack(all_are))
-
-
-def require_finite_weights(session: tf.Session, finite: Finite, step: int) -> None:
-    """Raises UserError if an update made a weight, or what the optimizer keeps of it, infinite or NaN."""
-    bad = [name for name, all_are in zip(finite.names, session.run(finite.all_are)) if not all_are]
-    if bad:
-        raise UserError(
-            "The weights at step {} are not finite (in {} of {} variables, the first is {}). They were not saved: "
-            "lower --learning_rate, or lengthen the warm-up.".format(step, len(bad), len(finite.names), min(bad))
-        )
 
 
 class Followed:
