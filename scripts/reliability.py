@@ -149,7 +149,8 @@ def totals(lines: List[Line]) -> str:
         text.append("| {} |".format(" | ".join((kind, tries, failures, on))))
         hit = [place for line in members for place in re.findall(rows.ROWS[line["row"]].place or "$^", line["fault"])]
         counts = collections.Counter(re.sub(r"-\d+", "-n", place) for place in hit).most_common()
-        places += ["- {}: {}".format(kind, ", ".join("{} {}".format(*each) for each in counts))] * bool(counts)
+        of_all = "" if "{:,}".format(len(hit)) == tries else " ({:,} of {})".format(len(hit), tries)
+        places += ["- {}{}: {}".format(kind, of_all, ", ".join("{} {}".format(*each) for each in counts))] * bool(hit)
     return "{}\n\nWhere they hit:\n\n{}".format("\n".join(text), "\n".join(places))
 
 

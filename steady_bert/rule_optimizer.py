@@ -272,7 +272,10 @@ class RuleOptimizer(tf.train.Optimizer):
         start, count = self.thaw_steps.get(name, 0), numbers.count
         if not start:
             return numbers
-        own_count = None if count is None else tf.maximum(count - tf.cast(start, count.dtype), 1.0)
+        own_count = None
+        if count is not None:  # not count - start: an overflow of float16 counts as a step, but not in count
+            since = tf.cast(step, count.dtype) + 1.0 - tf.cast(start, count.dtype)
+            own_count = tf.maximum(tf.minimum(count, since), 1.0)
         return numbers._replace(thawed=tf.cast(step, tf.int64) >= start, own_count=own_count)
 
     def _update(self, strategy: tf.distribute.Strategy, variable: Any, gradient: Any, numbers: Numbers) -> Any:

@@ -87,6 +87,7 @@ def test_examples_without_an_agreed_label_are_left_out_and_counted(tmp_path):
         (None, "target has no span1_text"),
         (dict(TARGET, span1_index=4), "span1 '床' is not at 4"),
         (dict(TARGET, span2_index=-4), "span2 '它们' is not at -4"),
+        (dict(TARGET, span1_text=WSC["text"][:2], span1_index=-1), "is not at -1"),
         (dict(TARGET, span1_text="它们很", span1_index=9), "overlap"),
         ({key: value for key, value in TARGET.items() if key != "span2_index"}, "target has no span2_text and"),
     ],

@@ -124,9 +124,9 @@ def test_faults_are_counted_by_kind_and_by_where_they_hit():
         "",
         "Where they hit:",
         "",
-        "- kill: save 4, best 2",
-        "- damage: best/model.ckpt-n.index 2",
-        "- fuzz: flag file 2",
+        "- kill (6 of 2,400): save 4, best 2",
+        "- damage (2 of 1,200): best/model.ckpt-n.index 2",
+        "- fuzz (2 of 1,200): flag file 2",
     ]
 
 

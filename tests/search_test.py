@@ -496,3 +496,18 @@ def test_another_command_is_refused_with_what_differs(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             record.opened(str(tmp_path), dict(begun, **changed))
+
+
+def test_flags_varied_in_another_order_are_another_search(tmp_path, scripts):
+    """Trials are numbered by their settings: an outcome would be shown as that of another setting."""
+    varied = ["--vary", "learning_rate=1e-5,2e-5"], ["--vary", "train_batch_size=16,32"]
+    searches = []
+    for order in (varied, varied[::-1]):
+        options, words = command.arguments_of(
+            "", [str(tmp_path), *order[0], *order[1], "--", "run_ner.py", *TRAINING[2:]]
+        )
+        script, arguments = command.script_of(words)
+        searches.append(command.Job(options, script, scripts.given(script, arguments), scripts).identity(1, None))
+    record.opened(str(tmp_path), searches[0]).write()
+    with pytest.raises(UserError, match="order of --vary"):
+        record.opened(str(tmp_path), searches[1])

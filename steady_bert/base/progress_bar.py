@@ -126,8 +126,12 @@ class Bar(tqdm.tqdm):  # type: ignore[misc]
     def close(self) -> None:
         """Draws its last state, and leaves the cursor at the beginning of a line."""
         if isinstance(sys.stderr, _AboveTheBar):
+            rest = sys.stderr.without_end()
             sys.stderr = self._stderr
-        super().close()
+            super().close()
+            sys.stderr.write(rest)
+        else:
+            super().close()
 
 
 class _AboveTheBar:
@@ -143,6 +147,11 @@ class _AboveTheBar:
         if lines:
             tqdm.tqdm.write("\n".join(lines), file=self._wrapped)
         return len(text)
+
+    def without_end(self) -> str:
+        """Takes what has not been written, for its line has no end yet."""
+        rest, self._begun = self._begun, ""
+        return rest
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._wrapped, name)

@@ -205,13 +205,14 @@ class Job:
             self._check(setting)
         return settings
 
-    def _identity(self, cores_each: int, source: Optional[str]) -> Dict[str, Any]:
+    def identity(self, cores_each: int, source: Optional[str]) -> Dict[str, Any]:
         """What a command must have in common with that which began the search. at_once may change, but for TPE."""
         options = self._options
         own: Dict[str, Any] = {
             "script": self._script + ".py",
             **{"--" + name: value for name, value in self._given.items() if name not in _OWN},
             **{"--vary " + dimension.flag: _shown(dimension) for dimension in self._space},
+            "order of --vary": [dimension.flag for dimension in self._space],  # trials are numbered by it
             "method": options.method,
             "trials": options.trials,
             "seeds": list(dict.fromkeys(place.seed for place in self._places)),
@@ -245,7 +246,7 @@ class Job:
         settings, cores_each = self._settings(), self._cores_each()
         config = self._check(space.one_at_a_time(self._space)[0])
         source = fold_tasks.source_of(self._script, config.data) if options.k_folds else None
-        kept = record.opened(options.folder, self._identity(cores_each, source))
+        kept = record.opened(options.folder, self.identity(cores_each, source))
         if options.k_folds:
             where = os.path.join(options.folder, "folds")
             by = (options.k_folds, options.fold_by, options.search_seed)

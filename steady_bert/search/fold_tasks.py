@@ -74,7 +74,6 @@ def of_tagger(data: Any, folder: str) -> FoldTask:
 
 
 _TASKS = {"run_classifier": of_classifier, "run_ner": of_tagger}
-REPLACED = {"run_classifier": ("data_dir",), "run_ner": ("train_file", "dev_file")}
 
 
 def require_folds(script: str) -> None:

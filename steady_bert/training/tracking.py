@@ -241,9 +241,8 @@ def _warning_only(folder: str) -> Iterator[None]:
     except Exception as error:  # mlflow raises what its store raises: files, databases, HTTP
         problem = str(error).strip().split("\n")[0] if isinstance(error, UserError) else repr(error)[:500]
         say(
-            "WARNING: MLflow gets no reports of {}: {}. The next command on this run sends them.".format(
-                folder, problem
-            )
+            "WARNING: MLflow gets no reports of {}: {}. Once that is mended, the next command on this run sends "
+            "them.".format(folder, problem)
         )
 
 

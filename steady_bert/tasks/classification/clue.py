@@ -125,7 +125,9 @@ def with_marks(text: str, target: Any) -> str:
             span, start = target[name + "_text"], target[name + "_index"]
         except (KeyError, TypeError):
             raise UserError("target has no {0}_text and {0}_index. Fix the line.".format(name)) from None
-        if not (isinstance(span, str) and isinstance(start, int) and span and text[max(start, 0) :].startswith(span)):
+        if not (
+            isinstance(span, str) and isinstance(start, int) and span and start >= 0 and text[start:].startswith(span)
+        ):
             raise UserError("{} {!r} is not at {!r} of the text. Fix the line.".format(name, span, start))
         spans.append((start, start + len(span), begin, end))
     first, second = sorted(spans)
