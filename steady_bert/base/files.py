@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -35,6 +36,9 @@ def rename_synced(temporary: str, path: str) -> None:
     fsync_folder(os.path.dirname(os.path.abspath(path)))
 
 
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # of atomic_write
+
+
 @contextlib.contextmanager
 def atomic_write(path: str, mode: str = "w", size_bytes: Optional[int] = None) -> Iterator[IO[Any]]:
     """Opens a temporary file in the folder of `path`; on success it is synced and renamed to `path`, else removed.
@@ -61,6 +65,13 @@ def atomic_write(path: str, mode: str = "w", size_bytes: Optional[int] = None) -
         if disk.is_full(error) and not isinstance(error, disk.DiskFullError):
             raise disk.DiskFullError(path, size_bytes or written, at_least=size_bytes is None) from error
         raise
+
+
+def remove_temporaries(folder: str) -> None:
+    """Removes what killed writers left in a folder, if there is one. Nobody may be writing there."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if _TEMPORARY.fullmatch(name):
+            os.unlink(os.path.join(folder, name))
 
 
 def copy(source: str, target: str) -> None:

@@ -204,6 +204,7 @@ def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, 
     job = with_number_for_auto(job, plan)
     if link.is_chief:
         checkpoint.remove_leftovers(folder)
+        files.remove_temporaries(folder)
     continued, decision = decide(config, plan, saved, folder, initial)
     if continued is not None and decision.action == "continue":
         run_folder.require_best(continued, config.weights.allow_changed_files, link.is_chief)
