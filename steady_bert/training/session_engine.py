@@ -471,7 +471,6 @@ def _dev_evaluation(
         return None if outputs is None else outputs.evaluation("dev")
 
     def keep_best(step: int) -> None:
-        saver.require_finite(engine.full_saver, engine.session, step)  # weights alone may be finite yet
         if engine.link.is_chief:
             write, size = saver.writer(engine.weights_saver, engine.session, step), _bytes_of(engine.weights.values())
             checkpoint.save_best(folder, step, write, size)
