@@ -1,10 +1,9 @@
 """The form of a run on a GPU, on a CPU: what it computes, how it repeats, how few nodes it executes."""
 
 import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
+import forked
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -232,14 +231,7 @@ def test_two_replicas_in_the_compiled_form_learn_what_one_device_learns(tiny, re
 
     In a process of its own: TensorFlow 2 fixes the number of CPU devices when it starts.
     """
-    own_process = "STEADY_BERT_TEST_IN_OWN_PROCESS"
-    if own_process not in os.environ:
-        this = "{}::{}".format(__file__, request.node.name)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", this]
-        done = subprocess.run(
-            command, env=dict(os.environ, **{own_process: "1"}), stdout=subprocess.PIPE, universal_newlines=True
-        )
-        assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-3000:]
+    if forked.passed_alone(request):
         return
     still, plan = task_of(tiny.without_dropout), plan_of(records, num_warmup_steps=0)
     optimizer = OptimizerConfig(clip_norm=0.1)

@@ -66,6 +66,19 @@ def call(function, *arguments, compiled=False):
             raise AssertionError(log.read()[-3000:]) from None
 
 
+def passed_alone(request):
+    """Runs a slow test in a pytest of its own. False there, where the test has to go on."""
+    own_process = "STEADY_BERT_TEST_IN_OWN_PROCESS"
+    if own_process in os.environ:
+        return False
+    this = "{}::{}".format(request.path, request.node.name)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", this]
+    variables = dict(os.environ, **{own_process: "1"})
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, universal_newlines=True)
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-3000:]
+    return True
+
+
 def _start(function, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join((ROOT, os.path.join(ROOT, "tests"))))

@@ -284,7 +284,10 @@ def test_the_plan_knows_the_dev_file_and_an_older_plan_learns_it(tiny, trained, 
     with open(os.path.join(data, "dev.tsv"), "a") as file:
         file.write("r64\tgood\tpraise\n")
     flags = tiny.flags(**dict(FLAGS, output_dir=copied, cache_dir=os.path.join(trained, "cache"), data_dir=data))
+    killed_writer = os.path.join(copied, ".predictions.tsv.ab_cd3f9.tmp")
+    open(killed_writer, "w").close()
     assert re.search(r"finished .*; changed: dev.source: \w+ → \w+\)", succeed(flags, capsys))
+    assert not os.path.exists(killed_writer)
     path = os.path.join(copied, "plan.json")
     with open(path) as file:
         plan = json.load(file)

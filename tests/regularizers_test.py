@@ -1,9 +1,6 @@
 """Label smoothing, focal loss, R-Drop, FGM and unfreezing: closed forms, what does not change them, exact resumes."""
 
-import os
-import subprocess
-import sys
-
+import forked
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -189,7 +186,7 @@ def test_everything_resumes_exactly_and_a_layer_rests_until_its_step(tiny, task,
 def test_the_count_of_a_rule_begins_when_its_weight_is_trained():
     """A weight that is trained from step 3 on moves as one that is trained from the start, three updates later."""
 
-    def trained(updates, thaw_steps):
+    def trained(updates, thaw_steps, overflows=0):
         with tf.Graph().as_default(), tf.variable_scope("", use_resource=True):
             step = tf.train.get_or_create_global_step()
             weight = tf.get_variable("w", initializer=tf.constant([1.0, -2.0]))
@@ -199,6 +196,7 @@ def test_the_count_of_a_rule_begins_when_its_weight_is_trained():
             update = optimizer.apply_gradients([(tf.constant([0.3, 0.1]), weight)], global_step=step)
             with tf.Session() as session:
                 session.run(tf.global_variables_initializer())
+                session.run(step.assign_add(overflows))  # steps that count for no rule
                 for _ in range(updates):
                     session.run(update)
                 return session.run([weight, step])
@@ -206,6 +204,7 @@ def test_the_count_of_a_rule_begins_when_its_weight_is_trained():
     late, early = trained(10, {"w": 3}), trained(7, {})
     assert (late[1], early[1]) == (10, 7)
     np.testing.assert_array_equal(late[0], early[0])
+    np.testing.assert_array_equal(trained(8, {"w": 3}, overflows=2)[0], early[0])
     assert trained(3, {"w": 3})[0].tolist() == [1.0, -2.0]
 
 
@@ -215,14 +214,7 @@ def test_replicas_parts_padding_and_the_compiled_form_change_nothing(tiny, recor
 
     In a process of its own: TensorFlow 2 fixes the number of CPU devices when it starts.
     """
-    own_process = "STEADY_BERT_TEST_IN_OWN_PROCESS"
-    if own_process not in os.environ:
-        this = "{}::{}".format(__file__, request.node.name)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "slow", this]
-        done = subprocess.run(
-            command, env=dict(os.environ, **{own_process: "1"}), stdout=subprocess.PIPE, universal_newlines=True
-        )
-        assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-3000:]
+    if forked.passed_alone(request):
         return
     still = task_of(tiny.without_dropout, class_weights=[1.0, 5.0], loss_form=FORM)
     plan = plan_of(records, num_warmup_steps=0, unfreeze_schedule="2=all", **ALL_ON)

@@ -191,10 +191,12 @@ class TrainingReport:
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        with disk.writing(self._path):  # a line that found no room is tried again
-            self._lines.close()
-        for sink in self.sinks:
-            sink.close()
+        try:
+            with disk.writing(self._path):  # a line that found no room is tried again
+                self._lines.close()
+        finally:
+            for sink in self.sinks:
+                sink.close()
 
 
 def _line_of(values: Dict[str, float]) -> str:
