@@ -5,8 +5,7 @@
 
 The arguments are those of automatic_rates.py. All rows are trained with a seed before any is with the next. A finished
 run is not repeated, so that a stopped command goes on where it was; --finished trains nothing and prints what there is.
-30 seconds to a minute a run on 2 cores, twice that with FGM or R-Drop: two tasks and three seeds take half an hour to
-an hour.
+30 seconds to a minute a run on 2 cores, twice that with FGM or R-Drop: two tasks and three seeds take about an hour.
 """
 
 import argparse
@@ -27,6 +26,7 @@ def settings(steps: int) -> Dict[str, List[str]]:
         NONE: [],
         "--label_smoothing=0.1": ["--label_smoothing=0.1"],
         "--focal_gamma=2": ["--focal_gamma=2"],
+        "--fgm_epsilon=0.1": ["--fgm_epsilon=0.1"],
         "--fgm_epsilon=1": ["--fgm_epsilon=1"],
         "--rdrop_alpha=1": ["--rdrop_alpha=1"],
         "--unfreeze_schedule=" + thaw: ["--unfreeze_schedule=" + thaw],
@@ -34,7 +34,7 @@ def settings(steps: int) -> Dict[str, List[str]]:
 
 
 def name_of(task_name: str, setting: str) -> str:
-    return "{}-{}".format(task_name, setting.split("=")[0].lstrip("-"))
+    return "{}-{}".format(task_name, setting.lstrip("-"))
 
 
 def score(runs: Runs, task_name: str, task: Task, setting: str, flags: List[str], seed: int) -> Optional[float]:
