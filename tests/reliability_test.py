@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import types
@@ -106,6 +107,67 @@ def test_a_child_tells_its_stage_and_how_often_it_has_begun(monkeypatch):
     seen.append(watch.stage())
     assert seen == ["start", "save", "best", "save", "best", "start"]
     assert (watch.begun("save"), watch.begun("best"), watch.begun("cache")) == (1, 2, 0)
+
+
+class FakeJob:
+    """A job whose runs end as they are told, one after the other, and then by themselves."""
+
+    script, seconds = "run", 0.3
+
+    def __init__(self, *ends):
+        self.ends, self.folders, self.outcomes = list(ends), 0, []
+
+    def whole(self):
+        return SAME
+
+    def fresh(self):
+        self.folders += 1
+        return "run-{}".format(self.folders)
+
+    def flags(self, output_dir):
+        return [output_dir]
+
+    def start(self, *_, **__):
+        status = self.ends.pop(0) if self.ends else 0
+        return types.SimpleNamespace(
+            send=lambda number: None, has_ended=lambda: True, end=lambda: Ended(status, "said")
+        )
+
+    def finish(self, folder, fault):
+        self.outcomes.append(folder)
+        return Trial(fault, "", "goes on")
+
+
+@pytest.mark.parametrize("in_stages", [False, True])
+@pytest.mark.parametrize(
+    "ends, failure, kills, compared",
+    [
+        ([-9, -9, -9], "", 3, 1),
+        ([0, -9, 0, 0, -9, -9], "", 3, 4),  # what ended too early is begun anew
+        ([-9, 0, -9], moments._TOO_LATE, 2, 18),
+        ([-9, 1], "lost: a restart failed", 1, 0),
+    ],
+)
+def test_only_kills_that_hit_are_counted(monkeypatch, in_stages, ends, failure, kills, compared):
+    job = FakeJob(*ends)
+    monkeypatch.setattr(moments.program, "Child", job.start)
+    monkeypatch.setattr(moments.program, "outcome", lambda folder: job.outcomes.append(folder) or SAME)
+    monkeypatch.setattr(moments.time, "sleep", lambda seconds: None)
+    trial = moments.killed(job, random.Random(0), in_stages)
+    assert (trial.failure, trial.faults, trial.fault.count("start")) == (failure, kills, kills)
+    assert job.outcomes == ["run-{}".format(1 + number) for number in range(compared)]
+    monkeypatch.setattr(moments.program, "outcome", lambda folder: OTHER)
+    assert moments.killed(job, random.Random(0)).failure == "silently another result: model.ckpt-24.data"
+
+
+def test_a_signal_after_the_end_of_a_run_is_sent_again(monkeypatch):
+    monkeypatch.setattr(moments.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(moments, "_CODES", {signal.SIGTERM: 143})
+    job = FakeJob(0, 0, 143)
+    trial = moments.signalled(job, random.Random(0))
+    assert (trial.failure, trial.faults, job.outcomes) == ("", 1, ["run-3"])
+    trial = moments.signalled(FakeJob(), random.Random(0))
+    assert (trial.failure, trial.faults) == (moments._TOO_LATE, 0)
 
 
 def test_faults_are_counted_by_kind_and_by_where_they_hit():
