@@ -80,7 +80,7 @@ def test_correlations_are_those_of_evaluation():
     generator = np.random.default_rng(4)
     gold = generator.integers(0, 11, size=50) / 2 + 1000.0  # with ties, far from 0
     predicted = gold + generator.normal(size=50)
-    for scores in (predicted, np.full(50, 3.25)):
+    for scores in (predicted, np.full(50, 0.1), 3.25 + 1e-6 * predicted):  # scores that hardly differ are not constant
         values = values_of("regression", evaluated(gold.tolist(), scores.tolist()), [])
         for name in ("pearson", "spearman"):
             assert values[name] == pytest.approx(metrics.METRICS[name](scores, gold), abs=1e-9), name
@@ -287,6 +287,9 @@ def test_seeds_of_one_setting_are_said_to_be_one_setting(tmp_path):
     result = compared(a, b)
     assert result.verdict.answer == "one setting"
     assert "Over its 2 seeds, accuracy is 0.9100 ± 0.0141." in result.verdict.text  # .90 and .92
+    assert "same seeds: the sides predict the same" in compared(a, a).verdict.text
+    other_machine = write_run(tmp_path / "e", predictions(range(19)), seed=1)
+    assert "same seeds: predictions differ" in compared(a, other_machine).verdict.text
     again = write_run(tmp_path / "c", predictions(range(20)), seed=3, rate=1e-4)
     assert compared(a, again).verdict.answer == "same predictions"
     no_better = write_run(tmp_path / "d", predictions(range(1, 22)), rate=1e-4)

@@ -395,13 +395,11 @@ def evaluated_examples(model: str, output: str = "") -> List[Any]:
     from steady_bert.comparison import measures
     from steady_bert.training import run_files
 
-    labels, results = (
-        json.loads((pathlib.Path(folder) / name).read_text(encoding="utf-8"))
-        for folder, name in ((model, "labels.json"), (output or model, "eval_results.json"))
-    )
-    kind = labels.get("label_type") or labels.get("tag_scheme") or "answers"
+    results = json.loads((pathlib.Path(output or model) / "eval_results.json").read_text(encoding="utf-8"))
+    labels = run_files.labels_of(model)
+    assert labels is not None
     examples = run_files.read_evaluated(os.path.join(output or model, "eval_predictions.jsonl"))
-    for name, counted in measures.KINDS[kind](examples, labels["labels"]).metrics.items():
+    for name, counted in measures.KINDS[labels.kind](examples, labels.labels).metrics.items():
         if name in results:
             assert counted.value(counted.counts.sum(axis=0)) == pytest.approx(results[name], abs=1e-6), name
     assert len(examples) == results["examples"]

@@ -169,6 +169,21 @@ def test_a_run_that_is_not_finished_says_where_it_stands(tmp_path, capsys, monke
         page.write(str(tmp_path))
 
 
+def test_a_pre_training_shows_its_scores_and_no_accuracy_beside_a_perplexity(tmp_path):
+    scores = {"masked_lm_accuracy": 0.25, "perplexity": 30000.0, "masked_lm_loss": 10.3}
+    folder = write_run(tmp_path / "run", predictions([]), scores=dict(scores, examples=64, global_step=10))
+    os.remove(os.path.join(folder, "labels.json"))
+    (tmp_path / "run" / "metrics.jsonl").write_text(json.dumps(dict(scores, step=10, split="dev")))
+    page.write(folder)
+    assert "Scores on dev: 64 examples" in parsed_page(folder).text and "30000.0000" in parsed_page(folder).text
+    titles = [(chart.title, chart.names) for chart in contents.contents_of(folder).dev_scores]
+    assert titles == [
+        ("Scores on dev", ["masked lm accuracy"]),
+        ("Perplexity on dev", ["perplexity"]),
+        ("Losses on dev", ["masked lm loss"]),
+    ]
+
+
 def test_what_prevents_a_report_is_said_and_fails_no_run(tmp_path, capsys, monkeypatch):
     page.write_after_run(str(tmp_path))
     assert "WARNING: no report.html was written: {}: has no plan.json".format(tmp_path) in capsys.readouterr().out

@@ -21,6 +21,7 @@ from conftest import (
     copy_as_stopped,
     evaluated_examples,
     mistake,
+    parsed_page,
     run_each,
     succeed,
     train_sentencepiece,
@@ -122,7 +123,12 @@ def test_questions_are_learned_scored_and_answered_with_places_and_by_the_folder
     assert "windows of 150 texts" in printed
     result = read_json(output, "eval_results.json")
     assert result["f1"] > 0.9 and result["exact_match"] > 0.9 and result["examples"] == 40
-    assert all(example.texts and example.gold for example in evaluated_examples(output))
+    of_dev = evaluated_examples(output)
+    assert all(example.texts and example.gold for example in of_dev)
+    wrong = sum(example.scores["exact_match"] < 1 for example in of_dev)
+    assert (
+        "Worst answers" in parsed_page(output).text and "{} of 40 are wrong".format(wrong) in parsed_page(output).text
+    )
     assert read_json(output, "test_results.json")["f1"] > 0.9
     with open(files.paths["v1test"]) as file:
         paragraphs = json.load(file)["data"][0]["paragraphs"]

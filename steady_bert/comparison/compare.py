@@ -174,6 +174,11 @@ def _verdict(a: Side, b: Side, metric: OfMetric, settings_differ: bool, settings
 
 
 def _of_one_setting(a: Side, b: Side, metric: OfMetric, limit: float) -> str:
+    if a.seeds == b.seeds:
+        text = "One setting with the same seeds: "
+        if all(map(same_predictions, a.runs, b.runs)):
+            return text + "the sides predict the same of every example."
+        return text + "predictions differ, as by another TensorFlow, processor, number of threads or code."
     scores = dict(zip(a.seeds + b.seeds, metric.a + metric.b))
     text = "One setting: nothing but the seed differs."
     if len(scores) > 1:

@@ -154,11 +154,15 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return scipy.stats.rankdata(values, axis=-1) / ((values.shape[-1] + 1) / 2) - 1
 
 
+def _standardized(values: np.ndarray) -> np.ndarray:
+    """Mean 0 and spread 1, or zeros: a correlation stays as it is, and its sums lose no digits."""
+    middle, spread = np.mean(values), np.std(values)
+    return np.zeros_like(values) if np.ptp(values) == 0 else (values - middle) / spread
+
+
 def _regression(examples: Sequence[Evaluated], labels: Sequence[str]) -> Counts:
     predicted, gold = (np.array([getattr(each, side) for each in examples], float) for side in ("predicted", "gold"))
-    # A correlation stays as it is if all scores are moved and scaled alike; the sums lose no digits then.
-    middle, scale = np.mean(gold), np.std(gold) or 1.0
-    of_values = moments((predicted - middle) / scale, (gold - middle) / scale)
+    of_values = moments(_standardized(predicted), _standardized(gold))
     metrics = {
         "pearson": Counted(of_values, correlation),
         "spearman": Counted(moments(ranks(predicted), ranks(gold)), correlation, (predicted, gold)),
@@ -240,7 +244,7 @@ KINDS: Dict[str, Callable[[Sequence[Evaluated], Sequence[str]], Counts]] = {
     "regression": _regression,
     "bio": _bio,
     "plain": _plain,
-    "answers": _answers,
+    "spans": _answers,
 }
 
 

@@ -23,7 +23,7 @@ _KINDS = {
     "regression": "a score a text",
     "bio": "entities",
     "plain": "a tag a word",
-    "answers": "answers to questions",
+    "spans": "answers to questions",
 }
 _MOST_LABELS = 30  # that are named
 
@@ -55,13 +55,15 @@ class Contents(NamedTuple):
 
 def contents_of(folder: str) -> Contents:
     """Reads a run's folder. Raises UserError if it holds no run, or a file that cannot be read."""
+    if not os.path.isdir(folder):
+        raise UserError("{}: no such folder. Name the --output_dir of a run.".format(folder))
     plan = run_files.saved_plan(folder)
     if plan is None:
         raise UserError("{}: has no plan.json, so it is no run. Name the --output_dir of a run.".format(folder))
     labels, progress = run_files.labels_of(folder), run_files.progress_of(folder)
     results = _json(os.path.join(folder, run_files.RESULTS_FILE))
     data = _data_report(folder)
-    splits = dev_split.splits_of(folder, results, labels) if labels and results else []
+    splits = dev_split.splits_of(folder, results, labels)
     name = os.path.basename(os.path.abspath(folder))
     step = _step(folder, progress)
     lengths, cuts = _lengths(data)
@@ -226,9 +228,21 @@ def _dev_scores(plan: Plan, progress: Progress, results: Dict[str, Any]) -> List
     marks = []
     if isinstance(results.get("global_step"), int):
         marks = [(min(results["global_step"], plan.num_train_steps), "evaluated")]
-    series = {name.replace("_", " "): _points(progress.dev, name) for name in names}
-    chart = charts.curves("Scores on dev", series, plan.num_train_steps, from_zero=False, marks=marks)
-    return [chart] if chart else []
+    groups: Dict[str, Dict[str, List[Tuple[float, float]]]] = {}
+    for name in names:
+        points, shown = _points(progress.dev, name), name.replace("_", " ")
+        if name.endswith("_loss"):
+            title = "Losses on dev"
+        elif all(abs(value) <= 1 for _, value in points):
+            title = "Scores on dev"
+        else:  # beside a perplexity of 30,000 an accuracy is a line at 0
+            title = shown.capitalize() + " on dev"
+        groups.setdefault(title, {})[shown] = points
+    drawn = [
+        charts.curves(title, series, plan.num_train_steps, from_zero=False, marks=marks)
+        for title, series in groups.items()
+    ]
+    return [chart for chart in drawn if chart is not None]
 
 
 def _points(lines: Sequence[Dict[str, Any]], name: str) -> List[Tuple[float, float]]:

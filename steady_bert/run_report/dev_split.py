@@ -44,32 +44,37 @@ class DevSplit(NamedTuple):
     name: str  # dev, dev_NAME
     examples: int
     scores: Dict[str, float]
-    classes: List[ClassRow]
-    matrix: List[List[int]]  # rows are gold; empty if there is none, or it is too large to be looked at
-    matrix_labels: List[str]
-    confusions: List[Confusion]  # the most frequent first
-    calibration: Optional[Calibration]
-    wrong_count: Optional[int]  # None without predictions
-    most_wrong: List[Judged]
-    most_doubtful: List[Judged]
-    kind: str
-    note: str  # what is missing, and why
-    error_rows: List[List[str]]  # errors.tsv; empty without predictions
+    classes: Sequence[ClassRow] = ()
+    matrix: Sequence[Sequence[int]] = ()  # rows are gold; empty if there is none, or it is too large to be looked at
+    matrix_labels: Sequence[str] = ()
+    confusions: Sequence[Confusion] = ()  # the most frequent first
+    calibration: Optional[Calibration] = None
+    wrong_count: Optional[int] = None  # None without predictions
+    most_wrong: Sequence[Judged] = ()
+    most_doubtful: Sequence[Judged] = ()
+    kind: str = ""
+    note: str = ""  # what is missing, and why
+    error_rows: Sequence[Sequence[str]] = ()  # errors.tsv; empty without predictions
 
 
-def splits_of(folder: str, results: Dict[str, Any], labels: Labels) -> List[DevSplit]:
-    """The dev splits that the evaluation wrote about."""
+def splits_of(folder: str, results: Dict[str, Any], labels: Optional[Labels]) -> List[DevSplit]:
+    """The dev splits that the evaluation wrote about. labels: None for a pre-training, which has scores alone."""
     suffixes = [name[len("examples") :] for name in results if name.startswith("examples")]
     return [_split(folder, results, labels, suffix, suffixes) for suffix in suffixes]
 
 
-def _split(folder: str, results: Dict[str, Any], labels: Labels, suffix: str, suffixes: Sequence[str]) -> DevSplit:
+def _split(
+    folder: str, results: Dict[str, Any], labels: Optional[Labels], suffix: str, suffixes: Sequence[str]
+) -> DevSplit:
     longer = [other for other in suffixes if other != suffix and other.endswith(suffix)]
     own = {
         name[: len(name) - len(suffix)]: value
         for name, value in results.items()
         if name.endswith(suffix) and not any(name.endswith(other) for other in longer)
     }
+    scores = {name: value for name, value in own.items() if isinstance(value, float) and name not in _NO_SCORES}
+    if labels is None:
+        return DevSplit("dev" + suffix, own["examples"], scores)
     examples, note = _examples(folder, suffix, own, labels)
     judge = Judge(labels.labels, own.get("multi_label_threshold", 0.5))
     judged = mistakes.judged(labels.kind, judge, examples)
@@ -81,7 +86,7 @@ def _split(folder: str, results: Dict[str, Any], labels: Labels, suffix: str, su
     return DevSplit(
         name="dev" + suffix,
         examples=own["examples"],
-        scores={name: value for name, value in own.items() if isinstance(value, float) and name not in _NO_SCORES},
+        scores=scores,
         classes=classes,
         matrix=matrix if len(matrix) <= _MOST_LABELS else [],
         matrix_labels=matrix_labels,

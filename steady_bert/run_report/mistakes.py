@@ -116,7 +116,7 @@ KINDS: Dict[str, Callable[[Judge, Evaluated], Judged]] = {
     "regression": _regression,
     "bio": _tags,
     "plain": _tags,
-    "answers": _answers,
+    "spans": _answers,
 }
 
 
@@ -178,14 +178,14 @@ def rows(kind: str, judge: Judge, examples: Sequence[Evaluated]) -> Iterator[Lis
             yield [each.id, str(each.line), each.gold, each.predicted, _number(kind, judge, example), *each.texts]
 
 
-_COLUMN = {"regression": "error", "answers": "f1"}  # in place of a probability
+_COLUMN = {"regression": "error", "spans": "f1"}  # in place of a probability
 
 
 def _number(kind: str, judge: Judge, example: Evaluated) -> str:
     """How sure of its prediction the model was: a probability; an error or a score where there is none."""
     if kind == "regression":
         return "{:.4f}".format(example.predicted - example.gold)
-    if kind == "answers":
+    if kind == "spans":
         return _SHARE.format((example.scores or {}).get("f1", 0.0))
     shares = dict(zip(judge.labels, example.probabilities or []))
     if kind == "multi":

@@ -108,7 +108,7 @@ class Labels(NamedTuple):
     """What a run's labels.json says: what is predicted, and of which labels."""
 
     script: str  # that trained
-    kind: str  # single, multi, regression, bio, plain, answers
+    kind: str  # single, multi, regression, bio, plain, spans
     labels: List[str]
 
 
@@ -121,8 +121,7 @@ def labels_of(folder: str) -> Optional[Labels]:
     key = next((name for name in LABEL_KINDS if content.get(name) is not None), None)
     if key is None:
         return None
-    kind = content[key] if isinstance(content[key], str) else key
-    return Labels(LABEL_KINDS[key] + ".py", kind, content["labels"])
+    return Labels(LABEL_KINDS[key] + ".py", content[key], content["labels"])
 
 
 class Progress(NamedTuple):
