@@ -9,6 +9,7 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..base import json_files
+from ..base.errors import UserError
 from ..training import checkpoint_files, reports, run_files
 from ..training.reports import say
 from . import processes, results, runs, space, tpe
@@ -146,6 +147,8 @@ class _Conductor:
 
     def _start(self, run: Run) -> None:
         setting, folder = self._record.settings[run.trial - 1], self._folder(run)
+        self._record.outcomes.pop(run, None)  # of a run that was pruned, and is not any more
+        self._pruned.pop(run, None)
         os.makedirs(folder, exist_ok=True)
         self._running[run] = Process(self._search.command(run, setting), folder + ".log", self._free.pop())
         again = " again" if run in self._kills else ""
@@ -222,7 +225,10 @@ class _Conductor:
 
     def _outcome(self, run: Run, end: str) -> Outcome:
         folder = self._folder(run)
-        plan = run_files.saved_plan(folder)
+        try:
+            plan = run_files.saved_plan(folder)
+        except UserError:  # the run says what is wrong with it, and fails
+            plan = None
         if plan is None:
             return Outcome(end)
         metric = str(plan.identity.get("best_metric"))
@@ -232,9 +238,14 @@ class _Conductor:
 
     def _finished(self, run: Run) -> Outcome:
         outcome = self._outcome(run, FINISHED)
-        content = json_files.read(os.path.join(self._folder(run), run_files.RESULTS_FILE))
+        try:
+            content = json_files.read(os.path.join(self._folder(run), run_files.RESULTS_FILE))
+        except UserError as error:
+            return outcome._replace(end=FAILED, message=str(error))
         scores = {name: float(value) for name, value in content.items() if type(value) in (int, float)}
-        if outcome.metric is None or outcome.metric not in scores:
+        if outcome.metric is None:
+            return outcome._replace(end=FAILED, message="its folder has no plan.json that can be read")
+        if outcome.metric not in scores:
             return outcome._replace(end=FAILED, message="its dev score, {}, is no number".format(outcome.metric))
         return outcome._replace(score=scores[outcome.metric], step=int(scores.get("global_step", 0)), scores=scores)
 

@@ -86,9 +86,12 @@ def _prepared(cores: Sequence[int]) -> Optional[Callable[[], None]]:
 
 def last_words(log: str, program: str) -> str:
     """The message with which a run ended: the last line that begins with the program's name, else the last one."""
-    with open(log, "rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(file.tell() - 20000, 0))
-        lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    try:
+        with open(log, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(file.tell() - 20000, 0))
+            lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    except FileNotFoundError:
+        return "{}: was removed during the run".format(log)
     own = [line for line in lines if line.startswith(program + ":")]
     return (own or lines or ["nothing was printed"])[-1]

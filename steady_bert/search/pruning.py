@@ -8,6 +8,9 @@ not count, and the evaluation at a run's end prunes nothing.
 So each verdict follows from the curves alone. A run whose rivals are late goes on until they have come to its step; if
 it then turns out to be pruned there, it is, whatever it has reported since. Kills, speeds and the number of runs at
 once decide how long a run takes, never what becomes of it.
+
+Early stopping changes nothing in this. The last evaluation before it is like any other, since nobody knew that it was
+the last when it was judged; and at later steps the run has no score, so that it is nobody's rival there.
 """
 
 import statistics
@@ -27,12 +30,14 @@ class Curve(NamedTuple):
 class Verdict(NamedTuple):
     """pruned: the step at which the run is pruned. points: the reports that count; is_final: no others will.
 
-    is_final also says whether a run that is not pruned stays so.
+    is_final also says whether a run that is not pruned stays so. waits: what becomes of the run at its last point
+    depends on rivals that have not come there yet.
     """
 
     pruned: Optional[int]
     points: Points
     is_final: bool
+    waits: bool = False
 
 
 def verdicts(curves: Sequence[Curve], after: int) -> List[Verdict]:
@@ -50,7 +55,7 @@ def _verdict(curve: Curve, lower: Sequence[Verdict], after: int) -> Verdict:
         if curve.end is not None and step >= curve.end:
             continue
         if any(not other.is_final and not _has_passed(other, step) for other in lower):
-            return Verdict(None, counted, False)
+            return Verdict(None, counted, False, waits=True)
         rivals = [value for other in lower for at, value in other.points if at == step]
         if len(rivals) >= after and max(value for _, value in counted) < statistics.median(rivals):
             return Verdict(step, counted, True)

@@ -47,7 +47,8 @@ class Outcome(NamedTuple):
 
     @property
     def curve(self) -> Curve:
-        return Curve(self.points, True, self.last_step)
+        """A run that was stopped could report more, as it will if rivals that failed turn out to score otherwise."""
+        return Curve(self.points, self.end != STOPPED, self.last_step)
 
 
 class Design(NamedTuple):
@@ -117,6 +118,12 @@ class Board:
         verdict = self._verdicts.get(run)
         return verdict is None or verdict.is_final
 
+    def is_withdrawn(self, run: Run) -> bool:
+        """Whether the run was stopped, but is not pruned by what its rivals have reported since: it has to go on."""
+        outcome, verdict = self._outcomes.get(run), self._verdicts.get(run)
+        is_stopped = outcome is not None and outcome.end == STOPPED
+        return is_stopped and (verdict is None or not verdict.is_final and not verdict.waits)
+
     def is_trial_done(self, trial: int) -> bool:
         for place in self._design.places:
             run = Run(trial, place)
@@ -132,7 +139,7 @@ class Board:
         return lag is None or all(self.is_trial_done(before) for before in range(1, trial - lag + 1))
 
     def startable(self, known: Iterable[int]) -> List[Run]:
-        """The runs without an outcome that may run now, in order. known: the trials whose settings are chosen.
+        """The runs that may run now, in order. known: the trials whose settings are chosen.
 
         With pruning, the runs of a trial follow one another, and none follows one that is pruned.
         """
@@ -140,7 +147,7 @@ class Board:
         for trial in sorted(known):
             for place in self._design.places:
                 run = Run(trial, place)
-                if run not in self._outcomes:
+                if run not in self._outcomes or self.is_withdrawn(run):
                     found.append(run)
                 if self._design.prune_after is not None and (not self.is_done(run) or self.pruned(run) is not None):
                     break
