@@ -1,7 +1,7 @@
 """Trains three tasks with every optimizer, at 5e-5 and at --learning_rate=auto, and prints a table of dev scores.
 
     python benchmarks/automatic_rates.py RUNS [--tweets=DIR] [--mrpc=DIR] [--wnut17=DIR] [--model=DIR] [--seeds=1]
-        [--steps=120] [--max_eval_examples=N] [--rates=5e-5,auto] [--times=…]
+        [--only=tweets,MRPC,WNUT-17] [--steps=120] [--max_eval_examples=N] [--rates=5e-5,auto] [--times=…]
 
 tweets: quickstart/data, which scripts/quickstart.sh makes, as it does --model; mrpc: GLUE's folder; wnut17: the folder
 of emerging entities as published. A task whose folder is not given is left out, except tweets. --times=0.25,4 adds runs
@@ -45,7 +45,7 @@ def tasks_of(options: argparse.Namespace) -> Dict[str, Task]:
         files = {"train": "wnut17train.conll", "dev": "emerging.dev.conll"}
         flags = ["--{}_file={}".format(split, os.path.join(options.wnut17, name)) for split, name in files.items()]
         tasks["WNUT-17"] = Task("run_ner.py", flags, "f1")
-    return tasks
+    return {name: task for name, task in tasks.items() if not options.only or name in options.only.split(",")}
 
 
 def _classifier(folder: str, name: str, length: int) -> Task:
@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--mrpc", type=os.path.abspath)
     parser.add_argument("--wnut17", type=os.path.abspath)
     parser.add_argument("--model", type=os.path.abspath, default=os.path.join(ROOT, "quickstart", "model"))
+    parser.add_argument("--only", metavar="TASK,…", help="default: all tasks whose folders are given")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--max_eval_examples", type=int, help="default: all of dev")

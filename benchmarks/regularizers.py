@@ -1,7 +1,7 @@
 """Trains two tasks with each regularizer at a customary value and without any, and prints a table of dev scores.
 
     python benchmarks/regularizers.py RUNS [--tweets=DIR] [--mrpc=DIR] [--wnut17=DIR] [--model=DIR] [--seeds=3]
-        [--steps=120] [--max_eval_examples=N] [--finished]
+        [--only=TASK,…] [--rate=5e-5] [--steps=120] [--max_eval_examples=N] [--finished]
 
 The arguments are those of automatic_rates.py. All rows are trained with a seed before any is with the next. A finished
 run is not repeated, so that a stopped command goes on where it was; --finished trains nothing and prints what there is.
@@ -11,12 +11,11 @@ run is not repeated, so that a stopped command goes on where it was; --finished 
 import argparse
 import os
 import statistics
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
-from automatic_rates import ROOT, Runs, Task, tasks_of
+from automatic_rates import ROOT, Runs, tasks_of
 
 NONE = "none"
-RATE = "5e-5"
 
 
 def settings(steps: int) -> Dict[str, List[str]]:
@@ -33,18 +32,9 @@ def settings(steps: int) -> Dict[str, List[str]]:
     }
 
 
-def name_of(task_name: str, setting: str) -> str:
-    return "{}-{}".format(task_name, setting.lstrip("-"))
-
-
-def score(runs: Runs, task_name: str, task: Task, setting: str, flags: List[str], seed: int) -> Optional[float]:
+def score(result: Dict[str, Any]) -> Optional[float]:
     """On dev, in %; None of a run whose numbers were not finite."""
-    value = runs.result(name_of(task_name, setting), task, flags, RATE, seed)["score"]
-    return None if value is None else 100.0 * value
-
-
-def is_finished(runs: Runs, task_name: str, setting: str, seed: int) -> bool:
-    return os.path.exists(os.path.join(runs.folder_of(name_of(task_name, setting), RATE, seed), "result.json"))
+    return None if result["score"] is None else 100.0 * result["score"]
 
 
 def cell(scores: List[Optional[float]], baseline: List[Optional[float]]) -> str:
@@ -67,6 +57,8 @@ def main() -> None:
     parser.add_argument("--mrpc", type=os.path.abspath)
     parser.add_argument("--wnut17", type=os.path.abspath)
     parser.add_argument("--model", type=os.path.abspath, default=os.path.join(ROOT, "quickstart", "model"))
+    parser.add_argument("--only", metavar="TASK,…", help="default: all tasks whose folders are given")
+    parser.add_argument("--rate", default="5e-5")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--max_eval_examples", type=int, help="default: all of dev")
@@ -77,9 +69,15 @@ def main() -> None:
     for seed in range(1, options.seeds + 1):
         for task_name, task in tasks.items():
             for setting, flags in rows.items():
-                if not options.finished or is_finished(runs, task_name, setting, seed):
-                    scores[task_name][setting].append(score(runs, task_name, task, setting, flags, seed))
-    header = ["{} updates".format(options.steps), *("{}, {}".format(name, tasks[name].metric) for name in tasks)]
+                name = "{}-{}".format(task_name, setting.lstrip("-"))
+                finished = os.path.exists(os.path.join(runs.folder_of(name, options.rate, seed), "result.json"))
+                if finished or not options.finished:
+                    result = runs.result(name, task, flags, options.rate, seed)
+                    scores[task_name][setting].append(score(result))
+    header = [
+        "{} updates at {}".format(options.steps, options.rate),
+        *("{}, {}".format(name, tasks[name].metric) for name in tasks),
+    ]
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     for setting in rows:
         cells = [cell(scores[name][setting], scores[name][NONE]) for name in tasks]
