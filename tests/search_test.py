@@ -16,6 +16,7 @@ import pytest
 
 from steady_bert.base.errors import UserError
 from steady_bert.search import command, figure, fold_tasks, folds, page, record, results, space, tpe
+from steady_bert.search.again import Again
 from steady_bert.search.pruning import Curve, verdicts
 from steady_bert.search.runs import FAILED, FINISHED, Board, Design, Outcome, Place, Run
 from steady_bert.tasks.classification.config import ClassifierDataConfig
@@ -269,9 +270,11 @@ def test_the_table_has_means_and_deviations_and_what_is_not_finished_comes_last(
     assert len(drawn.lines) == 3 and drawn.lines[-1].share == 1 and [axis.name for axis in drawn.axes][-1] == "f1"
     downs = [float(line.points.split()[-1].split(",")[1]) for line in drawn.lines]
     assert downs[2] < downs[1] and drawn.top <= min(downs) and max(downs) <= drawn.bottom  # a higher score is higher up
-    page.write(str(tmp_path / "search.html"), found, "python run_ner.py --x='<a>'", "note")
+    page.write(str(tmp_path / "search.html"), found, Again("Again", "python run_ner.py --x='<a>'"), "note")
     html = (tmp_path / "search.html").read_text(encoding="utf-8")
     assert html.count("<polyline") == 3 and "&lt;not&gt;" in html and "<not>" not in html and "a&amp;b" in html
+    assert "A dashed one has runs that failed (drawn at the mean of the others)." in html
+    assert "--x=&#39;&lt;a&gt;&#39;" in html and "bracket" not in html and "pruned (" not in html
     assert "http" not in html and "url(" not in html and "prefers-color-scheme: dark" in html
 
 
@@ -479,8 +482,8 @@ def test_a_pasted_command_is_run_with_a_setting_a_seed_and_a_folder(tmp_path, sc
     expected += ["--cache_dir=" + os.path.join(str(tmp_path), "cache"), "--keep_checkpoint_max=2"]
     assert sorted(flags) == sorted(expected)
     best_folder = os.path.join(str(tmp_path), "best")
-    best = job.command_of({"lr_multipliers": "crf=10,output=2"})
-    assert sorted(shlex.split(best)[2:]) == sorted(
+    best = shlex.split(job.again({"lr_multipliers": "crf=10,output=2"}, 7, 1).command)
+    assert sorted(best[best.index("python") + 2 :]) == sorted(
         job.flags({"lr_multipliers": "crf=10,output=2"}, Place(7, 0), best_folder)
     )
 
@@ -507,7 +510,7 @@ def test_flags_varied_in_another_order_are_another_search(tmp_path, scripts):
             "", [str(tmp_path), *order[0], *order[1], "--", "run_ner.py", *TRAINING[2:]]
         )
         script, arguments = command.script_of(words)
-        searches.append(command.Job(options, script, scripts.given(script, arguments), scripts).identity(1, None))
+        searches.append(command.Job(options, script, scripts.given(script, arguments), scripts).identity(1, None, {}))
     record.opened(str(tmp_path), searches[0]).write()
     with pytest.raises(UserError, match="order of --vary"):
         record.opened(str(tmp_path), searches[1])

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shlex
 import sys
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -12,7 +11,8 @@ from ..command_line.flag_table import GROUPS, flags_of
 from ..training import reports, run_files
 from ..training.plan import PlanConfig
 from ..training.reports import say
-from . import conduct, fold_tasks, page, processes, record, results, space, tpe
+from . import again, conduct, data_files, fold_tasks, page, processes, record, results, space, tpe
+from .again import Again
 from .conduct import Search
 from .record import Record
 from .results import Found
@@ -142,6 +142,8 @@ class Job:
                 )
             if name in self._given:
                 raise UserError("--vary {0}=…: --{0} is given too. Leave one out.".format(name))
+            if self._options.k_folds and name in fold_tasks.FIXED:
+                raise UserError("--vary {}=…: with --k_folds all runs read one training file, in one way.".format(name))
             if name in _REFUSED or name in _OWN or name == "seed":
                 remedy = " Give --seeds." if name == "seed" else ""
                 raise UserError("--vary {}=…: is not a setting of a search.{}".format(name, remedy))
@@ -191,8 +193,8 @@ class Job:
         except UserError as error:
             raise UserError("{} (with {})".format(error, space.described(setting))) from None
 
-    def _settings(self) -> List[Setting]:
-        """All settings, checked; those of TPE are chosen later, and only their values can be checked."""
+    def _settings(self) -> Tuple[List[Setting], List[Any]]:
+        """(all settings, checked, their configurations). Those of TPE are chosen later: their values are checked."""
         options = self._options
         if options.method == TPE:
             space.require_room(self._space, options.trials)
@@ -201,12 +203,13 @@ class Job:
             checked = settings = space.random_settings(self._space, options.search_seed, options.trials)
         else:
             checked = settings = space.grid(self._space)
-        for setting in checked:
-            self._check(setting)
-        return settings
+        return settings, [self._check(setting) for setting in checked]
 
-    def identity(self, cores_each: int, source: Optional[str]) -> Dict[str, Any]:
-        """What a command must have in common with that which began the search. at_once may change, but for TPE."""
+    def identity(self, cores_each: int, source: Optional[str], contents: Dict[str, str]) -> Dict[str, Any]:
+        """What a command must have in common with that which began the search. at_once may change, but for TPE.
+
+        source: the file that is split into folds. contents: hashes of the other files that are read.
+        """
         options = self._options
         own: Dict[str, Any] = {
             "script": self._script + ".py",
@@ -223,6 +226,7 @@ class Job:
             "cores_each": cores_each,
             "search_seed": options.search_seed,
             "at_once": options.at_once if options.method == TPE else None,
+            **contents,
         }
         return {name: value for name, value in own.items() if value is not None}
 
@@ -243,10 +247,11 @@ class Job:
     def run(self) -> Tuple[Optional[int], Found]:
         """(the signal that stopped the search, what it has found so far)."""
         options = self._options
-        settings, cores_each = self._settings(), self._cores_each()
-        config = self._check(space.one_at_a_time(self._space)[0])
+        (settings, configs), cores_each = self._settings(), self._cores_each()
+        config = configs[0]
         source = fold_tasks.source_of(self._script, config.data) if options.k_folds else None
-        kept = record.opened(options.folder, self.identity(cores_each, source))
+        contents = data_files.contents(self._script, configs, in_folds=bool(options.k_folds))
+        kept = record.opened(options.folder, self.identity(cores_each, source, contents))
         if options.k_folds:
             where = os.path.join(options.folder, "folds")
             by = (options.k_folds, options.fold_by, options.search_seed)
@@ -287,28 +292,29 @@ class Job:
         """Shows and writes what was found."""
         folder = self._options.folder
         found = results.found([dimension.flag for dimension in self._space], design, kept.settings, kept.outcomes)
-        command = None if found.best is None else self.command_of(found.best.setting)
         say("\n" + reports.format_table(results.rows(found)))
         for name, message in results.failures(found):
             say("{}: {}".format(name, message))
+        best = None
         if found.best is not None:
-            best = max(found.best.runs, key=lambda run: run.score or 0.0)
-            say(
-                "\nBest: trial {}, trained in {}".format(found.best.number, os.path.join(folder, "trials", best.folder))
-            )
-            how = "On all of the training data" if self._options.k_folds else "Again, to the bit on " + _cores(kept)
-            say("{}: {}".format(how, command))
-        files.write_json(os.path.join(folder, RESULTS_FILE), dict(results.as_json(found, command), search=kept.search))
-        page.write(os.path.join(folder, PAGE_FILE), found, command, self._described(kept))
+            run = max(found.best.runs, key=lambda run: run.score or 0.0)
+            say("\nBest: trial {}, trained in {}".format(found.best.number, os.path.join(folder, "trials", run.folder)))
+            best = self.again(found.best.setting, run.seed, kept.search["cores_each"])
+            say("{}: {}".format(best.what, best.command))
+            if best.note:
+                say(best.note)
+        content = results.as_json(found, best.command if best else None)
+        files.write_json(os.path.join(folder, RESULTS_FILE), dict(content, search=kept.search))
+        page.write(os.path.join(folder, PAGE_FILE), found, best, self._described(kept))
         say("Wrote {} and {} in {}".format(RESULTS_FILE, PAGE_FILE, folder))
         return found
 
-    def command_of(self, setting: Setting) -> str:
-        place = Place(self._places[0].seed, 0)
-        flags = self.flags(setting, place, os.path.join(self._options.folder, "best"))
-        if self._options.k_folds:  # there may be no dev file
-            flags = [flag for flag in flags if "do_eval" not in run_files.flags_among([flag])]
-        return " ".join(["python", self._script + ".py", *map(shlex.quote, flags)])
+    def again(self, setting: Setting, seed: int, cores_each: int) -> Again:
+        """The command that trains a setting with a seed in FOLDER/best."""
+        flags = self.flags(setting, Place(seed, 0), os.path.join(self._options.folder, "best"))
+        if self._options.k_folds:
+            return again.on_everything(ROOT, self._script, flags)
+        return again.to_the_bit(ROOT, self._script, flags, processes.own_cores()[:cores_each])
 
     def _described(self, kept: Record) -> str:
         options = self._options

@@ -1,23 +1,26 @@
 """What the folds of a task are made of: its training file, its examples with their labels, the flags of a run. Pure."""
 
 import csv
-import dataclasses
 import io
 import os
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from ..base import files
 from ..base.errors import UserError
-from ..tasks.classification.registry import PROCESSORS
 from ..tasks.reading import text_files
 from ..tasks.tagging import formats, tag_lists
 from ..tasks.tagging import schemes as tag_schemes
-from ..tasks.tagging.sentences import Layout
 from ..tasks.task import BadLines
-from . import folds
+from . import data_files, folds
 from .folds import Example, FoldData
 
 LABEL = "label"
+# The flags that say how the training file is read, or that folds set. Folds are written once, so they cannot vary.
+FIXED = {
+    *("data_dir", "dev_file", "encoding", "format", "label_column", "label_separator", "label_type", "labels"),
+    *("language", "skip_bad_lines", "tag_column", "tag_scheme", "tags_file", "task_name", "text_units", "train_file"),
+    "word_column",
+}
 
 
 class FoldTask(NamedTuple):
@@ -29,8 +32,7 @@ class FoldTask(NamedTuple):
 
 def of_classifier(data: Any, folder: str) -> FoldTask:
     """data: a ClassifierDataConfig."""
-    processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
-    processor.encoding = data.encoding
+    processor = data_files.processor_of(data)
     source = processor.file_path(data.data_dir, "train")
     common = _common(data)
     if processor.known_labels() is None:  # a fold may lack one
@@ -39,17 +41,17 @@ def of_classifier(data: Any, folder: str) -> FoldTask:
     for example in processor.read_examples(source, "train", BadLines(data.skip_bad_lines)):
         label = example.label
         examples.append(Example(example.line, float(label) if processor.label_type == "regression" else label))
-    names = {split: os.path.basename(processor.file_path(folder, split)) for split in ("train", "dev")}
+    names = {split: os.path.relpath(processor.file_path(folder, split), folder) for split in ("train", "dev")}
     if data.task_name == "text":
         names = {split: split + text_files.ending_of(source) for split in names}
-    whole = FoldData(source, data.encoding, examples, names)
+    others = {os.path.relpath(p, data.data_dir): p for p in data_files.further_dev_files(processor, data.data_dir)}
+    whole = FoldData(source, data.encoding, examples, names, others)
     return FoldTask(whole, lambda fold: dict(common, data_dir=fold))
 
 
 def of_tagger(data: Any, folder: str) -> FoldTask:
     """data: a TaggingDataConfig. The label of a sentence is which types of entities it has."""
-    fields = [name for name in Layout._fields if name != "tag_names"]
-    layout = Layout(**{name: getattr(data, name) for name in fields})
+    layout = data_files.layout_of(data)
     source = data.train_file
     formats.require_path("train_file", source)
     format_name = formats.format_of(source, layout)
@@ -84,8 +86,7 @@ def require_folds(script: str) -> None:
 def source_of(script: str, data: Any) -> str:
     """The training file that is split."""
     if script == "run_classifier":
-        processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
-        return processor.file_path(data.data_dir, "train")
+        return data_files.processor_of(data).file_path(data.data_dir, "train")
     return str(data.train_file)
 
 
@@ -112,13 +113,12 @@ def _groups(script: str, data: Any, whole: FoldData, column: str) -> Sequence[st
         text = "--fold_by={}: {} has columns of words. Groups need a file with an object a line."
         raise UserError(text.format(column, whole.source))
     has_header = not is_json and _has_header(data, whole.source)
-    groups = folds.groups_of(whole.source, whole.encoding, column, has_header)
+    groups = folds.groups_of(whole, column, has_header)
     return [groups[example.line] for example in whole.examples]
 
 
 def _has_header(data: Any, source: str) -> bool:
-    processor = PROCESSORS[data.task_name].from_options(dataclasses.asdict(data))
-    processor.encoding = data.encoding
+    processor = data_files.processor_of(data)
     first = next(text_files.rows(source, BadLines(1 << 62), data.encoding))
     return processor.columns(first.cells, source).header
 

@@ -23,12 +23,16 @@ class Example(NamedTuple):
 
 
 class FoldData(NamedTuple):
-    """A training file with its examples. names: split → its file in the folder of a fold."""
+    """A training file with its examples. names: split → its file in the folder of a fold.
+
+    others: file in the folder of a fold → the file that is copied there, in UTF-8 too.
+    """
 
     source: str
     encoding: str
     examples: Sequence[Example]
     names: Dict[str, str]
+    others: Dict[str, str] = {}
 
 
 def _shuffled(items: Sequence[Any], seed: int) -> List[Any]:
@@ -72,6 +76,9 @@ def by_group(keys: Sequence[Hashable], count: int, seed: int) -> List[int]:
 
 def write(data: "FoldData", fold_of: Sequence[int], count: int, folder: str) -> None:
     """Writes folder/fold-1 … fold-K, each with train and dev in the source's order, from folds counted from 0."""
+    ending = text_files.ending_of(data.source)
+    if ending in text_files.JSON_ENDINGS and text_files.is_array(data.source, data.encoding):
+        raise UserError("{}: is one JSON value, and --k_folds needs an object a line.".format(data.source))
     begins = [example.line for example in data.examples]
     if any(line >= following for line, following in zip(begins, begins[1:])):
         text = "{}: its examples do not begin on lines of their own, as --k_folds needs. Write one object a line."
@@ -82,6 +89,9 @@ def write(data: "FoldData", fold_of: Sequence[int], count: int, folder: str) -> 
             chosen = [text for text, own in zip(chunks, fold_of) if (own == fold) == (split == "dev")]
             path = os.path.join(fold_folder(folder, fold + 1), name)
             files.write_bytes(path, "".join([header, *chosen]).encode("utf-8"))
+        for name, source in data.others.items():
+            copied = _chunks(data._replace(source=source), [])[0]
+            files.write_bytes(os.path.join(fold_folder(folder, fold + 1), name), copied.encode("utf-8"))
 
 
 def fold_folder(folder: str, fold: int) -> str:
@@ -97,18 +107,19 @@ def _chunks(data: "FoldData", begins: Sequence[int]) -> List[str]:
             chunks.append([])
         if isinstance(text, str):
             chunks[-1].append(text if text.endswith("\n") else text + "\n")
-    if "".join(chunks[0]).strip() == "[":
-        raise UserError("{}: is one JSON value, and --k_folds needs an object a line.".format(data.source))
     return ["".join(chunk) for chunk in chunks]
 
 
-def groups_of(source: str, encoding: str, column: str, has_header: bool) -> Dict[int, str]:
-    """The cell of a column in each row, by the row's line. Raises UserError if there is no such column."""
+def groups_of(data: "FoldData", column: str, has_header: bool) -> Dict[int, str]:
+    """The cell of a column in the row of each example, by its line. Raises UserError if there is no such column."""
     found: Dict[int, str] = {}
     names: Sequence[str] = ()
-    for number, row in enumerate(text_files.rows(source, BadLines(1 << 62), encoding)):
+    lines = {example.line for example in data.examples}
+    for number, row in enumerate(text_files.rows(data.source, BadLines(1 << 62), data.encoding)):
         if isinstance(row.cells, list) and not number and has_header:
             names = [str(cell).strip() for cell in row.cells]
+            continue
+        if row.line not in lines:
             continue
         if isinstance(row.cells, dict):
             place: Any = column if column in row.cells else None

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from ..base import files, json_files
 from ..base.errors import UserError
+from .data_files import CONTENTS
 from .runs import FAILED, FINISHED, STOPPED, Outcome, Place, Run
 from .space import Setting
 
@@ -93,13 +94,14 @@ def _require_same(folder: str, before: Dict[str, Any], now: Dict[str, Any]) -> N
         old, new = before.get(name), now.get(name)
         if name == "trials" and old is not None and new is not None and new > old and now.get("method") != "grid":
             continue
+        if name.startswith(CONTENTS) and None in (old, new):  # of a file that only further trials read
+            continue
         if old != new:
             differences.append("  {}: {} → {}".format(name, _shown(old), _shown(new)))
     if differences:
         raise UserError(
-            "{}: holds a search that was begun with another command:\n{}\nGive that command, or another folder.".format(
-                folder, "\n".join(differences)
-            )
+            "{}: holds a search that was begun with another command or other files:\n{}\nGive that command, with its "
+            "files as they were, or another folder.".format(folder, "\n".join(differences))
         )
 
 

@@ -25,6 +25,11 @@ def json_rows(path: str, bad_lines: BadLines, encoding: str) -> Iterator[Row]:
             bad_lines.add(UserError('{}: {}, not an object like {{"text": …}}. Fix the line.'.format(row.place, kind)))
 
 
+def is_array(path: str, encoding: str = AUTO) -> bool:
+    """Whether the file is an array of objects or of arrays, not a value a line."""
+    return _Array(Source(path, encoding)).is_one()
+
+
 def json_values(path: str, bad_lines: BadLines, encoding: str = AUTO) -> Iterator[Row]:
     """The values of a file, objects or not."""
     array = _Array(Source(path, encoding))

@@ -17,10 +17,20 @@ from ..task import BadLines
 from . import encodings
 from .csv_rows import SEPARATORS, csv_rows
 from .encodings import AUTO
-from .json_rows import json_rows, json_values
+from .json_rows import is_array, json_rows, json_values
 from .source import LONGEST_LINE_BYTES, Row, lines, lines_or_errors
 
-__all__ = ["AUTO", "LONGEST_LINE_BYTES", "SEPARATORS", "Row", "json_values", "lines", "lines_or_errors", "rows"]
+__all__ = [
+    "AUTO",
+    "LONGEST_LINE_BYTES",
+    "SEPARATORS",
+    "Row",
+    "is_array",
+    "json_values",
+    "lines",
+    "lines_or_errors",
+    "rows",
+]
 
 JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
 _ARRAY = re.compile(r'\[\s*(\{\s*("|$)|\[\s*"|$)')  # the first line of an array of objects, or of lists
