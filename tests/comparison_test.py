@@ -318,7 +318,9 @@ def test_several_seeds_a_side_are_compared_by_seed_and_pooled(tmp_path):
     shown = text.described(result)
     assert "accuracy by seed:" in shown and "p over seeds" in shown and "4 × " in shown
     three = ",".join(str(tmp_path / "fast-seed{}".format(seed)) for seed in (2, 3, 4))
-    uneven = compared(str(tmp_path / "base-seed*"), three).metrics[1]
+    of_three = compared(str(tmp_path / "base-seed*"), three)
+    assert not [each for each in of_three.differences if each.name == "seed"]  # both have seed 2
+    uneven = of_three.metrics[1]
     assert not uneven.seeds.shared and list(uneven.by_seed) == [2, 3, 4]
     assert (uneven.pooled.a, uneven.pooled.b) == pytest.approx((np.mean(uneven.a), np.mean(uneven.b)))
 
@@ -379,6 +381,8 @@ def test_runs_that_cannot_be_compared_are_refused_by_name(tmp_path):
     unknown = write_run(tmp_path / "i", predictions(range(10)), seed=8)
     with open(os.path.join(unknown, "eval_predictions.jsonl"), "a") as file:
         file.write('{"id": "x", "line": 999, "texts": [], "gold": "neither", "predicted": "bad"}\n')
+    pretrained = write_run(tmp_path / "j", predictions(range(10)), seed=9)
+    os.unlink(os.path.join(pretrained, "labels.json"))
     for arguments, said in (
         ((a, str(tmp_path / "nowhere*")), "nowhere.*: there is no such folder"),
         ((a, str(tmp_path)), "has no plan.json"),
@@ -389,6 +393,7 @@ def test_runs_that_cannot_be_compared_are_refused_by_name(tmp_path):
         ((a, stale), "eval_predictions.jsonl has accuracy 0.9500, eval_results.json has 0.5000"),
         ((a, without), "was not written by the evaluation of this run. Evaluate it again"),
         ((a, damaged), "eval_predictions.jsonl:201: not JSON"),
+        ((a, pretrained), "has no labels.json, .* Compare runs of a task"),
         ((a, unknown), "line 201: gold 'neither' is no label of the run"),
     ):
         with pytest.raises(UserError, match=said):

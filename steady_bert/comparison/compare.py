@@ -9,7 +9,7 @@ from ..base.errors import UserError
 from . import resampling, sides
 from .measures import Counted, Counts
 from .resampling import McNemar, OverSeeds, Paired
-from .sides import Difference, Side
+from .sides import Difference, Run, Side
 
 
 class Settings(NamedTuple):
@@ -90,7 +90,7 @@ def compare(a: Side, b: Side, settings: Settings) -> Comparison:
     metrics = [_of_metric(name, a, b, of_a, of_b, settings) for name in names]
     single = len(of_a) == len(of_b) == 1 and of_a[0].has_wrong
     mcnemar = resampling.mcnemar(of_a[0].goodness == 1, of_b[0].goodness == 1) if single else None
-    different = sides.differences(a.runs[0], b.runs[0])
+    different = sides.differences(*_pair(a, b))
     return Comparison(
         a=a,
         b=b,
@@ -104,6 +104,12 @@ def compare(a: Side, b: Side, settings: Settings) -> Comparison:
         differences=different,
         verdict=_verdict(a, b, metrics[0], any(each.is_setting for each in different), settings),
     )
+
+
+def _pair(a: Side, b: Side) -> Tuple[Run, Run]:
+    """A run of each side, of the same seed if there is one, so that the seed is no difference."""
+    of_seeds = {run.seed: run for run in reversed(b.runs)}
+    return next(((run, of_seeds[run.seed]) for run in a.runs if run.seed in of_seeds), (a.runs[0], b.runs[0]))
 
 
 def _main_metric(side: Side, counts: Counts, settings: Settings) -> str:

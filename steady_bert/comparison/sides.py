@@ -108,14 +108,15 @@ def read(folder: str, suffix: str = "") -> Run:
     plan = run_files.saved_plan(folder)
     if plan is None:
         raise UserError("{}: has no plan.json, so it is no run. Name the --output_dir of a run.".format(folder))
+    of_run = run_files.labels_of(folder)
+    if of_run is None or of_run.kind not in measures.KINDS:
+        text = "{}: has no {}, or one without labels: a pre-training predicts nothing. Compare runs of a task."
+        raise UserError(text.format(folder, LABELS_FILE))
     base, ending = os.path.splitext(run_files.EVALUATED_FILE)
     path = os.path.join(folder, base + suffix + ending)
     if not os.path.exists(path):
         again = "Evaluate it again: --do_eval --do_train=false with the flags of its flags.txt."
         raise UserError("{}: was not written by the evaluation of this run. {}".format(path, again))
-    of_run = run_files.labels_of(folder)
-    if of_run is None or of_run.kind not in measures.KINDS:
-        raise UserError("{}: its {} says nothing that can be compared.".format(folder, LABELS_FILE))
     results = os.path.join(folder, run_files.RESULTS_FILE)
     scores = json_files.read(results) if os.path.exists(results) else {}
     step = scores.get("global_step")

@@ -1,5 +1,6 @@
 """A comparison as text for a terminal. Pure."""
 
+import math
 from typing import Any, List, Optional, Sequence
 
 from ..training import reports
@@ -80,6 +81,8 @@ def _seed_cells(metric: OfMetric) -> List[str]:
 
 
 def interval(low: float, high: float) -> str:
+    if not math.isfinite(high - low):  # scores of seeds without any spread
+        return "not known"
     return "{:+.4f} to {:+.4f}".format(low, high)
 
 
