@@ -150,6 +150,28 @@ def test_the_command_that_continues_the_originals_folder_has_its_schedule_and_la
     assert commands[0].flags["labels"] == "LABELS_IN_ORDER"
 
 
+def test_a_whole_best_model_is_used_where_the_newest_checkpoint_is_damaged():
+    """Runs of fewer steps than save_checkpoints_steps have one checkpoint beside the best."""
+    best = HEALTHY.checkpoint._replace(prefix="run/best/model.ckpt-40", numbers=Numbers(encoder_norm=10.0))
+    flags = {"do_train": "True"}
+    changed = dict(checkpoint=best, best=best.prefix, unusable=("x",), writer=OURS, end=90, flags=flags)
+    levels, (stage, predict) = diagnosed(**changed)
+    assert "damaged" in levels and "no_checkpoint" not in levels
+    assert (stage.flags["init_checkpoint"], predict.purpose) == (best.prefix, "predict")
+
+
+def test_the_command_that_predicts_does_not_train_whatever_flags_txt_says():
+    _, commands = diagnosed(flags={"do_train": "True", "do_eval": "True", "task_name": "text"})
+    predict = next(command for command in commands if command.purpose == "predict")
+    assert not {"do_train", "do_eval"} & set(predict.flags)
+
+
+def test_an_export_is_said_to_be_one(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"x")
+    said = command.diagnosis(str(tmp_path), None, {}, False)
+    assert "an exported model" in said and "WRONG" not in said
+
+
 def test_a_wrong_case_is_set_right_in_the_command():
     vocabulary = Vocabulary("run/vocab.txt", 40, True, True, "9 have upper-case letters.")
     assert diagnosed(vocabulary=vocabulary)[1][0].flags["do_lower_case"] == "false"

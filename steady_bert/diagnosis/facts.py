@@ -83,6 +83,7 @@ class Facts(NamedTuple):
     labels: Optional[Labels] = None
     pickles: Tuple[str, ...] = ()  # never opened
     frozen: Tuple[str, ...] = ()  # graphs with their weights as constants
+    is_saved_model: bool = False
     vocabulary: Optional[Vocabulary] = None
     config: Optional[Mapping[str, int]] = None  # sizes of bert_config.json
     pretrained: Optional[str] = None  # the checkpoint that training began with

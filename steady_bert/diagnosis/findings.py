@@ -72,6 +72,11 @@ def learns_nothing(facts: Facts) -> bool:
     return facts.rate is not None and facts.rate.following == 0
 
 
+def only_best(facts: Facts) -> bool:
+    """Whether the best on dev is the one checkpoint that can be used."""
+    return facts.checkpoint is not None and facts.checkpoint.prefix == facts.best
+
+
 def labels_fit(facts: Facts) -> bool:
     """Whether there is a label for each output of the head, in the order of the outputs."""
     of_model = head(facts)
@@ -85,6 +90,8 @@ def labels_fit(facts: Facts) -> bool:
 
 
 def _checkpoint(facts: Facts) -> List[Finding]:
+    if facts.checkpoint is None and facts.is_saved_model:
+        return []
     if facts.checkpoint is None:
         text = "none that can be used" if facts.unusable or facts.not_finite else "there is none"
         return [Finding("no_checkpoint", WRONG, "checkpoint", text)]
@@ -104,7 +111,9 @@ def _checkpoint(facts: Facts) -> List[Finding]:
 
 
 def _unusable(facts: Facts) -> List[Finding]:
-    instead = "; an older one is taken" if facts.checkpoint else ""
+    instead = ""
+    if facts.checkpoint:
+        instead = "; the best is taken" if only_best(facts) else "; an older one is taken"
     lines = [Finding("damaged", WRONG, "checkpoint", why + instead) for why in facts.unusable]
     text = "{}: NaN or infinity: the training that wrote it went wrong{}"
     return lines + [Finding("not_finite", WRONG, "numbers", text.format(name, instead)) for name in facts.not_finite]
@@ -152,7 +161,7 @@ def _head(facts: Facts) -> List[Finding]:
     if of_model is None:
         level = WRONG if facts.writer in (OURS, ORIGINAL) else NOTE
         return [Finding("no_head", level, "head", "none: this model predicts nothing before it is fine-tuned")]
-    size = "" if of_model.size is None else ", {:,} outputs".format(of_model.size)
+    size = "" if of_model.size is None else ", {:,} output{}".format(of_model.size, "s" * (of_model.size != 1))
     text = "{}{} ({})".format(_HEADS[of_model.kind], size, _few(of_model.names))
     if of_model.kind == PIECES:
         return [Finding("pretraining_head", NOTE, "head", text + ": this model predicts no labels")]
@@ -304,6 +313,11 @@ def _files(facts: Facts) -> List[Finding]:
     for name in facts.frozen:
         text = "{}: a frozen graph: it predicts with the weights of some step, and cannot be trained".format(name)
         lines.append(Finding("frozen_graph", NOTE, "files", text))
-    if facts.writer == EMPTY and not facts.frozen:
+    if facts.is_saved_model:
+        text = (
+            "saved_model.pb: a SavedModel: TensorFlow predicts with it, and nothing trains it. Go on from the run of "
+        )
+        lines.append(Finding("saved_model", NOTE, "files", text + "which it is an export"))
+    elif facts.writer == EMPTY and not facts.frozen:
         lines.append(Finding("no_model", WRONG, "files", "no file is one of a model or a run"))
     return lines

@@ -46,6 +46,7 @@ def read(folder: str, pretrained: Optional[str], given: Mapping[str, str]) -> Fa
         labels=labels,
         pickles=label_files.pickles_among(names),
         frozen=tuple(name for name in names if name.endswith(".pb") and name != _SAVED_MODEL),
+        is_saved_model=_SAVED_MODEL in names,
         vocabulary=_or_refused(lambda: _vocabulary(folder, given), collected, given, ("vocab_file", "spm_model_file")),
         config=_or_refused(lambda: _config(folder, given), collected, given, ("bert_config_file",)),
         pretrained=_pretrained(pretrained, flags),
@@ -173,9 +174,13 @@ def _with_checkpoint(facts: Facts, names: Sequence[str], problems: List[str]) ->
     folder = facts.folder
     published = _published_prefix(folder, names) if facts.writer == PUBLISHED else None
     prefixes = [checkpoint_files.prefix_of(folder, step) for step in checkpoint_files.steps_in(folder)]
-    chosen, unusable, not_finite = _newest(
-        published or "", prefixes, lambda prefix: tensors.examine(prefix, facts.pretrained)
-    )
+
+    def examine(prefix: str) -> Checkpoint:
+        return tensors.examine(prefix, facts.pretrained)
+
+    chosen, unusable, not_finite = _newest(published or "", prefixes, examine)
+    if chosen is None and facts.writer == OURS:
+        chosen = _newest("", list(filter(None, _best(folder)[:1])), examine)[0]
     step = chosen.step if chosen else None
     if not published:
         unusable = [why for other, why in checkpoint_files.lost(folder).items() if other > (step or 0)] + unusable

@@ -119,7 +119,7 @@ class _Commands:
     def stage(self) -> Remedy:
         facts = self._facts
         assert facts.checkpoint is not None
-        older = facts.not_finite or facts.writer != OURS or facts.best_lost
+        older = facts.not_finite or facts.writer != OURS or facts.best_lost or findings.only_best(facts)
         flags = dict(self._data(), **self._model(), do_train=None, resume_mode="weights", **self._allowed())
         flags.update(self._lost_labels())
         flags["init_checkpoint"] = facts.checkpoint.prefix if older else facts.folder
@@ -136,9 +136,8 @@ class _Commands:
                 break
         flags: Dict[str, Optional[str]] = {"do_predict": None}
         if facts.writer != OURS:
-            flags.update(
-                {name: value for name, value in self._data().items() if name not in ("train_file", "data_dir")}
-            )
+            without = ("do_train", "do_eval", "train_file", "data_dir")
+            flags.update({name: value for name, value in self._data().items() if name not in without})
             flags.update(self._model())
         flags.update(self._lost_labels(), **self._allowed())
         if facts.best_lost:

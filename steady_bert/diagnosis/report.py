@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any, Dict, List, Sequence
 
-from .facts import ORIGINAL, OURS, Facts
+from .facts import EMPTY, ORIGINAL, OURS, Facts
 from .findings import Finding
 from .remedies import TITLES, Remedy
 
@@ -44,7 +44,7 @@ def _kind(facts: Facts) -> str:
         return "a run{}".format(script)
     if facts.writer == ORIGINAL:
         return "a run of google-research/bert, or of a program that was made from it"
-    return facts.writer
+    return "an exported model" if facts.is_saved_model and facts.writer == EMPTY else facts.writer
 
 
 def as_json(facts: Facts, found: Sequence[Finding], commands: Sequence[Remedy]) -> Dict[str, Any]:
