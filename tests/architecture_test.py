@@ -112,7 +112,7 @@ LAYERS = [
         "interchange.configurations",
         "tasks.pretraining.making",
     },
-    {"training.run_files"},
+    {"training.run_files", "training.run_status"},
     {
         "comparison.measures",
         "training.job",
@@ -354,6 +354,7 @@ PURE = {
     "training.reports",
     "training.resume",
     "training.run_files",
+    "training.run_status",
     "training.tracking",
     "training.environment",
     "watching.screen",

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from comparison_test import write_run
@@ -12,7 +14,7 @@ from conftest import ROOT, Terminal
 
 from steady_bert.base import program_end, progress_lines
 from steady_bert.base.errors import UserError
-from steady_bert.training import reports
+from steady_bert.training import reports, run_status
 from steady_bert.watching import screen, standing
 
 
@@ -46,6 +48,16 @@ def test_a_log_has_the_first_report_one_a_minute_and_the_last(tmp_path, clock, c
     assert printed.splitlines()[1].endswith("  ETA 02:18")
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [*range(2, 201, 2), 200]
+
+
+def test_a_log_ends_with_the_last_report_of_a_run_that_stops(tmp_path, clock, capsys):
+    with contextlib.closing(report_on(tmp_path, every=2, line_secs=60.0)) as report:
+        for step in range(1, 52):
+            clock[0] += 1.0
+            report.update(step, 1 / step, 1e-3, 1.0)
+        report.say_last()
+    first, last = capsys.readouterr().out.splitlines()
+    assert logged_steps(first) == [2] and last.startswith("step 50/200  loss 0.0202  ") and last.endswith("ETA 02:29")
 
 
 def test_a_day_left_is_not_shown_as_none(tmp_path, clock, capsys):
@@ -215,6 +227,88 @@ def test_a_screen_fits_its_terminal_and_is_right_for_ended_damaged_and_several_r
     assert "⢕⢕ ended" in "\n".join(lines) and "xx begun" in "\n".join(lines)
 
 
+def command_in(folder, states, ending=None):
+    """What a command does with its folder, and how it ends."""
+    with contextlib.suppress(UserError, OSError, SystemExit), run_status.Keeper(folder) as status:
+        for state in states:
+            status.enter(state)
+        if ending is not None:
+            raise ending
+
+
+def test_how_a_run_ended_is_known_from_its_folder_whatever_it_reported(tmp_path, monkeypatch):
+    """The runs have no lines in metrics.jsonl."""
+    folder = write_run(tmp_path / "run", [0] * 10)
+    (tmp_path / "run" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-8"\n')
+
+    def shown():
+        now = standing.standing_of(folder)
+        return now.has_ended, now.lines[0]
+
+    assert shown() == (False, "step 8 of 20 (40%)")  # an older version's
+    for ending, expected in (
+        (SystemExit(143), "stopped by SIGTERM at step 8 of 20 (40%): the same command goes on"),
+        (UserError("The loss is\nnot finite."), "failed at step 8 of 20 (40%): The loss is not finite."),
+        (OSError("x" * 400), "failed at step 8 of 20 (40%): OSError: " + "x" * 290 + "…"),
+        (None, "stopped early at step 8 of 20 (40%)"),
+    ):
+        command_in(folder, ["training"], ending)
+        assert shown() == (True, expected)
+    command_in(folder, [], UserError("Refused."))
+    assert shown() == (True, "stopped early at step 8 of 20 (40%)")  # as the command before left it
+    (tmp_path / "run" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-20"\n')
+    with run_status.Keeper(folder) as status:
+        status.enter("training")
+        assert shown() == (False, "step 20 of 20 (100%)")  # its last evaluation follows
+        status.enter("evaluating and predicting")
+        assert shown() == (False, "evaluating and predicting after step 20 of 20 (100%)")
+    assert shown() == (True, "finished: 20 steps")
+    (tmp_path / "run" / "status.json").write_text("{")
+    assert shown() == (True, "finished: 20 steps")
+
+
+def test_a_run_that_lives_gives_signs_and_one_that_was_killed_none(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "run", [0] * 10)
+    path = str(tmp_path / "run" / "status.json")
+    monkeypatch.setattr(run_status, "SIGN_SECS", 0.01)
+    with run_status.Keeper(folder) as status:
+        status.enter("training")
+        os.utime(path, (0, 0))
+        while run_status.secs_since_sign(folder) > 100:
+            time.sleep(0.01)
+        before = threading.active_count()
+    assert threading.active_count() == before - 1
+    (tmp_path / "run" / "status.json").write_text('{"state": "training"}')
+    os.utime(path, (time.time() - 720, time.time() - 720))
+    now = standing.standing_of(folder)
+    assert now.lines == ["no report yet, 20 steps", "no sign of it for 12 min"] and not now.has_ended
+
+
+def test_a_signal_after_training_is_known_too(tmp_path):
+    """Such a signal ends the process at once."""
+    folder = write_run(tmp_path / "run", [0] * 10)
+    code = (
+        "import os, signal, sys\n"
+        "from steady_bert.base import tensorflow_setup\n"
+        "from steady_bert.training import run_status\n"
+        "tensorflow_setup.exit_on_signals()\n"
+        "with run_status.Keeper(sys.argv[1]) as status:\n"
+        "    status.enter('predicting')\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, folder], cwd=ROOT).returncode == 130
+    assert run_status.read(folder) == run_status.Status("stopped", "SIGINT")
+
+
+def test_watching_waits_for_a_run_that_has_no_plan_yet(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    begun = standing.standing_of(folder_of(tmp_path / "begun", [1, 2, 3]))
+    waiting = standing.standing_of(str(tmp_path / "run"))
+    assert not waiting.has_ended and screen.draw([waiting], 80, 24).startswith("run: no plan yet: its data is being")
+    assert "accuracy on dev" not in screen.draw([waiting, begun], 80, 24)
+
+
 def test_watching_starts_without_tensorflow_and_refuses_what_is_no_run(tmp_path):
     folder = folder_of(tmp_path / "run", range(1, 13))
     script = os.path.join(ROOT, "scripts", "watch.py")
@@ -226,7 +320,7 @@ def test_watching_starts_without_tensorflow_and_refuses_what_is_no_run(tmp_path)
     done = subprocess.run([sys.executable, "-c", code.format(script, folder)], stdout=subprocess.PIPE)
     assert done.returncode == 0 and done.stdout.decode("utf-8").startswith("run: step 12 of 20 (60%)")
     (tmp_path / "empty").mkdir()
-    for name, problem in (("nowhere", "no such folder"), ("empty", "no run has begun")):
+    for name, problem in (("nowhere", "no such folder"), ("empty", "nothing is trained here")):
         with pytest.raises(UserError, match=problem):
             standing.standing_of(str(tmp_path / name))
     (tmp_path / "run" / "plan.json").write_text("{")

@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 from conftest import ROOT, command, copy_as_stopped, mistake, run_each, run_main, succeed
 
 from steady_bert.base import program_end
+from steady_bert.training import run_status
 
 
 def tensors(folder, step):
@@ -155,11 +156,15 @@ def test_same_command_twice_and_killed_and_continued_give_the_same_bits(finished
             time.sleep(0.01)
         process.send_signal(number)
         assert process.wait() == expected, process.printed()
+        status = run_status.read(other)
+        assert vars(status) == (
+            dict(state="stopped", reason="SIGTERM") if expected == 143 else dict(state="training", reason="")
+        )
         if number == signal.SIGTERM:
             assert os.path.exists(os.path.join(other, "checkpoint"))
     last = run_command(arguments)
     assert last.returncode == 0, last.stderr
-    assert "Resume: continue (from step " in last.stdout
+    assert "Resume: continue (from step " in last.stdout and run_status.read(other).state == "finished"
     assert_bitwise_equal(tensors(folder, 60), tensors(other, 60))
     assert [line["step"] for line in metrics_lines(other, "train")] == list(range(1, 61))
 

@@ -175,8 +175,8 @@ def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_after_the_current_step(task, records, tmp_path, monkeypatch, number, code):
-    """A second signal during the save changes nothing."""
+def test_a_signal_saves_after_the_current_step(task, records, tmp_path, monkeypatch, capsys, number, code):
+    """A second signal during the save changes nothing. The last report is a line, before the message."""
     plan = plan_of(records)
     threads = threading.active_count()
     read_ahead, save = input_pipeline.read_ahead, checkpoint.save
@@ -194,12 +194,15 @@ def test_a_signal_saves_after_the_current_step(task, records, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(input_pipeline, "read_ahead", read_under_signal)
         patch.setattr(checkpoint, "save", save_under_signal)
-        engine = built(task, plan)
+        engine = built(task, plan, log_every_steps=2)
         with pytest.raises(SystemExit) as exit:
             session_engine.train(engine, plan, records["train"], None, str(tmp_path))
         session_engine.close(engine)
     assert exit.value.code == code
     assert checkpoint.steps_in(str(tmp_path)) == [6]
+    *reports, stopped = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in reports] == ["step 2/12", "step 6/12"]
+    assert stopped.startswith("Stopped by signal {:d} at step 6, saved.".format(number))
     assert threading.active_count() == threads
 
 

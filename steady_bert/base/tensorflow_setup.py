@@ -13,10 +13,11 @@ import signal
 import sys
 import tempfile
 import warnings
-from typing import Any, Iterator, Optional, Set
+from typing import Any, Callable, Iterator, List, Optional, Set
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _temporary_folders: Set[str] = set()
+_before_exit: List[Callable[[int], None]] = []
 
 
 def _exit(number: int, frame: Any) -> None:
@@ -29,9 +30,22 @@ def _exit(number: int, frame: Any) -> None:
         sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.write(sys.stderr.fileno(), message.encode())
+    for act in list(_before_exit):
+        with contextlib.suppress(Exception):  # nothing keeps a signal from ending the process
+            act(number)
     for folder in _temporary_folders:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def before_exit(act: Callable[[int], None]) -> Iterator[None]:
+    """Within it, a signal that ends the process calls act(its number) first, which should be quick."""
+    _before_exit.append(act)
+    try:
+        yield
+    finally:
+        _before_exit.remove(act)
 
 
 def start_program() -> None:

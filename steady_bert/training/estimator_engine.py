@@ -333,7 +333,7 @@ def train(engine: EstimatorEngine, plan: Plan, records: RecordFile, dev: Optiona
                 if state != before:
                     checkpoint.rewrite(checkpoint.prefix_of(folder, step), checkpoint.state_tensors(state))
             last = last or (dev is not None and progress.stopped_early(state, plan.early_stopping_patience))
-            progress.exit_if_stopped(stop, step)
+            progress.exit_if_stopped(stop, step, report)
             if last:
                 break
             every = plan.eval_every_steps if dev is not None else 0

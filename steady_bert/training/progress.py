@@ -194,9 +194,10 @@ class StopRequest:
         return self.signal is not None
 
 
-def exit_if_stopped(stop: StopRequest, step: int) -> None:
+def exit_if_stopped(stop: StopRequest, step: int, report: Union[TrainingReport, NoReport]) -> None:
     """Ends the process as the signal asks, if there was one; the run is saved at `step`."""
     if stop.signal is not None:
+        report.say_last()
         say("Stopped by signal {} at step {}, saved. The same command continues.".format(stop.signal, step))
         raise SystemExit(128 + stop.signal)
 

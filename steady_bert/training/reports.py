@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import time
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tqdm
@@ -61,8 +61,8 @@ def tensorboard(folder: str, step: int) -> Sink:
 class TrainingReport:
     """Reports a run from `step` to `num_train_steps`: metrics.jsonl has every report, as sinks have.
 
-    On a terminal a bar shows the last one. A log file has the first and the last one, and in between one every
-    line_secs; 0: all.
+    On a terminal a bar shows the last one. A log file has the first and the last one, also if the run stops or fails,
+    and in between one every line_secs; 0: all.
     """
 
     def __init__(
@@ -81,6 +81,7 @@ class TrainingReport:
         self._every = every
         self._line_secs = line_secs
         self._next_line = time.monotonic()
+        self._unsaid: Optional[Tuple[int, Dict[str, float]]] = None  # the last report, if it was no line
         self._peak_memory = peak_memory
         self._step = step
         self._losses: List[float] = []
@@ -146,13 +147,21 @@ class TrainingReport:
         self._write(step, "train", values)
         if self._bar is not None:
             self._show(values)
-        if self._prints_lines and (step == self._total or time.monotonic() >= self._next_line):
-            self._next_line = time.monotonic() + self._line_secs
-            left = self._rate.secs_left(self._total)
-            if left is None:
-                left = (self._total - step) * seconds_a_step
-            say("step {}/{}  {}  ETA {}".format(step, self._total, _line_of(values), progress_bar.time_text(left)))
+        self._unsaid = (step, values)
+        if step == self._total or time.monotonic() >= self._next_line:
+            self.say_last()
         self._losses, self._seconds, self._waited = [], 0.0, 0.0
+
+    def say_last(self) -> None:
+        """Prints the last report as a line, unless it was one. On a terminal, the bar has it."""
+        if not self._prints_lines or self._unsaid is None:
+            return
+        (step, values), self._unsaid = self._unsaid, None
+        self._next_line = time.monotonic() + self._line_secs
+        left = self._rate.secs_left(self._total)
+        if left is None:
+            left = (self._total - step) * self._batch_size / values["examples_per_sec"]
+        say("step {}/{}  {}  ETA {}".format(step, self._total, _line_of(values), progress_bar.time_text(left)))
 
     def _show(self, values: Dict[str, float]) -> None:
         """Gives the bar its figures, the most important first."""
@@ -192,6 +201,7 @@ class TrainingReport:
         if self._bar is not None:
             self._bar.close()
         try:
+            self.say_last()
             with disk.writing(self._path):  # a line that found no room is tried again
                 self._lines.close()
         finally:
@@ -228,6 +238,9 @@ class NoReport:
         """Does nothing."""
 
     def evaluation(self, step: int, metrics: Dict[str, float], metric: str, note: str, seconds: float) -> None:
+        """Does nothing."""
+
+    def say_last(self) -> None:
         """Does nothing."""
 
     def close(self) -> None:

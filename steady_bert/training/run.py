@@ -29,6 +29,7 @@ from . import (
     resume,
     run_files,
     run_folder,
+    run_status,
     session_engine,
     tracking,
     trained_model,
@@ -165,7 +166,7 @@ def train(config: RunConfig, job: Job, folder: str, link: worker_link.Member) ->
         say(plans.describe(run.plan))
         say("Resume: {} ({})".format(*run.decision))
         report_to = config.engine.report_to if link.is_chief else ()
-        with tracking.ending(report_to, folder, run_report.PAGE_FILE):
+        with run.status, tracking.ending(report_to, folder, run_report.PAGE_FILE):
             if run.decision.action == "finished":
                 use_finished(run)
             elif config.engine.engine == "estimator":
@@ -192,6 +193,7 @@ class Run(NamedTuple):
     decision: Decision
     continued: Optional[str]  # the checkpoint that the run goes on from; None: it starts
     initial: Optional[str]  # the checkpoint of the initial weights, if the command gives one
+    status: run_status.Keeper
 
 
 def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, cache: str) -> Run:
@@ -213,13 +215,15 @@ def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, 
     if not isinstance(link, worker_link.Alone):
         link.agree(workers.in_common(config, job, plan, continued, decision))
     plan = with_lineage(config, plan, decision, saved, initial)
-    return Run(config, job, folder, link, records, report, plan, decision, continued, initial)
+    status = run_status.Keeper(folder)
+    return Run(config, job, folder, link, records, report, plan, decision, continued, initial, status)
 
 
 def begin(run: Run) -> None:
     """Writes the chief's files, once nothing can refuse the command any more."""
     run_folder.record_decision(run.folder, run.decision, run.config.weights.resume_mode)
     run_folder.write_run_files(run.folder, run.plan, run.job, run.data_report)
+    run.status.enter(run_status.TRAINING)
 
 
 def train_in_session(run: Run) -> None:
@@ -232,6 +236,7 @@ def train_in_session(run: Run) -> None:
     session_engine.train(engine, run.plan, run.records["train"], run.records.get("dev"), run.folder)
     workers.leave(run.link)
     if run.link.is_chief and (config.do_eval or config.do_predict):
+        run.status.enter(use_of(config))
         model = trained_model.loaded(engine, checkpoint.resolve(run.folder, config.weights.checkpoint))
         trained_model.evaluate_and_predict(model, config, run.job, run.records, run.folder)
     session_engine.close(engine)
@@ -259,6 +264,7 @@ def use_finished(run: Run) -> None:
     if run.link.is_chief:
         run_folder.record_decision(run.folder, run.decision, run.config.weights.resume_mode)
         run_folder.complete_manifest(run.folder)
+        run.status.enter(run_status.TRAINING)
         engine = run.config.engine
         if engine.distribution == "multi_worker":
             engine = on_one_device(engine)
@@ -268,9 +274,15 @@ def use_finished(run: Run) -> None:
 def use_own_model(run: Run, config: RunConfig) -> None:
     """Evaluates and predicts as asked with what the run has learned, in graphs of its own."""
     if config.do_eval or config.do_predict:
+        run.status.enter(use_of(config))
         prefix = checkpoint.resolve(run.folder, config.weights.checkpoint)
         with trained_model.opened(config, run.job, prefix) as model:
             trained_model.evaluate_and_predict(model, config, run.job, run.records, run.folder)
+
+
+def use_of(config: RunConfig) -> str:
+    """What follows the training, for people."""
+    return " and ".join(["evaluating"] * config.do_eval + ["predicting"] * config.do_predict)
 
 
 def on_one_device(config: EngineConfig) -> EngineConfig:

@@ -16,6 +16,7 @@ from .reports import METRICS_FILE
 DATA_REPORT_FILE, DATA_REPORT_TEXT = "data_report.json", "data_report.txt"
 DECISIONS_FILE = "decisions.jsonl"
 FLAGS_FILE = "flags.txt"
+LOCK_FILE = ".lock"
 EVALUATED_FILE = "eval_predictions.jsonl"  # that of dev; those of dev_NAME end in _NAME
 RESULTS_FILE = "eval_results.json"
 

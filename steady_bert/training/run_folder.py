@@ -17,7 +17,7 @@ from .manifest import CONFIG_FILE, PLAN_FILE
 from .plan import Plan
 from .reports import say
 from .resume import Decision
-from .run_files import DATA_REPORT_FILE, DATA_REPORT_TEXT, DECISIONS_FILE, FLAGS_FILE
+from .run_files import DATA_REPORT_FILE, DATA_REPORT_TEXT, DECISIONS_FILE, FLAGS_FILE, LOCK_FILE
 
 
 def required(path: Optional[str], flag: str) -> str:
@@ -52,7 +52,7 @@ def locked(folder: str) -> Iterator[None]:
     """Refuses a second run in the same folder."""
     files.require_writable(folder, "--output_dir")
     lock = locks.acquired(
-        os.path.join(folder, ".lock"),
+        os.path.join(folder, LOCK_FILE),
         "--output_dir={}: another run is writing there. Wait for it, or use another folder.".format(folder),
     )
     try:

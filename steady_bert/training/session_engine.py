@@ -404,10 +404,10 @@ def train(engine: Engine, plan: Plan, records: RecordFile, dev: Optional[RecordF
                 else:
                     saver.require_finite(engine.full_saver, session, step)
                 saved = (step, state)
-            progress.exit_if_stopped(stop, step)
+            progress.exit_if_stopped(stop, step, report)
             if last:
                 stop.elect(stop.votes)  # from here on each worker may stop by itself
-                progress.exit_if_stopped(stop, step)
+                progress.exit_if_stopped(stop, step, report)
                 break
             with report.timed():
                 with report.waiting():

@@ -40,7 +40,7 @@ def _described(run: Standing, columns: int) -> List[str]:
 
 def _figures(runs: Sequence[Standing]) -> List[Tuple[str, List[Tuple[str, Points]]]]:
     """(title, (name, points) of each line) of loss and score. One run has its dev loss beside its training loss."""
-    metrics = list(dict.fromkeys(run.metric for run in runs))
+    metrics = list(dict.fromkeys(run.metric for run in runs if run.metric))
     if len(runs) == 1:
         losses = [("training", runs[0].loss), ("dev", runs[0].dev_loss)]
     else:

@@ -9,12 +9,15 @@ from ..base.errors import UserError
 from ..base.progress_bar import time_text
 from ..base.progress_lines import duration
 from ..run_report import contents
-from ..training import run_files
+from ..training import checkpoint_files, run_files, run_status
 from ..training.plan import Plan
 from ..training.reports import METRICS_FILE
 from ..training.run_files import Progress
+from ..training.run_status import Status
 
 Points = List[Tuple[float, float]]  # step and value
+
+_SILENT_SECS = 60.0  # several signs of life are missing
 
 
 class Standing(NamedTuple):
@@ -22,7 +25,7 @@ class Standing(NamedTuple):
 
     name: str
     lines: List[str]  # where it stands, and its last numbers
-    num_train_steps: int
+    num_train_steps: int  # 0: it has no plan yet
     metric: str
     loss: Points
     dev_loss: Points
@@ -31,32 +34,69 @@ class Standing(NamedTuple):
 
 
 def standing_of(folder: str) -> Standing:
-    """Reads a run's folder. Raises UserError if it holds no run, or a plan that cannot be read."""
+    """Reads a run's folder. Raises UserError if nothing is trained in it, and for a plan that cannot be read."""
     if not os.path.isdir(folder):
         raise UserError("{}: no such folder. Name the --output_dir of a run.".format(folder))
     plan = run_files.saved_plan(folder)
     if plan is None:
-        raise UserError(
-            "{}: has no plan.json, so no run has begun here. Name the --output_dir of a run.".format(folder)
-        )
+        return _prepared(folder)
+    status, silent_secs = run_status.read(folder), _silent_secs(folder)
     progress = run_files.progress_of(folder)
     metric = str(plan.identity.get("best_metric"))
     score = points(progress.dev, metric)
-    step = int(max((line["step"] for line in progress.train + progress.dev), default=0))
-    has_ended = step >= plan.num_train_steps or contents.stopped_early(plan, progress)
-    parts = [_where(plan, progress, step, has_ended), *_numbers(progress, metric, score)]
-    if not has_ended:
+    step = _step(folder, progress)
+    if status is None:  # of a run by an older version
+        status = Status(run_status.FINISHED if _made_its_steps(plan, progress, step) else run_status.TRAINING)
+    parts = [_where(plan, progress, step, status), *_numbers(progress, metric, score)]
+    if silent_secs is not None and not status.has_ended:
+        parts.append("no sign of it for {}".format(duration(silent_secs)))
+    elif status.state == run_status.TRAINING:
         parts += _time(folder, plan, progress, step)
     return Standing(
-        name=os.path.basename(os.path.abspath(folder)),
+        name=_name(folder),
         lines=parts + contents.damage_in(progress),
         num_train_steps=plan.num_train_steps,
         metric=metric,
         loss=points(progress.train, "loss"),
         dev_loss=points(progress.dev, "loss"),
         score=score,
-        has_ended=has_ended,
+        has_ended=status.has_ended,
     )
+
+
+def _prepared(folder: str) -> Standing:
+    """A folder without a plan, in which a run may be about to begin."""
+    if not os.path.exists(os.path.join(folder, run_files.LOCK_FILE)):
+        raise UserError(
+            "{}: has no plan.json, so nothing is trained here. Name the --output_dir of a run that trains.".format(
+                folder
+            )
+        )
+    line = "no plan yet: its data is being read, or its command was refused"
+    return Standing(_name(folder), [line], 0, "", [], [], [], False)
+
+
+def _name(folder: str) -> str:
+    return os.path.basename(os.path.abspath(folder))
+
+
+def _silent_secs(folder: str) -> Optional[float]:
+    """For how long a run has given no sign of life; None if it does, or if it is of a version that gives none."""
+    try:
+        secs = run_status.secs_since_sign(folder)
+    except OSError:
+        return None
+    return secs if secs > _SILENT_SECS else None
+
+
+def _step(folder: str, progress: Progress) -> int:
+    """The last step that was reported or saved."""
+    reported = [line["step"] for line in progress.train + progress.dev]
+    return int(max([*reported, checkpoint_files.pointed_step(folder) or 0]))
+
+
+def _made_its_steps(plan: Plan, progress: Progress, step: int) -> bool:
+    return step >= plan.num_train_steps or contents.stopped_early(plan, progress)
 
 
 def points(lines: Sequence[Dict[str, Any]], name: str) -> Points:
@@ -68,14 +108,18 @@ def points(lines: Sequence[Dict[str, Any]], name: str) -> Points:
     ]
 
 
-def _where(plan: Plan, progress: Progress, step: int, has_ended: bool) -> str:
+def _where(plan: Plan, progress: Progress, step: int, status: Status) -> str:
     total = plan.num_train_steps
-    if step >= total:
-        return "finished: {:,} steps".format(total)
-    text = "stopped early at step {:,} of {:,} ({:.0%})" if has_ended else "step {:,} of {:,} ({:.0%})"
-    return (
-        text.format(step, total, step / total) if progress.train or step else "no report yet, {:,} steps".format(total)
-    )
+    at = "step {:,} of {:,} ({:.0%})".format(step, total, step / total)
+    if status.state == run_status.FINISHED:
+        return "finished: {:,} steps".format(total) if step >= total else "stopped early at " + at
+    if status.state == run_status.STOPPED:
+        return "stopped by {} at {}: the same command goes on".format(status.reason, at)
+    if status.state == run_status.FAILED:
+        return "failed at {}: {}".format(at, status.reason)
+    if status.state != run_status.TRAINING:
+        return "{} after {}".format(status.state, at)
+    return at if step else "no report yet, {:,} steps".format(total)
 
 
 def _numbers(progress: Progress, metric: str, score: Points) -> List[str]:
