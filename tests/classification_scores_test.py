@@ -13,6 +13,7 @@ from own_data_test import examples
 
 from steady_bert.tasks import metrics
 from steady_bert.tasks.classification.scores import best_threshold
+from steady_bert.training import run_status
 
 
 @hypothesis.given(pairs=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
@@ -123,12 +124,15 @@ def test_a_tuned_threshold_is_saved_with_the_model_and_used_by_prediction(tiny, 
     assert "threshold.json: cannot be read (No such file or directory)" in mistake(allowed, capsys)
 
 
-def test_a_test_file_with_labels_is_scored_like_dev_and_one_without_is_not(tiny, tmp_path, capsys):
+def test_a_test_file_with_labels_is_scored_like_dev_and_one_without_is_not(tiny, tmp_path, capsys, monkeypatch):
+    entered, enter = [], run_status.Keeper.enter
+    monkeypatch.setattr(run_status.Keeper, "enter", lambda self, state: [entered.append(state), enter(self, state)])
     for split, count, seed in (("train", 200, 1), ("dev", 60, 2), ("test", 60, 2)):
         write(tmp_path, split, count, seed, lambda praises, blames: "praise" if praises else "blame")
     run = tmp_path / "run"
     given = dict(data_dir=str(tmp_path), output_dir=str(run), do_train="true", do_eval="true", do_predict="true")
     text = succeed(tiny.flags(**dict(given, num_train_steps=40)), capsys)
+    assert entered == ["training", "evaluating and predicting"] and run_status.read(str(run)).state == "finished"
     scores, of_test = results(run, "eval_results.json"), results(run, "test_results.json")
     assert of_test["by_class"] == scores["by_class"] and of_test["accuracy"] == scores["accuracy"]
     assert of_test["confusion_matrix"] == scores["confusion_matrix"] and of_test["step"] == scores["global_step"]
