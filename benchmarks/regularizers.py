@@ -1,7 +1,7 @@
 """Trains two tasks with each regularizer at a customary value and without any, and prints a table of dev scores.
 
-    python benchmarks/regularizers.py RUNS [--tweets=DIR] [--mrpc=DIR] [--wnut17=DIR] [--model=DIR] [--seeds=3]
-        [--only=TASK,…] [--rate=5e-5] [--steps=120] [--max_eval_examples=N] [--finished]
+    python benchmarks/regularizers.py RUNS [--tweets=DIR] [--mrpc=DIR] [--sst2=DIR] [--wnut17=DIR] [--model=DIR]
+        [--only=TASK,…] [--seeds=3] [--rate=5e-5] [--steps=120] [--max_eval_examples=N] [--finished]
 
 The arguments are those of automatic_rates.py. All rows are trained with a seed before any is with the next. A finished
 run is not repeated, so that a stopped command goes on where it was; --finished trains nothing and prints what there is.
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("runs")
     parser.add_argument("--tweets", type=os.path.abspath, default=os.path.join(ROOT, "quickstart", "data"))
     parser.add_argument("--mrpc", type=os.path.abspath)
+    parser.add_argument("--sst2", type=os.path.abspath)
     parser.add_argument("--wnut17", type=os.path.abspath)
     parser.add_argument("--model", type=os.path.abspath, default=os.path.join(ROOT, "quickstart", "model"))
     parser.add_argument("--only", metavar="TASK,…", help="default: all tasks whose folders are given")
