@@ -55,7 +55,6 @@ def test_a_log_ends_with_the_last_report_of_a_run_that_stops(tmp_path, clock, ca
         for step in range(1, 52):
             clock[0] += 1.0
             report.update(step, 1 / step, 1e-3, 1.0)
-        report.say_last()
     first, last = capsys.readouterr().out.splitlines()
     assert logged_steps(first) == [2] and last.startswith("step 50/200  loss 0.0202  ") and last.endswith("ETA 02:29")
 
