@@ -1,13 +1,17 @@
 """Reports to MLflow, which a small package stands in for: one MLflow run a folder, whatever happens to the run."""
 
+import contextlib
 import json
 import os
 import sys
 import textwrap
+import threading
+import time
 
 import pytest
 from comparison_test import write_run
 
+from steady_bert.base import tensorflow_setup
 from steady_bert.base.errors import UserError
 from steady_bert.command_line import list_flags
 from steady_bert.training import reports, tracking
@@ -20,6 +24,10 @@ STUB = """
             path = urllib.parse.urlparse(uri).path
             if "broken" in path:
                 raise OSError("the store is broken")
+            if "unfit" in path:
+                raise TypeError("got an unexpected keyword\\nargument")
+            if "silent" in path:
+                import time; time.sleep(1)
             os.makedirs(path, exist_ok=True)
             self.path = os.path.join(path, "runs.json")
             self.runs = json.load(open(self.path)) if os.path.exists(self.path) else {}
@@ -161,15 +169,70 @@ def test_a_store_that_fails_is_a_warning_and_gets_everything_later(store, tmp_pa
     folder = write_run(tmp_path / "run", [0] * 10)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///broken")
     train(folder, 0, 3)
-    assert (
-        "WARNING: MLflow gets no reports of {}: OSError('the store is broken')".format(folder)
-        in capsys.readouterr().out
-    )
+    printed = capsys.readouterr().out
+    assert "WARNING: MLflow gets no reports of {}: OSError: the store is broken.".format(folder) in printed
+    assert printed.count("broken") == 1
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "tweets")
     train(folder, 3, 3)  # a finished run that is evaluated again
     (run,) = store().values()
     assert steps_of(run, "train/loss") == [1, 2, 3] and run["experiment"] == "tweets"
+
+
+def test_a_version_that_does_not_fit_is_said_once_with_where_its_traceback_is(store, tmp_path, monkeypatch, capsys):
+    folder = write_run(tmp_path / "run", [0] * 10)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///unfit")
+    train(folder, 0, 3)
+    path = os.path.join(folder, "mlflow_failure.txt")
+    said = "gets no reports of {}: TypeError: got an unexpected keyword argument. The traceback is in {}."
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "MLflow" in line]
+    assert said.format(folder, path) in line
+    with open(path) as file:
+        assert 'raise TypeError("got' in file.read()
+
+
+def test_a_store_that_recovers_has_everything_at_the_end(store, tmp_path, monkeypatch, capsys):
+    folder = write_run(tmp_path / "run", [0] * 10)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///broken")
+    with tracking.ending(("mlflow",), folder, "report.html"):
+        train(folder, 0, 3, to=())
+        tracking._in_background(folder, 3)
+        while "broken" not in capsys.readouterr().out:
+            time.sleep(0.01)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    (run,) = store().values()
+    assert steps_of(run, "train/loss") == [1, 2, 3] and run["status"] == "FINISHED"
+    assert "MLflow has all of {} now.".format(folder) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", [SystemExit(143), None])
+def test_a_silent_store_holds_up_no_run_and_is_asked_by_one_thread(store, tmp_path, monkeypatch, capsys, ending):
+    """A stopped run waits for a shorter time."""
+    folder = write_run(tmp_path / "run", [0] * 10)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "silent").as_uri())
+    monkeypatch.setattr(tracking, "_STOPPING_SECS", 0.05)
+    monkeypatch.setattr(tracking, "_CLOSING_SECS", 30.0 if ending else 0.1)
+    started = time.monotonic()
+    with contextlib.suppress(SystemExit):
+        train(folder, 0, 3, stop=ending)
+    assert time.monotonic() - started < 0.8
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "mlflow"]
+    limit = "0.05" if ending else "0.1"
+    assert "MLflow did not get all of {} within {} s: the next".format(folder, limit) in capsys.readouterr().out
+    thread.join()
+    with open(str(tmp_path / "silent" / "runs.json")) as file:
+        (run,) = json.load(file).values()
+    assert run["status"] == ("KILLED" if ending else "FINISHED") and steps_of(run, "train/loss") == [1, 2, 3]
+
+
+def test_a_signal_that_ends_the_process_after_training_is_told_too(store, tmp_path):
+    folder = write_run(tmp_path / "run", [0] * 10)
+    with contextlib.suppress(SystemExit), tracking.ending(("mlflow",), folder, "report.html"):
+        tensorflow_setup._before_exit[-1](15)
+        (run,) = store().values()
+        assert run["status"] == "KILLED"
+        raise SystemExit(143)
+    assert tensorflow_setup._before_exit == []
 
 
 def test_where_to_report_is_a_list_of_names(monkeypatch):

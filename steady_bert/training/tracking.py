@@ -3,7 +3,7 @@
 An MLflow run belongs to a run's folder, whose mlflow.json names it. A resumed run goes on with it. Everything that
 MLflow is sent is in metrics.jsonl too, so it first gets what it lacks: the reports of commands that did not report to
 it, or could not reach it. Steps that it has are not sent again: those after a checkpoint come twice where a run was
-killed.
+killed. So nothing is lost where MLflow fails, or a run that is stopped cannot wait for it.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
-from ..base import files, json_files
+from ..base import files, json_files, program_end, tensorflow_setup
 from ..base.errors import UserError
 from . import run_files
 from .engine_config import EngineConfig
@@ -23,11 +23,13 @@ from .manifest import PLAN_FILE
 from .plan import Plan
 from .reports import Sink, TrainingReport, say, tensorboard
 
-MLFLOW_FILE = "mlflow.json"
+MLFLOW_FILE, FAILURE_FILE = "mlflow.json", "mlflow_failure.txt"
 _STORE = "mlruns"  # in the working directory, where `mlflow ui` looks
 _MOST_CHARACTERS = 250  # of a parameter, in every version
 _MOST_PARAMETERS, _MOST_METRICS = 100, 1000  # sent at once
 _CLOSING_SECS = 60.0
+_STOPPING_SECS = 5.0  # clusters kill a program 10 to 30 seconds after the signal that stops it
+_MOST_OF_ERROR = 500  # characters
 _IN_EVERY_REPORT = {"train": "train/loss", "dev": "dev/evaluation_secs"}  # a metric of each group
 
 
@@ -55,24 +57,22 @@ def report(
 def ending(report_to: Sequence[str], folder: str, artifact: str) -> Iterator[None]:
     """Within it, a run is trained, evaluated and described. Then MLflow is told how it ended.
 
-    artifact: a file of the folder that MLflow gets, if the run came to its end.
+    artifact: a file of the folder that MLflow gets, if the run came to its end. A run that is stopped waits 5 s for
+    MLflow, any other a minute.
     """
+    if "mlflow" not in report_to:
+        yield
+        return
     status = "FAILED"
     try:
-        yield
+        with tensorflow_setup.before_exit(lambda number: _sender_of(folder).end("KILLED")):
+            yield
         status = "FINISHED"
     except SystemExit as stopped:  # a signal: the same command goes on
         status = "KILLED" if stopped.code else "FINISHED"
         raise
     finally:
-        if "mlflow" in report_to:
-            with _warning_only(folder):
-                run = MlflowRun(folder)
-                run.send_what_it_lacks()
-                path = os.path.join(folder, artifact)
-                if status == "FINISHED" and os.path.isfile(path):
-                    run.add_file(path)
-                run.set_status(status)
+        _sender_of(folder).end(status, os.path.join(folder, artifact))
 
 
 @dataclass
@@ -233,39 +233,100 @@ def _flatten(name: str, value: Any, into: Dict[str, str]) -> None:
         into[name] = text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
 
 
-@contextlib.contextmanager
-def _warning_only(folder: str) -> Iterator[None]:
-    """Within it, whatever prevents reports to MLflow is said, and does not stop the run."""
-    try:
-        yield
-    except Exception as error:  # mlflow raises what its store raises: files, databases, HTTP
-        problem = str(error).strip().split("\n")[0] if isinstance(error, UserError) else repr(error)[:500]
-        say(
-            "WARNING: MLflow gets no reports of {}: {}. Once that is mended, the next command on this run sends "
-            "them.".format(folder, problem)
-        )
+class _Sender:
+    """Sends the numbers of a run from a thread of its own: importing mlflow takes seconds, and a server may be slow.
+
+    The run goes on whatever mlflow raises, as its store does: files, databases, HTTP; or as a version that does not fit
+    does. The first error is said. At the end everything is tried once more.
+    """
+
+    def __init__(self, folder: str, step: Optional[int] = None) -> None:
+        """step: where the run starts whose reports follow; None: there are none."""
+        self._folder = folder
+        self._step = step
+        # The simple one, since a signal's handler may come within a call of it.
+        self._reports: "queue.SimpleQueue[Optional[Tuple[int, str, Dict[str, float]]]]" = queue.SimpleQueue()
+        self._run: Optional[MlflowRun] = None  # once it has everything that was reported so far
+        self._has_failed = False
+        self._over = threading.Event()
+        self._status, self._artifact = "FAILED", ""
+        self._thread = threading.Thread(target=self._send_all, name="mlflow", daemon=True)
+        self._thread.start()
+
+    def sink(self) -> Sink:
+        return Sink(lambda at, group, values: self._reports.put((at, group, values)), lambda: self._reports.put(None))
+
+    def end(self, status: str, artifact: str = "") -> None:
+        """Says how the run ended, and waits until MLflow has everything, or as long as can be waited for it."""
+        _senders.pop(os.path.abspath(self._folder), None)
+        self._status, self._artifact = status, artifact
+        self._over.set()
+        self._reports.put(None)
+        secs = _STOPPING_SECS if status == "KILLED" else _CLOSING_SECS
+        self._thread.join(secs)
+        if self._thread.is_alive() and not self._has_failed:
+            text = (
+                "WARNING: MLflow did not get all of {} within {:g} s: the next command on this run sends it the rest."
+            )
+            say(text.format(self._folder, secs))
+
+    def _send_all(self) -> None:
+        if self._step is not None:
+            with self._saying_what_fails():
+                self._follow(self._step)
+        self._over.wait()
+        with self._saying_what_fails():
+            self._finish()
+
+    def _follow(self, step: int) -> None:
+        run = MlflowRun(self._folder)
+        run.set_status("RUNNING")
+        run.send_what_it_lacks(until=step)
+        for report in iter(self._reports.get, None):
+            run.send(*report)
+        self._run = run
+
+    def _finish(self) -> None:
+        run = self._run
+        if run is None:
+            run = MlflowRun(self._folder)
+            run.send_what_it_lacks()
+        if self._status == "FINISHED" and os.path.isfile(self._artifact):
+            run.add_file(self._artifact)
+        run.set_status(self._status)
+        if self._has_failed:
+            say("MLflow has all of {} now.".format(self._folder))
+
+    @contextlib.contextmanager
+    def _saying_what_fails(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if self._has_failed:
+                return
+            self._has_failed = True
+            if isinstance(error, UserError):
+                problem, place = str(error), None
+            else:
+                problem = "{}: {}".format(type(error).__name__, " ".join(str(error).split())[:_MOST_OF_ERROR])
+                place = program_end.keep_traceback(os.path.join(self._folder, FAILURE_FILE))
+            say(
+                "WARNING: MLflow gets no reports of {}: {}{} It is tried again at the end, and by the next command on "
+                "this run.".format(
+                    self._folder,
+                    problem if problem.endswith(".") else problem + ".",
+                    " The traceback is in {}.".format(place) if place else "",
+                )
+            )
+
+
+_senders: Dict[str, _Sender] = {}  # by the run's folder, so that a run has one
+
+
+def _sender_of(folder: str) -> _Sender:
+    return _senders.get(os.path.abspath(folder)) or _Sender(folder)
 
 
 def _in_background(folder: str, step: int) -> Sink:
-    """Sends reports from a thread of its own: importing mlflow takes seconds, and a server may be slow."""
-    reports: "queue.Queue[Optional[Tuple[int, str, Dict[str, float]]]]" = queue.Queue()
-
-    def send_all() -> None:
-        with _warning_only(folder):
-            run = MlflowRun(folder)
-            run.set_status("RUNNING")
-            run.send_what_it_lacks(until=step)
-            while True:
-                report = reports.get()
-                if report is None:
-                    return
-                run.send(*report)
-
-    thread = threading.Thread(target=send_all, name="mlflow", daemon=True)
-    thread.start()
-
-    def close() -> None:
-        reports.put(None)
-        thread.join(_CLOSING_SECS)
-
-    return Sink(lambda at, group, values: reports.put((at, group, values)), close)
+    sender = _senders[os.path.abspath(folder)] = _Sender(folder, step)
+    return sender.sink()
