@@ -112,6 +112,13 @@ def test_a_run_is_pruned_where_its_best_is_below_the_median_of_the_scores_at_tha
     assert verdicts([curve(0.1, 0.1, 0.1, 0.9), curve(0.2, 0.2, 0.2, 0.2, end=50)], 1)[1].pruned == 40
 
 
+def test_early_stopping_changes_nothing_in_the_median_rule():
+    stopped = curve(0.5, 0.5)  # at 20 of 40 steps
+    assert verdicts([curve(0.3, 0.9, 0.9, 0.9), stopped], 1)[1].pruned == 20  # whoever judged it then did not know
+    assert verdicts([stopped, curve(0.6, 0.6, 0.1, 0.1), curve(0.7, 0.4, 0.4, 0.4)], 2)[2].pruned is None  # one rival
+    assert verdicts([stopped, curve(0.4, 0.6, 0.9, 0.1)], 1)[1].pruned == 10
+
+
 def test_verdicts_do_not_depend_on_the_order_in_which_reports_arrive():
     """At any moment a verdict that is there is the one that all reports give, and in the end none is missing."""
     for seed in range(40):

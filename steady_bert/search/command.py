@@ -238,7 +238,7 @@ class Job:
         saved = record.saved(self._options.folder).get("cores_each")
         each = self._options.cores_each or (saved if isinstance(saved, int) else max(cores // at_once, 1))
         if each * at_once > cores:
-            text = "--at_once={}: so many runs of {} cores each need {}, and there are {}. Lower it, or --cores_each."
+            text = "--at_once={}: so many runs with --cores_each={} need {} cores, and there are {}. Lower one of them."
             raise UserError(text.format(at_once, each, each * at_once, cores))
         return each
 
@@ -298,7 +298,9 @@ class Job:
         best = None
         if found.best is not None:
             run = max(found.best.runs, key=lambda run: run.score or 0.0)
-            say("\nBest: trial {}, trained in {}".format(found.best.number, os.path.join(folder, "trials", run.folder)))
+            place = os.path.join(folder, "trials", run.folder)
+            gone = "" if os.path.isdir(place) else ", which has been removed"
+            say("\nBest: trial {}, trained in {}{}".format(found.best.number, place, gone))
             best = self.again(found.best.setting, run.seed, kept.search["cores_each"])
             say("{}: {}".format(best.what, best.command))
             if best.note:
