@@ -1,6 +1,14 @@
 # Sourced by the other scripts: finds a Python, makes a virtual environment once, and runs pytest in it.
 # An environment is complete when its marker holds the checksum of the requirements it was made from.
 
+# --help prints the first comment of the script that sources this.
+case ${1:-} in
+  -h | --help)
+    sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+esac
+
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # find_python 3.11 3.12 …: prints the first of these versions on PATH or among pyenv's; fails if there is none.

@@ -25,8 +25,11 @@ tasks=${1:-all} seeds=${2:-1}
 shift $(($# < 2 ? $# : 2))
 clue=${CLUE_DIR:-$ROOT/clue} runs=${RUNS_DIR:-$ROOT/runs/clue}
 [ "$tasks" != all ] || tasks="afqmc tnews iflytek cmnli wsc csl cluener"
-mkdir -p "$runs"
+for task in $tasks; do
+  [[ " afqmc tnews iflytek cmnli wsc csl cluener " == *" $task "* ]] || { echo "error: $task is not a task of this script. --help names them." >&2; exit 2; }
+done
 clue=$(cd "$clue" 2>/dev/null && pwd) || { echo "error: CLUE_DIR=${CLUE_DIR:-clue} is not a folder. Set CLUE_DIR to the folder that holds afqmc, tnews, …" >&2; exit 2; }
+mkdir -p "$runs"
 runs=$(cd "$runs" && pwd)
 source "$(dirname "${BASH_SOURCE[0]}")/chinese_bert.sh"
 cd "$ROOT"
@@ -40,8 +43,7 @@ for seed in $seeds; do
       cmnli) settings=(--max_seq_length=128 --train_batch_size=64 --learning_rate=3e-5 --num_train_epochs=2) ;;
       wsc) settings=(--max_seq_length=128 --train_batch_size=8 --learning_rate=2e-5 --num_train_epochs=50) ;;
       csl) settings=(--max_seq_length=256 --train_batch_size=4 --learning_rate=1e-5 --num_train_epochs=5) ;;
-      cluener) settings=() ;;
-      *) echo "error: $task is not a task of this script." >&2; exit 2 ;;
+      *) settings=() ;;
     esac
     data=
     for name in "$task" "${task}_public" "clue${task}2020_public" CLUENER-json; do

@@ -22,9 +22,9 @@ tasks=${1:-all} seeds=${2:-1}
 shift $(($# < 2 ? $# : 2))
 glue=${GLUE_DIR:-$ROOT/glue} model=${BERT_DIR:-$ROOT/quickstart/model} runs=${RUNS_DIR:-$ROOT/runs/glue}
 [ "$tasks" != all ] || tasks="cola sst-2 mrpc sts-b qqp mnli qnli rte wnli ax"
-mkdir -p "$runs"
 glue=$(cd "$glue" 2>/dev/null && pwd) || { echo "error: GLUE_DIR=${GLUE_DIR:-glue} is not a folder. Set GLUE_DIR to the folder that holds CoLA, SST-2, …" >&2; exit 2; }
 model=$(cd "$model" 2>/dev/null && pwd) || { echo "error: BERT_DIR=${BERT_DIR:-quickstart/model} is not a folder. Set it, or run scripts/quickstart.sh." >&2; exit 2; }
+mkdir -p "$runs"
 runs=$(cd "$runs" && pwd)
 cd "$ROOT"
 need_environment .venv requirements.txt 3.11 3.12 3.13 3.10

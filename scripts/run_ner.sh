@@ -28,8 +28,8 @@ tasks=${1:-all} seeds=${2:-1}
 shift $(($# < 2 ? $# : 2))
 ner=${NER_DIR:-$ROOT/ner} english=${BERT_DIR:-$ROOT/quickstart/model} runs=${RUNS_DIR:-$ROOT/runs/ner}
 [ "$tasks" != all ] || tasks="wnut17 cluener cluener-bio time time-after-cluener conll2003 peoples-daily"
-mkdir -p "$runs"
 ner=$(cd "$ner" 2>/dev/null && pwd) || { echo "error: NER_DIR=${NER_DIR:-ner} is not a folder. Set NER_DIR to the folder that holds WNUT17, CLUENER-json, …" >&2; exit 2; }
+mkdir -p "$runs"
 runs=$(cd "$runs" && pwd)
 [ ! -d "$english" ] || english=$(cd "$english" && pwd)
 source "$(dirname "${BASH_SOURCE[0]}")/chinese_bert.sh"

@@ -13,7 +13,13 @@ from own_data_test import examples
 
 from steady_bert.tasks import metrics
 from steady_bert.tasks.classification.scores import best_threshold
-from steady_bert.training import run_status
+from steady_bert.training import reports, run_status
+
+
+def test_the_confusions_of_many_classes_are_the_most_frequent_and_those_of_few_a_matrix():
+    few, many = (reports.format_confusion_table(np.diag([9] * n) + 1, list(map(str, range(n)))) for n in (3, 100))
+    assert few.split("\n")[1].split() == ["0", "10", "1", "1"]
+    assert many.startswith("Most frequent confusions\ntimes") and len(many.split("\n")) == 22
 
 
 @hypothesis.given(pairs=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))

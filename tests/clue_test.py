@@ -139,6 +139,19 @@ def test_the_upload_has_cluener_in_its_own_layout(tmp_path):
     ]
 
 
+def test_run_clue_is_described_and_refuses_before_it_makes_a_folder_or_trains(tmp_path):
+    environment = dict(os.environ, CLUE_DIR=str(tmp_path / "nowhere"), RUNS_DIR=str(tmp_path / "runs"))
+    for arguments, code, said in (
+        (["--help"], 0, "CLUE_DIR      folders with train.json"),
+        (["csl clse"], 2, "error: clse is not a task of this script."),
+        (["csl"], 2, "nowhere is not a folder. Set CLUE_DIR"),
+    ):
+        command = [os.path.join(ROOT, "scripts", "run_clue.sh"), *arguments]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == code and said in done.stdout.decode("utf-8")
+        assert os.listdir(str(tmp_path)) == []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not sys.executable.startswith(os.path.join(ROOT, ".venv", "")), reason="run_clue.sh has an environment of its own"

@@ -11,6 +11,7 @@ from steady_bert.diagnosis.facts import (
     CLASSES,
     ORIGINAL,
     OURS,
+    PUBLISHED,
     TAGS,
     Checkpoint,
     Facts,
@@ -164,6 +165,15 @@ def test_the_command_that_predicts_does_not_train_whatever_flags_txt_says():
     _, commands = diagnosed(flags={"do_train": "True", "do_eval": "True", "task_name": "text"})
     predict = next(command for command in commands if command.purpose == "predict")
     assert not {"do_train", "do_eval"} & set(predict.flags)
+
+
+def test_a_published_model_with_its_labels_predicts():
+    published = HEALTHY.checkpoint._replace(prefix="run/bert_model.ckpt", step=None)
+    for source, purposes in (("labels.json", ["predict", "start again"]), ("--labels", ["start again"])):
+        labels = Labels(("bad", "good"), source)
+        _, commands = diagnosed(writer=PUBLISHED, checkpoint=published, rate=None, labels=labels)
+        assert [command.purpose for command in commands] == purposes
+        assert all(command.flags["model"] == "run" for command in commands)
 
 
 def test_an_export_is_said_to_be_one(tmp_path):

@@ -74,7 +74,8 @@ def remedies(facts: Facts, found: Sequence[Finding], given: Mapping[str, str]) -
     if names & _LOST:
         return [command.again()]
     if facts.writer == PUBLISHED:
-        return [command.fine_tune()]
+        named = facts.labels is not None and facts.labels.source == LABELS_FILE and findings.labels_fit(facts)
+        return [command.predict_as_published()] * named + [command.fine_tune()]
     commands = []
     if not findings.finished(facts) and not findings.learns_nothing(facts) and not names & _NOT_CONTINUED:
         commands.append(command.go_on())
@@ -146,6 +147,16 @@ class _Commands:
         flags.update(files or {"predict_file": "FILE_TO_PREDICT"})
         flags["output_dir"] = _beside(facts.folder, "predictions")
         return self._made(PREDICT, flags, without=("predict_file", "test_file", "data_dir", "train_file", "dev_file"))
+
+    def predict_as_published(self) -> Remedy:
+        """The folder has its labels, as an export for google-research/bert has them."""
+        facts = self._facts
+        flags: Dict[str, Optional[str]] = {"do_predict": None, "model": facts.folder}
+        if self._script == "run_classifier":
+            flags["task_name"] = "text"
+        file = self._given.get("predict_file", "FILE_TO_PREDICT")
+        flags.update(predict_file=file, output_dir=_beside(facts.folder, "predictions"))
+        return self._made(PREDICT, flags, without=("data_dir", "train_file", "dev_file", "labels"))
 
     def again(self) -> Remedy:
         """The training that led to the folder, from the beginning."""

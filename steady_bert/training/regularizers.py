@@ -38,8 +38,8 @@ def describe(values: Dict[str, Any]) -> List[str]:
     """Lines of the plan on those that are on."""
     lines = []
     if values["label_smoothing"]:
-        lines.append("loss: the label has {:g} of its weight taken and spread over all (--label_smoothing)")
-        lines[-1] = lines[-1].format(values["label_smoothing"])
+        text = "loss: {:g} of the gold label's weight is spread over all labels (--label_smoothing)"
+        lines.append(text.format(values["label_smoothing"]))
     if values["focal_gamma"]:
         lines.append("loss: times (1 - p)^{:g} (--focal_gamma)".format(values["focal_gamma"]))
     if values["rdrop_alpha"]:

@@ -370,8 +370,21 @@ def plot_curves(path: str, curves: Dict[str, np.ndarray]) -> bool:
     return True
 
 
+_MOST_CLASSES = 20  # whose confusions are a table that a terminal can hold
+
+
 def format_confusion_table(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> str:
-    """A table with a row for each gold label and a column for each predicted one."""
+    """A table with a row for each gold label and a column for each predicted one; the most frequent of many."""
+    if len(labels) > _MOST_CLASSES:
+        pairs = [
+            (times, gold, predicted)
+            for gold, row in zip(labels, matrix)
+            for predicted, times in zip(labels, row)
+            if times and gold != predicted
+        ]
+        pairs = sorted(pairs, key=lambda pair: -pair[0])[:_MOST_CLASSES]
+        rows = [["times", "gold", "predicted"], *[["{:,}".format(times), *names] for times, *names in pairs]]
+        return "Most frequent confusions\n" + format_table(rows)
     cells = [["gold \\ predicted"] + list(labels)]
     return format_table(
         cells + [[label] + ["{:,}".format(count) for count in row] for label, row in zip(labels, matrix)]
