@@ -30,9 +30,9 @@ def _exit(number: int, frame: Any) -> None:
         sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.write(sys.stderr.fileno(), message.encode())
-    for act in list(_before_exit):
+    while _before_exit:  # a further signal repeats nothing
         with contextlib.suppress(Exception):  # nothing keeps a signal from ending the process
-            act(number)
+            _before_exit.pop()(number)
     for folder in _temporary_folders:
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(128 + number)
@@ -40,7 +40,7 @@ def _exit(number: int, frame: Any) -> None:
 
 @contextlib.contextmanager
 def before_exit(act: Callable[[int], None]) -> Iterator[None]:
-    """Within it, a signal that ends the process calls act(its number) first, which should be quick."""
+    """Within it, a signal that ends the process calls act(its number) first, after the acts of inner blocks."""
     _before_exit.append(act)
     try:
         yield

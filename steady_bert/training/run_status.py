@@ -84,18 +84,18 @@ class Keeper:
     def __exit__(
         self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self._on_signal.close()
         if self._signs is None:
             return
         self._ended.set()
         self._signs.join()
         code = error.code if isinstance(error, SystemExit) else None
-        if error is None or code == 0:
-            self._write(Status(FINISHED))
-        elif isinstance(code, int) and code > 128:
-            self._stopped(code - 128)
-        else:
-            self._write(Status(FAILED, _reason(error)))
+        with self._on_signal:
+            if error is None or code == 0:
+                self._write(Status(FINISHED))
+            elif isinstance(code, int) and code > 128:
+                self._stopped(code - 128)
+            else:
+                self._write(Status(FAILED, _reason(error)))
 
 
 def _reason(error: BaseException) -> str:
