@@ -37,6 +37,8 @@ def test_the_folder_holds_the_number(whole):
     with open(os.path.join(whole, "flags.txt")) as file:
         flags = file.read().split("\n")
     assert "--learning_rate={!r}".format(rate) in flags and "--learning_rate=auto" not in flags
+    with open(os.path.join(whole, "config.json")) as file:
+        assert json.load(file)["run"]["plan"]["learning_rate"] == rate
 
 
 def test_a_run_that_was_interrupted_ends_in_the_same_bits(whole, tiny, tmp_path, capsys):

@@ -4,6 +4,7 @@ A script makes the Job, which is all that a run knows of what is learned.
 """
 
 import contextlib
+import copy
 import dataclasses
 import json
 import os
@@ -42,6 +43,7 @@ from .data_report import DataReport
 from .engine_config import EngineConfig
 from .feature_cache import RecordFile
 from .job import Job, RunConfig, WeightsConfig
+from .manifest import CONFIG_FILE
 from .plan import Plan
 from .reports import say
 from .resume import Decision
@@ -405,9 +407,14 @@ def with_movement(config: RunConfig, plan: Plan, begun_at: Optional[float]) -> P
 
 
 def with_number_for_auto(job: Job, plan: Plan) -> Job:
-    """The job whose flags, as flags.txt has them, say which number --learning_rate=auto was."""
-    number = "--learning_rate={!r}".format(plan.schedule.learning_rate)
-    return job._replace(flags=[number if flag == "--learning_rate=auto" else flag for flag in job.flags])
+    """The job whose flags.txt and config.json say which number --learning_rate=auto was."""
+    rate = plan.schedule.learning_rate
+    flags = ["--learning_rate={!r}".format(rate) if flag == "--learning_rate=auto" else flag for flag in job.flags]
+    documents = copy.deepcopy(job.documents)
+    numbers = documents.get(CONFIG_FILE, {}).get("run", {}).get("plan")
+    if numbers and numbers["auto_rate"]:
+        numbers.update(auto_rate=False, learning_rate=rate)
+    return job._replace(flags=flags, documents=documents)
 
 
 def dev_identity(config: RunConfig, job: Job) -> Optional[Dict[str, Any]]:
