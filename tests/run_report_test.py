@@ -184,6 +184,18 @@ def test_a_pre_training_shows_its_scores_and_no_accuracy_beside_a_perplexity(tmp
     ]
 
 
+def test_predictions_without_probabilities_and_a_score_that_is_no_number_have_a_page(tmp_path):
+    results = {"examples": 200, "accuracy": None, "global_step": 10}  # NaN in JSON
+    folder = write_run(tmp_path / "run", predictions(range(20)), scores=results)
+    page.write(folder)
+    assert "accuracy is not a number" in parsed_page(folder).text
+    with open(os.path.join(folder, "errors.tsv")) as file:
+        assert len(file.readlines()) == 21
+    os.remove(os.path.join(folder, "eval_predictions.jsonl"))
+    page.write(folder)
+    assert not os.path.exists(os.path.join(folder, "errors.tsv"))  # it listed what is no longer known
+
+
 def test_what_prevents_a_report_is_said_and_fails_no_run(tmp_path, capsys, monkeypatch):
     page.write_after_run(str(tmp_path))
     assert "WARNING: no report.html was written: {}: has no plan.json".format(tmp_path) in capsys.readouterr().out

@@ -128,6 +128,8 @@ def _headline(plan: Plan, results: Dict[str, Any], splits: Sequence[DevSplit]) -
     if metric not in results:
         return "Not evaluated yet"
     step, count = results.get("global_step"), splits[0].examples if splits else results.get("examples", 0)
+    if not isinstance(results[metric], (int, float)) or not isinstance(step, int):
+        return "{} is not a number: training went wrong, or {} is damaged".format(metric, run_files.RESULTS_FILE)
     return "{} {:.4f} on {:,} dev examples, at step {:,}".format(metric, results[metric], count, step)
 
 

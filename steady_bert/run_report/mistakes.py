@@ -190,5 +190,5 @@ def _number(kind: str, judge: Judge, example: Evaluated) -> str:
     shares = dict(zip(judge.labels, example.probabilities or []))
     if kind == "multi":
         wrong = [label for label in judge.labels if (label in example.gold) != (label in example.predicted)]
-        return ", ".join("{} {}".format(label, _SHARE.format(shares[label])) for label in wrong)
-    return _SHARE.format(shares[example.predicted])
+        return ", ".join("{} {}".format(label, _SHARE.format(shares[label])) for label in wrong if label in shares)
+    return _SHARE.format(shares[example.predicted]) if example.predicted in shares else ""

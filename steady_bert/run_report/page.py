@@ -22,10 +22,13 @@ def write(folder: str) -> List[str]:
     files.write_bytes(paths[0], html(of_run).encode("utf-8"))
     base, ending = os.path.splitext(ERRORS_FILE)
     for split in of_run.splits:
+        path = os.path.join(folder, base + split.name[len("dev") :] + ending)
         if split.error_rows:
-            paths.append(os.path.join(folder, base + split.name[len("dev") :] + ending))
+            paths.append(path)
             header, *rows = split.error_rows
-            reports.write_table(paths[-1], header, [[_cell(cell) for cell in row] for row in rows])
+            reports.write_table(path, header, [[_cell(cell) for cell in row] for row in rows])
+        elif os.path.exists(path):
+            os.remove(path)  # of an earlier evaluation
     return paths
 
 
