@@ -330,7 +330,7 @@ def test_regularizers_are_in_the_plan_only_if_they_are_on_and_a_change_is_refuse
         "label_smoothing: 0.0 → 0.1",
         "fgm_epsilon: 0.0 → 0.5",
         "rdrop_alpha: 0.0 → 1.0",
-        "unfreeze_schedule:  → 5=2",
+        "unfreeze_schedule: (none) → 5=2",
     ]
     assert not any(difference.harmless for difference in compare(off, on))
     with pytest.raises(UserError, match="plan.json: --unfreeze_schedule: 'x' is not step=layers"):

@@ -27,7 +27,13 @@ CONFIG = dict(
     type_vocab_size=2,
     initializer_range=0.1,
 )
-MODELS = ("BERT", "bert-base-uncased", "bert-base-cased", "quickstart/model")  # copies of `uncased`
+MODELS = (
+    "BERT",
+    "bert-base-uncased",
+    "bert-base-cased",
+    "bert-base-chinese",
+    "quickstart/model",
+)  # copies of `uncased`
 _WORDS = ["the", "crew", "was", "in", "rome", "today", "again", "we", "flew"]
 _KINDS = {"good": "positive", "bad": "negative", "the": "neutral"}
 _NEWS = dict(positive="103", negative="108", neutral="116")

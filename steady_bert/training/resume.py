@@ -37,7 +37,8 @@ class Difference(NamedTuple):
     harmless: bool
 
     def __str__(self) -> str:
-        return "{}: {} → {}".format(self.name, self.before, self.after)
+        before, after = ("(none)" if value == "" else value for value in (self.before, self.after))
+        return "{}: {} → {}".format(self.name, before, after)
 
 
 def _compared(plan: Plan) -> Dict[str, Any]:
