@@ -3,14 +3,17 @@
 import json
 import os
 import random
+import re
 import shutil
 
+import filelock
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from steady_bert.base import files
+from steady_bert.base import files, progress_lines
 from steady_bert.base.errors import UserError
+from steady_bert.tasks.reading import source
 from steady_bert.tasks.task import Column, Facts, Task
 from steady_bert.training import feature_cache
 
@@ -89,6 +92,47 @@ def test_opening_again_featurizes_nothing(tmp_path):
     before = os.stat(first.path).st_mtime_ns
     second = feature_cache.open_or_build(task, "train", str(tmp_path))
     assert calls == ["train"] and second.path == first.path and os.stat(second.path).st_mtime_ns == before
+
+
+@pytest.mark.parametrize("limit", [None, 100])
+def test_how_far_featurizing_is_shows_with_how_many_there_are_about(tmp_path, monkeypatch, capsys, limit):
+    """A line is due after each 64 examples here. Without a limit their number is guessed from how far the file is."""
+    monkeypatch.setattr(progress_lines, "_FIRST_SECS", 0.0)
+    monkeypatch.setattr(progress_lines, "_REPORT_SECS", 0.0)
+    path = str(tmp_path / "numbers")
+    with open(path, "w") as file:
+        file.writelines("{:05}\n".format(number) for number in range(200))
+
+    def read(split, bad_lines):
+        return (Example(int(text)) for _, text in source.lines(path, bad_lines))
+
+    task = task_of()._replace(files={"train": path}, read=read)
+    feature_cache.open_or_build(task, "train", str(tmp_path / "cache"), limit)
+    lines = capsys.readouterr().out.splitlines()
+    shown = [re.sub(r"[\d,.]+ a second, .* left", "", line) for line in lines]
+    if limit:
+        assert shown == [
+            "Reading train: {} examples ({}), ".format(*c) for c in [("64 of 100", "64%"), ("100 of 100", "100%")]
+        ]
+    else:
+        counts = [("64 of about 200", "32%"), ("128 of about 200", "64%"), ("192 of about 200", "96%")]
+        assert shown[:3] == ["Reading train: {} examples ({}), ".format(*each) for each in counts]
+        assert shown[-1] == "Reading train: 200 of 200 examples (100%), "
+
+
+def test_a_run_says_that_it_waits_for_the_features_of_another(tmp_path, monkeypatch):
+    task, said = task_of(), []
+    lock = filelock.FileLock(feature_cache._Entry(task, "train", str(tmp_path), None, 0).prefix + ".lock")
+    lock.acquire()
+
+    def say(text):
+        said.append(text)
+        lock.release()
+
+    monkeypatch.setattr(feature_cache, "say", say)
+    monkeypatch.setattr(feature_cache, "_QUIET_SECS", 0.01)
+    assert len(feature_cache.open_or_build(task, "train", str(tmp_path))) == 300
+    assert said == ["Reading train: another process is doing it, and this one waits."]
 
 
 def test_everything_that_changes_the_bytes_changes_the_name(tmp_path):

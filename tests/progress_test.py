@@ -12,7 +12,7 @@ import pytest
 from comparison_test import write_run
 from conftest import ROOT, Terminal
 
-from steady_bert.base import program_end, progress_lines
+from steady_bert.base import program_end, progress_bar, progress_lines
 from steady_bert.base.errors import UserError
 from steady_bert.training import reports, run_status
 from steady_bert.watching import screen, standing
@@ -151,8 +151,33 @@ def test_other_long_work_has_a_bar_too_which_an_error_ends(clock, monkeypatch):
     with pytest.raises(SystemExit):
         program_end.run("read", work)
     lines = terminal.lines()
-    assert lines[0].startswith("Reading:  30%|") and lines[0].endswith("| 30/100  00:35 left  bytes")
+    assert lines[0].startswith("Reading:  30%|") and lines[0].endswith("| 30/100  00:35 left  1.5 bytes/s")
     assert lines[1:] == ["read: error: It is broken.", ""]
+
+
+def test_a_bar_of_work_whose_size_is_guessed_or_unknown_fits_a_narrow_terminal_too(clock, monkeypatch):
+    monkeypatch.setattr(progress_lines, "_BAR_SECS", 0.0)
+    terminal = Terminal(monkeypatch, 80)
+    progress = progress_lines.ProgressLines("Reading train", None, "examples")
+
+    def shown(done, proportion, columns):
+        terminal.resize(columns)
+        clock[0] += 10.0
+        progress.update(done, proportion)
+        progress._bar.refresh()
+        return terminal.lines()[-1]
+
+    assert shown(5_000, None, 80) == "Reading train: 5,000  500 examples/s"
+    assert shown(10_000, 0.0997, 80) == (
+        "Reading train:  10%|█▍            | 10,000/~100,000  03:00 left  500 examples/s"  # 90,000, 500 a second
+    )
+    assert not progress_bar.fits()  # one is enough
+    assert shown(20_000, 1.0, 40) == "Reading train:  20%|█▏    |  01:46 left"
+    assert shown(25_000, None, 24) == "Reading train:  25%|▌ |"
+    terminal.resize(80)
+    progress.finish(30_000)
+    progress.close()
+    assert terminal.lines()[0].endswith("| 30,000/30,000  in 00:00  750 examples/s") and progress_bar.fits()
 
 
 def test_lines_of_other_work_come_once_a_minute(clock, capsys):

@@ -94,6 +94,6 @@ def test_progress_leaves_out_what_an_earlier_command_did_and_stops_at_the_whole(
     now[0] = 40.0
     progress.update(130)  # a gzipped file has more text than bytes
     assert capsys.readouterr().out.splitlines() == [
-        "Reading: 80 of 100 bytes (80%), 20 s left",
-        "Reading: 100 of 100 bytes (100%), 0 s left",
+        "Reading: 80 of 100 bytes (80%), 1.0 a second, 20 s left",
+        "Reading: 100 of 100 bytes (100%), 1.0 a second, 0 s left",
     ]

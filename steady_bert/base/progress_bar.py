@@ -13,14 +13,16 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, TextIO, Tuple
 import tqdm
 
 _LEAST_BAR = 6  # columns
+_LAYOUT = "{desc}: {percentage:3.0f}%|{bar}|{counts}{facts}"
+_WITHOUT_TOTAL = "{desc}:{counts}{facts}"
 
 
 def fits() -> bool:
-    """Whether a bar can be drawn on standard error.
+    """Whether a bar can be drawn on standard error: a terminal, that has none yet.
 
     A pipe from standard output often ends in the same terminal (`| tee log`): what it brings would fall into the bar.
     """
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb" or isinstance(sys.stderr, _AboveTheBar):
         return False
     try:
         mode = os.fstat(sys.stdout.fileno()).st_mode
@@ -59,13 +61,15 @@ class Bar(tqdm.tqdm):  # type: ignore[misc]
     """As ` 45%|███   | 540/1,200  02:31 left  loss 0.4123`.
 
     facts: what stands on its right, the most important first; those that do not fit the terminal are left out.
+    is_estimate: whether the total is about right alone. Without a total, what is done is a number.
     """
 
     monitor_interval = 0  # no thread that looks whether it has to be redrawn: programs with a bar may fork
 
-    def __init__(self, total: int, done: int = 0, what: str = "", delay_secs: float = 0.0) -> None:
+    def __init__(self, total: Optional[int], done: int = 0, what: str = "", delay_secs: float = 0.0) -> None:
         """what: stands before it. delay_secs: work that takes less time draws no bar."""
         self.facts: List[str] = []
+        self.is_estimate = False
         self._rate = Rate()
         self._stderr = sys.stderr
         super().__init__(
@@ -77,9 +81,10 @@ class Bar(tqdm.tqdm):  # type: ignore[misc]
             ncols=80,  # format_dict has the terminal's; tqdm draws nothing where that has no size
             nrows=24,
             miniters=1,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:,}/{total:,}{facts}",
+            bar_format=_LAYOUT,
         )
-        sys.stderr = _AboveTheBar(self._stderr)  # type: ignore[assignment]
+        self._above = _AboveTheBar(self._stderr)
+        sys.stderr = self._above  # type: ignore[assignment]
 
     @staticmethod
     def status_printer(file: Any) -> Callable[[str], None]:
@@ -98,13 +103,19 @@ class Bar(tqdm.tqdm):  # type: ignore[misc]
         """What the layout of the bar may name, at the moment of drawing."""
         values: Dict[str, Any] = super().format_dict
         values["ncols"] = columns = max(self._columns() - 1, 20)  # in its last column a cursor may jump on
-        left = self._rate.secs_left(self.total)
-        if self.n >= self.total:
-            facts = ["in " + time_text(values["elapsed"])]
+        if self.total is None:
+            values["bar_format"] = _WITHOUT_TOTAL
+            others, counts, facts = values["prefix"] + ":", " {:,}".format(self.n), []
         else:
+            left = self._rate.secs_left(self.total)
+            others = "{}: 100%||{}".format(values["prefix"], " " * _LEAST_BAR)
+            counts = " {:,}/{}{:,}".format(self.n, "~" * self.is_estimate, self.total)
             facts = [] if left is None else [time_text(left) + " left"]
-        others = "{}: 100%|| {:,}/{:,}".format(values["prefix"], values["n"], values["total"])
-        values["facts"] = fitting(facts + self.facts, columns - len(others) - _LEAST_BAR)
+            if self.n >= self.total and not self.is_estimate:
+                facts = ["in " + time_text(values["elapsed"])]
+        free = columns - len(others)
+        values["counts"] = counts if len(counts) <= free else ""
+        values["facts"] = fitting(facts + self.facts, free - len(values["counts"]))
         return values
 
     def _columns(self) -> int:
@@ -121,12 +132,12 @@ class Bar(tqdm.tqdm):  # type: ignore[misc]
     def go_to(self, done: int) -> None:
         """Moves the bar on. It never goes back."""
         self._rate.note(done)
-        self.update(max(0, min(done, self.total) - self.n))
+        self.update(max(0, (done if self.total is None else min(done, self.total)) - self.n))
 
     def close(self) -> None:
         """Draws its last state, and leaves the cursor at the beginning of a line."""
-        if isinstance(sys.stderr, _AboveTheBar):
-            rest = sys.stderr.without_end()
+        if sys.stderr is self._above:
+            rest = self._above.without_end()
             sys.stderr = self._stderr
             super().close()
             sys.stderr.write(rest)

@@ -10,6 +10,7 @@ from typing import Any, Dict, List, NamedTuple
 import numpy as np
 
 from ..base.errors import UserError
+from ..base.progress_lines import ProgressLines
 from ..tasks.task import Predictions, Task
 from .feature_cache import RecordFile
 
@@ -32,7 +33,10 @@ class SplitOutputs:
     Batches are made by length; in file order the sums do not depend on the batches.
     """
 
-    def __init__(self, task: Task, records: RecordFile) -> None:
+    def __init__(self, task: Task, records: RecordFile, what: str = "") -> None:
+        """what: the work, for people; "": they are shown elsewhere how far it is."""
+        self._progress = ProgressLines(what, len(records), "examples") if what else None
+        self._done = 0
         self._task = task
         self._records = records
         self._loss = self._weight = np.zeros(0)  # [N] or [N, K], once the first outputs are there
@@ -48,6 +52,9 @@ class SplitOutputs:
             shape = (len(self._records), *np.shape(loss)[1:])
             self._loss, self._weight = np.zeros(shape), np.zeros(shape)
         self._numbers.append(numbers)
+        self._done += len(numbers)
+        if self._progress is not None:
+            self._progress.update(self._done)
         self._loss[numbers], self._weight[numbers] = loss, weight
         for name, values in predictions.items():
             per_token = name in self._task.per_token_predictions

@@ -14,13 +14,14 @@ verified when an entry is opened. The index has a checksum of each record, which
 read. A damaged entry is built again from its source, at whatever moment the damage shows.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
 import os
 import shutil
 import zlib
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Generator, Iterable, Iterator, List, Optional, Tuple
 
 import filelock
 import numpy as np
@@ -28,6 +29,8 @@ import tensorflow.compat.v1 as tf
 
 from ..base import disk, files
 from ..base.errors import UserError
+from ..base.progress_lines import ProgressLines
+from ..tasks.reading import source
 from ..tasks.task import BadLines, Column, Facts, Feature, Task
 from .permutation import Permutation
 from .reports import say
@@ -45,6 +48,7 @@ _UNRELIABLE = "{}: is damaged again after it was built anew: the disk or the mem
 _FACTS_CHUNK = 1 << 18
 _CHUNK = 64  # examples featurized at once; with more, the garbage collector visits too many lists
 _ORDER_CHUNK = 1 << 16
+_QUIET_SECS = 1.0  # for which another process is waited for without a word
 _Example = tf.train.Example  # a name lookup in tf is slow on TF 1.15
 
 
@@ -182,7 +186,7 @@ class _Entry:
 
     def open_or_build(self, with_records: bool = False) -> RecordFile:
         """The entry, built first where it is absent or damaged. with_records: all records are verified too."""
-        with filelock.FileLock(self.prefix + ".lock"):  # two runs that share a cache featurize once
+        with self._locked():
             try:
                 records = self._open(with_records)
             except _DamagedError as damage:
@@ -197,6 +201,20 @@ class _Entry:
                     raise UserError(_UNRELIABLE.format(self.prefix)) from None
                 assert records is not None
             return records
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Within it, this process alone builds the entry: two runs that share a cache featurize once."""
+        lock = filelock.FileLock(self.prefix + ".lock")
+        try:
+            lock.acquire(timeout=_QUIET_SECS)
+        except filelock.Timeout:
+            say("Reading {}: another process is doing it, and this one waits.".format(self._split))
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def renewed(self, description: Dict[str, Any]) -> RecordFile:
         """The entry once every record is as when it was opened, with `description` as its header.
@@ -242,8 +260,12 @@ class _Entry:
 
     def _build(self) -> None:
         bad_lines = BadLines(self._task.skip_bad_lines)
-        examples = _chosen(self._task, self._split, self._limit, self._seed, bad_lines)
-        _build(self._task, self._split, self.prefix, examples, bad_lines, dict(self._inputs, fingerprint=self._digest))
+        examples, total = _chosen(self._task, self._split, self._limit, self._seed, bad_lines)
+        counter = _Counter(self._task)
+        chunks = _chunks(self._task, self._split, counter.counted(examples), total)
+        description = dict(self._inputs, fingerprint=self._digest)
+        with contextlib.closing(chunks):
+            _build(self._task, self._split, self.prefix, chunks, counter, bad_lines, description)
 
 
 def _is_whole(path: str, description: Dict[str, Any]) -> bool:
@@ -260,15 +282,20 @@ def _checksum_of_header(description: Dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(content, sort_keys=True).encode("ascii"))
 
 
-def _chosen(task: Task, split: str, limit: Optional[int], seed: int, bad_lines: BadLines) -> Iterator[Any]:
-    """The split's examples; with a limit, those that a permutation of the file keyed by `seed` puts first."""
+def _chosen(
+    task: Task, split: str, limit: Optional[int], seed: int, bad_lines: BadLines
+) -> Tuple[Iterator[Any], Optional[int]]:
+    """(the split's examples, how many there are if that is known).
+
+    With a limit, those that a permutation of the file keyed by `seed` puts first.
+    """
     if limit is None:
-        return task.read(split, bad_lines)
+        return task.read(split, bad_lines), None
     count = sum(1 for _ in task.read(split, BadLines(bad_lines.allowed)))
     numbers = np.arange(min(limit, count))
     if limit < count:
         numbers = np.sort(Permutation(count, "limit/{}".format(seed))(numbers))
-    return _select(task.read(split, bad_lines), numbers)
+    return _select(task.read(split, bad_lines), numbers), len(numbers)
 
 
 def _select(examples: Iterable[Any], numbers: np.ndarray) -> Iterator[Any]:
@@ -283,31 +310,35 @@ def _select(examples: Iterable[Any], numbers: np.ndarray) -> Iterator[Any]:
 
 def count(task: Task, split: str, limit: Optional[int], seed: int) -> Tuple[int, int]:
     """(number of records that open_or_build would give, number of their examples), without writing anything."""
-    examples = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
+    examples, total = _chosen(task, split, limit, seed, BadLines(task.skip_bad_lines))
     if not task.splits_examples:
         number = sum(1 for _ in examples)
         return number, number
     records = sources = 0
-    for chunk in _chunks(examples):
-        records += len(task.featurize(chunk))
-        sources += len(chunk)
+    with contextlib.closing(_chunks(task, split, examples, total)) as chunks:
+        for chunk in chunks:
+            records += len(task.featurize(chunk))
+            sources += len(chunk)
     return records, sources
 
 
 def _build(
-    task: Task, split: str, prefix: str, examples: Iterator[Any], bad_lines: BadLines, description: Dict[str, Any]
+    task: Task,
+    split: str,
+    prefix: str,
+    chunks: Iterable[List[Any]],
+    counter: "_Counter",
+    bad_lines: BadLines,
+    description: Dict[str, Any],
 ) -> None:
     scratch = prefix + ".building"
     shutil.rmtree(scratch, ignore_errors=True)  # left by a killed run
     with disk.writing(prefix, written_bytes=lambda: disk.bytes_in(scratch)):
         os.makedirs(scratch)
     names = {name: os.path.join(scratch, name) for name in _ENDINGS}
-    counter = _Counter(task)
     try:
         with disk.writing(prefix, written_bytes=lambda: disk.bytes_in(scratch)):
-            count = _write_records(
-                task, counter.counted(examples), names[".tfrecord"], names[".index"], names[".facts"]
-            )
+            count = _write_records(task, chunks, names[".tfrecord"], names[".index"], names[".facts"])
             if not count:
                 message = "The {} file {} has no examples{}. Put data into it."
                 notes = " ({})".format("; ".join(bad_lines.notes)) if bad_lines.notes else ""
@@ -344,13 +375,13 @@ class _Counter:
             yield example
 
 
-def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: str, facts_path: str) -> int:
+def _write_records(task: Task, chunks: Iterable[List[Any]], path: str, index_path: str, facts_path: str) -> int:
     """Writes a record, an index row and a facts row for each example; returns how many there are."""
     per_token = next((name for name, column in task.columns.items() if column.per_token), None)
     offset = _HEADER_BYTES
     count = 0
     with tf.python_io.TFRecordWriter(path) as writer, open(index_path, "wb") as index, open(facts_path, "wb") as facts:
-        for chunk in _chunks(examples):
+        for chunk in chunks:
             index_rows, fact_rows = [], []
             for feature, fact in task.featurize(chunk):
                 tokens = 0 if per_token is None else len(feature[per_token])
@@ -365,8 +396,18 @@ def _write_records(task: Task, examples: Iterator[Any], path: str, index_path: s
     return count
 
 
-def _chunks(examples: Iterator[Any]) -> Iterator[List[Any]]:
-    return iter(lambda: list(itertools.islice(examples, _CHUNK)), [])
+def _chunks(task: Task, split: str, examples: Iterator[Any], total: Optional[int]) -> Generator[List[Any], None, None]:
+    """The examples in portions, and for people how far they are. total: how many there are if that is known."""
+    progress = ProgressLines("Reading " + split, total, "examples")
+    path, done = task.files.get(split, ""), 0
+    try:
+        for chunk in iter(lambda: list(itertools.islice(examples, _CHUNK)), []):
+            yield chunk
+            done += len(chunk)
+            progress.update(done, source.proportion_read(path))
+        progress.finish(done)
+    finally:
+        progress.close()
 
 
 def _shuffle(records: str, index_path: str) -> None:

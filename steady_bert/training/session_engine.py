@@ -506,14 +506,14 @@ def _evaluate_on_all_workers(engine: Engine, records: RecordFile, stop: StopRequ
 
 def evaluate(engine: Engine, split: str, records: RecordFile) -> Evaluation:
     """Metrics and predictions of a whole split with the session's weights; every example counts once."""
-    outputs = _predict(engine, records, engine.config.eval_batch_size)
+    outputs = _predict(engine, records, engine.config.eval_batch_size, what="Evaluating " + split)
     assert outputs is not None
     return outputs.evaluation(split)
 
 
 def predict(engine: Engine, records: RecordFile) -> Predictions:
     """Predictions with the session's weights, in file order."""
-    outputs = _predict(engine, records, engine.config.predict_batch_size)
+    outputs = _predict(engine, records, engine.config.predict_batch_size, what="Predicting")
     assert outputs is not None
     return outputs.predictions
 
@@ -525,9 +525,10 @@ def _predict(
     stop: Optional[StopRequest] = None,
     worker: int = 0,
     workers: int = 1,
+    what: str = "",
 ) -> Optional[SplitOutputs]:
     """The outputs for a worker's share of the batches; None if a signal came meanwhile."""
-    collected = SplitOutputs(engine.task, records)
+    collected = SplitOutputs(engine.task, records, what)
     for numbers in itertools.islice(input_pipeline.length_sorted_batches(records, batch_size), worker, None, workers):
         if stop is not None and stop.received:
             return None

@@ -5,7 +5,7 @@ import gzip
 import io
 import os
 import zlib
-from typing import IO, Any, Callable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from ...base.errors import UserError
 from ..task import BadLines
@@ -117,11 +117,25 @@ def large_gz(allowed: bool) -> Iterator[None]:
         _large_gz = before
 
 
+_being_read: Dict[str, Tuple[Any, int]] = {}  # path → the file as it is on the disk, and its bytes
+
+
+def proportion_read(path: str) -> Optional[float]:
+    """How much of a file has been read that is read now; None if it is not, or if its size is not known."""
+    file, size = _being_read.get(path, (None, 0))
+    return file.tell() / size if file is not None and size else None
+
+
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
     try:
         with _Gz(path) if path.endswith(".gz") else open(path, "rb") as file:
-            yield file  # type: ignore[misc]
+            # A reader that looks at a file again while it reads it hides how far it is.
+            _being_read[path] = getattr(file, "fileobj", file), os.path.getsize(path)
+            try:
+                yield file  # type: ignore[misc]
+            finally:
+                _being_read.pop(path, None)
     except (EOFError, zlib.error) as error:
         raise UserError("{}: not a complete gzip file ({}). Make it again.".format(path, error)) from None
     except OSError as error:
