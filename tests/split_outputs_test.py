@@ -7,6 +7,7 @@ import types
 import numpy as np
 import pytest
 
+from steady_bert.base import progress_lines
 from steady_bert.base.errors import UserError
 from steady_bert.training.evaluation import SplitOutputs
 
@@ -29,6 +30,16 @@ def test_an_evaluation_that_is_not_finite_is_an_error_and_such_predictions_too()
         else:
             with pytest.raises(UserError, match=r"Evaluation of dev gives no number for \w+ \((nan|inf)\): "):
                 outputs.evaluation("dev")
+
+
+def test_the_evaluation_at_the_end_shows_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(progress_lines, "_FIRST_SECS", 0.0)
+    task = types.SimpleNamespace(per_token_predictions=())
+    outputs = SplitOutputs(task, np.zeros(3), "Evaluating dev")
+    outputs.add(np.array([0]), [1.0], [1.0], {})
+    outputs.add(np.array([2, 1]), [1.0, 1.0], [1.0, 1.0], {})
+    lines = [line.split(", ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["Evaluating dev: 1 of 3 examples (33%)", "Evaluating dev: 3 of 3 examples (100%)"]
 
 
 def archive(save, *arrays, **named):
