@@ -288,8 +288,8 @@ def test_evaluating_and_predicting_build_nothing(task, records, tmp_path, monkey
     counts = []
     original = session_engine._predict
 
-    def counted(*args):
-        outputs = original(*args)
+    def counted(*args, **what):
+        outputs = original(*args, **what)
         counts.append(len(engine.session.graph.get_operations()))
         return outputs
 
