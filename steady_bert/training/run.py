@@ -168,7 +168,8 @@ def train(config: RunConfig, job: Job, folder: str, link: worker_link.Member) ->
         say(plans.describe(run.plan))
         say("Resume: {} ({})".format(*run.decision))
         report_to = config.engine.report_to if link.is_chief else ()
-        with run.status, tracking.ending(report_to, folder, run_report.PAGE_FILE):
+        # status.json says how the run ended before MLflow is waited for.
+        with tracking.ending(report_to, folder, run_report.PAGE_FILE), run.status:
             if run.decision.action == "finished":
                 use_finished(run)
             elif config.engine.engine == "estimator":
