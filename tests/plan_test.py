@@ -155,6 +155,7 @@ def test_a_change_that_moves_the_rate_or_the_order_is_refused(config, said):
     assert said in str(error.value)
     assert "at step 100: lr 3.54e-05 → " in str(error.value)
     allowed = decide(FolderState(step=100, plan=plan_of()), plan_of(**config), False, allow_plan_change=True)
+    assert allowed.plan_changed
     assert allowed.action == "continue"
     assert said in allowed.reason
 
@@ -163,7 +164,8 @@ def test_a_plan_of_grouped_batches_says_so_and_keeps_its_batch_size():
     grouped = plan_of(batching="grouped")
     assert "order: batches of similar length" in plans.describe(grouped)
     assert plans.from_json(json.loads(json.dumps(plans.to_json(grouped))), "plan.json") == grouped
-    assert decide(FolderState(100, grouped), grouped, False, False).action == "continue"
+    exact = decide(FolderState(100, grouped), grouped, False, False)
+    assert exact.action == "continue" and not exact.plan_changed
     with pytest.raises(UserError, match="batching: grouped → permutation"):
         decide(FolderState(100, grouped), plan_of(), False, False)
     back = decide(FolderState(100, grouped), plan_of(train_batch_size=16), False, True)

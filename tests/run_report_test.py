@@ -196,6 +196,20 @@ def test_predictions_without_probabilities_and_a_score_that_is_no_number_have_a_
     assert not os.path.exists(os.path.join(folder, "errors.tsv"))  # it listed what is no longer known
 
 
+def test_a_run_that_went_on_otherwise_is_not_said_to_be_repeated_by_one_command(tmp_path):
+    folder = write_run(tmp_path / "run", predictions(range(20)))
+    start = {"action": "start", "environment": {"threads": "2"}}
+    for then, said in (
+        ({"plan_changed": False, "environment": {"threads": "2"}}, ""),
+        ({"plan_changed": True, "environment": {"threads": "2"}}, "went on with another plan"),
+        ({"plan_changed": False, "environment": {"threads": "4"}}, "went on in another environment"),
+    ):
+        lines = [start, dict(then, action="continue"), {"action": "finished", "environment": {"threads": "8"}}]
+        (tmp_path / "run" / "decisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        note = contents.contents_of(folder).command_note
+        assert said in note and bool(said) == bool(note)
+
+
 def test_what_prevents_a_report_is_said_and_fails_no_run(tmp_path, capsys, monkeypatch):
     page.write_after_run(str(tmp_path))
     assert "WARNING: no report.html was written: {}: has no plan.json".format(tmp_path) in capsys.readouterr().out

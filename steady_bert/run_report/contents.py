@@ -49,6 +49,7 @@ class Contents(NamedTuple):
     cuts: List[str]
     data_report: str
     command: str
+    command_note: str  # why the command alone does not repeat the run
     checkpoint: Optional[Tuple[str, str]]  # (name, sha256 of its index) of the newest that is listed
     history: List[List[str]]  # what each command did with the folder
 
@@ -90,6 +91,7 @@ def contents_of(folder: str) -> Contents:
         cuts=cuts,
         data_report=_text(os.path.join(folder, run_files.DATA_REPORT_TEXT)),
         command=_command(folder, labels),
+        command_note=_command_note(folder),
         checkpoint=_checkpoint(folder),
         history=_history(folder),
     )
@@ -306,6 +308,17 @@ def _command(folder: str, labels: Optional[Labels]) -> str:
     script = labels.script if labels else "run_pretraining.py"
     flags = os.path.join(os.path.abspath(folder), run_files.FLAGS_FILE)
     return "python {} --flagfile={} --output_dir=ANOTHER_FOLDER".format(script, shlex.quote(flags))
+
+
+def _command_note(folder: str) -> str:
+    trained = [line for line in run_files.decisions_in(folder) if line.get("action") in ("start", "continue")]
+    if any(line.get("plan_changed") is True for line in trained):
+        return "The run went on with another plan, as the table says: this command alone does not repeat it."
+    if any(line.get("environment") != trained[0].get("environment") for line in trained):
+        return (
+            "The run went on in another environment, as the table says: it is repeated to the bit by the same commands."
+        )
+    return ""
 
 
 def _checkpoint(folder: str) -> Optional[Tuple[str, str]]:

@@ -119,10 +119,12 @@ class Decision(NamedTuple):
     """What an engine does before its first step.
 
     action: "start" (initial weights, step 0), "continue" (the run's own checkpoint) or "finished" (nothing to train).
+    plan_changed: whether updates that are left differ from those that the plan of the folder says.
     """
 
     action: str
     reason: str
+    plan_changed: bool = False
 
 
 class FolderState(NamedTuple):
@@ -163,7 +165,8 @@ def decide(
             "its data, batch size and schedule cannot be checked. Pass --allow_plan_change to continue it with "
             "this command's plan, or use an empty folder.".format(folder.step)
         )
-    return Decision("continue", "from step {}; the folder has no plan, so nothing could be checked".format(folder.step))
+    reason = "from step {}; the folder has no plan, so nothing could be checked".format(folder.step)
+    return Decision("continue", reason, plan_changed=True)
 
 
 def _start(has_initial_weights: bool, resume_mode: str) -> Decision:
@@ -202,7 +205,7 @@ def _go_on(step: int, folder: FolderState, old: Plan, new: Plan, allow_plan_chan
     if folder.stopped_early and new.early_stopping_patience:
         return Decision("finished", "early stopping ended the run at step {}{}".format(step, changes))
     _require_same_batches(old, new)
-    return Decision("continue", "from step {} of {}{}".format(step, new.num_train_steps, changes))
+    return Decision("continue", "from step {} of {}{}".format(step, new.num_train_steps, changes), bool(harmful))
 
 
 def _require_same_batches(old: Plan, new: Plan) -> None:
