@@ -59,6 +59,7 @@ MESSAGES = {
     "progress_test.py",
     "second_stage_test.py",
     "serve_test.py",
+    "serving_batches_test.py",
     "tagging_exports_test.py",
     "tracking_test.py",
     "use_without_training_test.py",
@@ -159,6 +160,7 @@ PLAIN_UPDATES = {
     "modeling_test",
     "multi_worker_test",  # but for one pair of workers
     "own_data_test",
+    "regularizers_test",
     "run_classifier_test",  # its command lines in processes of their own are compiled
     "run_ner_test",
     "run_pretraining_test",
@@ -195,6 +197,7 @@ GRAPHS_AS_BUILT = {
     "model_flag_test",
     "optimizers_test",
     "own_data_test",
+    "regularizers_test",
     "second_stage_test",
     "serving_test",
     "session_engine_test",
@@ -218,6 +221,12 @@ def start_cheap_sessions(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(session.BaseSession, "__init__", start)
 
 
+@pytest.fixture
+def graphs_as_built(monkeypatch):
+    """Does it for a test of a file that is not among GRAPHS_AS_BUILT."""
+    start_cheap_sessions(monkeypatch)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def cheap_runs(request):
     """Leaves out of all runs of a file, in pytest's own process, what is not its subject."""
@@ -227,7 +236,8 @@ def cheap_runs(request):
             from steady_bert import rule_optimizer
 
             patch.setattr(rule_optimizer, "_can_compile", lambda variables: False)
-        if name in GRAPHS_AS_BUILT:
+        # A test in a process of its own is a slow one, which runs as for a user.
+        if name in GRAPHS_AS_BUILT and "STEADY_BERT_TEST_IN_OWN_PROCESS" not in os.environ:
             import tensorflow.compat.v1 as tf
 
             if not tf.__version__.startswith("2.15.") or name == "estimator_engine_test":  # others were not tried there

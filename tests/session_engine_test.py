@@ -82,12 +82,32 @@ def built(task, plan=None, optimizer=None, **config):
 def run(task, records, folder, plan, resume=None, **settings):
     """Trains in a fresh graph; gives the tensors of the last checkpoint."""
     engine = built(task, plan, **settings)
+    tensors = trained_by(engine, records, folder, plan, resume)
+    session_engine.close(engine)
+    return tensors
+
+
+def trained_by(engine, records, folder, plan, resume=None):
+    """Trains, from the checkpoint `resume` if there is one, whatever the engine holds; gives the last tensors."""
     if resume is not None:
         session_engine.load_run(engine, resume, plan.train_batch_size)
     step = session_engine.train(engine, plan, records["train"], records["dev"], str(folder))
-    session_engine.close(engine)
     reader = tf.train.load_checkpoint(checkpoint.prefix_of(str(folder), step))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def run_and_resume(task, records, folder, plan, steps, **settings):
+    """The last tensors of a run that saves each step, once they are seen to be those of the runs resumed at `steps`.
+
+    One graph serves all, which is most of the time: what a resume forgets has its value of the end.
+    """
+    engine = built(task, plan, **settings)
+    whole = trained_by(engine, records, folder / "whole", plan)
+    for step in steps:
+        prefix = checkpoint.prefix_of(str(folder / "whole"), step)
+        assert_equal(whole, trained_by(engine, records, folder / "from-{}".format(step), plan, prefix))
+    session_engine.close(engine)
+    return whole
 
 
 def losses_and_norms(task, plan, records, steps, **config):
@@ -120,14 +140,9 @@ def undisturbed(trained):
 
 def test_a_run_resumed_at_an_evaluation_or_between_two_ends_in_the_same_bits(task, records, tmp_path):
     """With dropout, evaluation and early stopping. exact_resume_test.py resumes every step with every kind of state."""
-    every_step = plan_of(records, save_checkpoints_steps=1)
-    whole = run(task, records, tmp_path / "whole", every_step)
+    whole = run_and_resume(task, records, tmp_path, plan_of(records, save_checkpoints_steps=1), (3, 8))
     assert whole["training_state/examples_consumed"] == 12 * 16
     assert whole["training_state/evaluated_step"] == 12
-    for step in (3, 8):
-        folder = tmp_path / "from-{}".format(step)
-        resumed = run(task, records, folder, every_step, checkpoint.prefix_of(str(tmp_path / "whole"), step))
-        assert_equal(whole, resumed)
 
 
 def test_every_replica_gets_an_example_of_the_last_batch(task, records):
@@ -152,8 +167,9 @@ def test_every_replica_gets_an_example_of_the_last_batch(task, records):
 
 
 def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path, monkeypatch, undisturbed):
-    """The first evaluation and the last one."""
-    plan = plan_of(records)
+    """The first evaluation and the last one, in a run that goes on from what the first left."""
+    plan, prefix = plan_of(records), None
+    engine = built(task, plan)
     for cut in (0, 2):
         calls = []
 
@@ -167,11 +183,12 @@ def test_an_evaluation_cut_short_by_a_signal_is_repeated(task, records, tmp_path
         with monkeypatch.context() as patch:
             patch.setattr(session_engine, "_predict", stopped)
             with pytest.raises(SystemExit) as exit:
-                run(task, records, folder, plan)
+                trained_by(engine, records, folder, plan, prefix)
         assert exit.value.code == 143
         prefix, _ = checkpoint.newest_whole(str(folder))
         assert checkpoint.state_in(prefix).evaluated_step == 4 * cut
-        assert_equal(undisturbed, run(task, records, folder, plan, prefix))
+        assert_equal(undisturbed, trained_by(engine, records, folder, plan, prefix))
+    session_engine.close(engine)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -558,10 +575,9 @@ def test_a_resume_with_parts_lookahead_averages_and_plateau_is_exact(task, recor
     plan = plan_of(records, save_checkpoints_steps=1, lr_schedule="plateau", plateau_patience=1, plateau_min_delta=0.5)
     optimizer = OptimizerConfig(lookahead_steps=3, optimizer="radam", ema_decay=0.9)
     settings = dict(optimizer=optimizer, gradient_accumulation_steps=2)
-    whole = run(task, records, tmp_path / "whole", plan, **settings)
+    # Between two evaluations and two of Lookahead's steps.
+    whole = run_and_resume(task, records, tmp_path, plan, (5,), **settings)
     assert whole["training_state/plateau_scale"] < 1.0 and any(name.endswith("/slow") for name in whole)
-    start = checkpoint.prefix_of(str(tmp_path / "whole"), 5)  # between two evaluations and two of Lookahead's steps
-    assert_equal(whole, run(task, records, tmp_path / "resumed", plan, start, **settings))
 
 
 def test_averaged_weights_are_evaluated_and_exported(task, records, tmp_path):

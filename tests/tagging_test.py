@@ -112,7 +112,7 @@ def test_records_hold_each_words_tag_at_its_first_piece_once(sentences, length):
 
 def config_of():
     return modeling.BertConfig(
-        len(PIECES), 16, 2, 2, 32, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3, max_position_embeddings=32
+        len(PIECES), 16, 1, 2, 32, hidden_dropout_prob=0.3, attention_probs_dropout_prob=0.3, max_position_embeddings=32
     )
 
 

@@ -176,8 +176,9 @@ def test_bfloat16_factors_give_nearly_the_numbers_of_float32(padding_free):
             vectors = {"tokens": model.get_sequence_output() * tf.constant(mask[:, :, None], tf.float32)}
             vectors.update(pooled=model.get_pooled_output(), logits=logits)
             assert {tensor.dtype for tensor in [*vectors.values(), *gradients]} == {tf.float32}
-            RuleOptimizer(0.1, RULES["adamw"]()).apply_gradients(zip(gradients, variables))
-            assert len(tf.global_variables()) > 2 * len(variables)  # slots too
+            if dtype == tf.bfloat16:
+                RuleOptimizer(0.1, RULES["adamw"]()).apply_gradients(zip(gradients, variables))
+                assert len(tf.global_variables()) > 2 * len(variables)  # slots too
             assert {variable.dtype.base_dtype for variable in tf.global_variables()} == {tf.float32}
             products = [op for op in products_in("encoder/") if op not in before]
             products = [op for op in products if op.inputs[0].shape.as_list()[0] != 1]  # a bias's gradient, float32
