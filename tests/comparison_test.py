@@ -86,6 +86,11 @@ def test_correlations_are_those_of_evaluation():
             assert values[name] == pytest.approx(metrics.METRICS[name](scores, gold), abs=1e-9), name
 
 
+def test_a_score_that_is_no_number_is_refused():
+    with pytest.raises(UserError, match="line 2: a score is no number"):
+        measures.counted("regression", evaluated([1.0, 2.0, 3.0], [0.5, None, 0.5]), [])  # NaN in JSON
+
+
 @pytest.mark.parametrize(
     "kind, labels", [("bio", ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]), ("plain", ["N", "V", "A"])]
 )
@@ -381,6 +386,9 @@ def test_runs_that_cannot_be_compared_are_refused_by_name(tmp_path):
     unknown = write_run(tmp_path / "i", predictions(range(10)), seed=8)
     with open(os.path.join(unknown, "eval_predictions.jsonl"), "a") as file:
         file.write('{"id": "x", "line": 999, "texts": [], "gold": "neither", "predicted": "bad"}\n')
+    twice = write_run(tmp_path / "k", predictions(range(10)), seed=10)
+    with open(os.path.join(twice, "eval_predictions.jsonl"), "r+") as file:
+        file.write("".join(2 * file.readlines()))
     pretrained = write_run(tmp_path / "j", predictions(range(10)), seed=9)
     os.unlink(os.path.join(pretrained, "labels.json"))
     for arguments, said in (
@@ -393,6 +401,7 @@ def test_runs_that_cannot_be_compared_are_refused_by_name(tmp_path):
         ((a, stale), "eval_predictions.jsonl has accuracy 0.9500, eval_results.json has 0.5000"),
         ((a, without), "was not written by the evaluation of this run. Evaluate it again"),
         ((a, damaged), "eval_predictions.jsonl:201: not JSON"),
+        ((a, twice), "eval_predictions.jsonl has an example twice"),
         ((a, pretrained), "has no labels.json, .* Compare runs of a task"),
         ((a, unknown), "line 201: gold 'neither' is no label of the run"),
     ):

@@ -162,6 +162,10 @@ def _standardized(values: np.ndarray) -> np.ndarray:
 
 def _regression(examples: Sequence[Evaluated], labels: Sequence[str]) -> Counts:
     predicted, gold = (np.array([getattr(each, side) for each in examples], float) for side in ("predicted", "gold"))
+    for row in np.flatnonzero(~np.isfinite(predicted + gold)):
+        raise UserError(
+            "line {}: a score is no number: training went wrong, or the file is damaged. {}".format(row + 1, AGAIN)
+        )
     of_values = moments(_standardized(predicted), _standardized(gold))
     metrics = {
         "pearson": Counted(of_values, correlation),

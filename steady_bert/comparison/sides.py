@@ -147,6 +147,9 @@ def aligned(sides: Sequence[Side]) -> Tuple[List[Side], int]:
         if _predicts(run) != _predicts(first):
             raise UserError("{} and {}: predict different things.".format(first.folder, run.folder) + _SAME)
         keyed = {_key(example): example for example in run.examples}
+        if len(keyed) < len(run.examples):
+            text = "{}: {} has an example twice. {}"
+            raise UserError(text.format(run.folder, run_files.EVALUATED_FILE, measures.AGAIN))
         by_key.append(keyed)
         for key, example in keyed.items():
             known = by_key[0].get(key)
