@@ -204,7 +204,8 @@ def test_a_run_that_went_on_otherwise_is_not_said_to_be_repeated_by_one_command(
         ({"plan_changed": True, "environment": {"threads": "2"}}, "went on with another plan"),
         ({"plan_changed": False, "environment": {"threads": "4"}}, "went on in another environment"),
     ):
-        lines = [start, dict(then, action="continue"), {"action": "finished", "environment": {"threads": "8"}}]
+        killed = {"action": "start", "environment": {"threads": "16"}}
+        lines = [killed, start, dict(then, action="continue"), {"action": "finished", "environment": {"threads": "8"}}]
         (tmp_path / "run" / "decisions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         note = contents.contents_of(folder).command_note
         assert said in note and bool(said) == bool(note)

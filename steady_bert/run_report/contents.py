@@ -311,13 +311,16 @@ def _command(folder: str, labels: Optional[Labels]) -> str:
 
 
 def _command_note(folder: str) -> str:
-    trained = [line for line in run_files.decisions_in(folder) if line.get("action") in ("start", "continue")]
+    trained: List[Dict[str, Any]] = []
+    for line in run_files.decisions_in(folder):
+        if line.get("action") == "start":  # also after a kill before the first checkpoint
+            trained = []
+        if line.get("action") in ("start", "continue"):
+            trained.append(line)
     if any(line.get("plan_changed") is True for line in trained):
         return "The run went on with another plan, as the table says: this command alone does not repeat it."
     if any(line.get("environment") != trained[0].get("environment") for line in trained):
-        return (
-            "The run went on in another environment, as the table says: it is repeated to the bit by the same commands."
-        )
+        return "The run went on in another environment, as the table says: this command alone may give other bits."
     return ""
 
 
