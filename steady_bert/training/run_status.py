@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Optional, Type
 
-from ..base import files, json_files, tensorflow_setup
+from ..base import files, json_files, program_end, tensorflow_setup
 from ..base.errors import RunError, UserError
 
 FILE = "status.json"
@@ -99,7 +99,11 @@ class Keeper:
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    if not isinstance(error, (UserError, RunError)):
+    """What the command says at its end."""
+    text = str(error)
+    if isinstance(error, program_end.expected()):
+        text = program_end.reason_of(error)
+    elif not isinstance(error, (UserError, RunError)):
         text = "{}: {}".format(type(error).__name__, text)
+    text = " ".join(text.split())
     return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
