@@ -11,9 +11,9 @@
 # SEEDS="1 2 3", EXAMPLES=1000 (labelled ones, drawn by seed), EPOCHS=3 (over these), TEXT_EPOCHS=2, LENGTH=64 (tokens),
 # PRETRAINING= and FINE_TUNING= (further flags of run_pretraining.py and run_classifier.py).
 set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 [ $# -ge 1 ] && [ $# -le 4 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 [ -f "$1" ] || { echo "error: $1 is not a file. Name a text." >&2; exit 2; }
-source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 text=$(realpath "$1") data=$(realpath -m "${2:-$ROOT/quickstart/data}")
 model=$(realpath -m "${3:-$ROOT/quickstart/model}")
 output=$(realpath -m "${4:-$ROOT/adapted}")

@@ -6,8 +6,8 @@
 # MODEL_FOLDER: the BERT (quickstart/model, which scripts/quickstart.sh makes). OUTPUT_FOLDER: runs/squad. FLAGS go to
 # run_squad.py, as --version_2_with_negative --tune_null_threshold for SQuAD 2.0. After a stop, the same command goes on.
 set -euo pipefail
-[ $# -ge 2 ] && [ -f "$1" ] && [ -f "$2" ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+[ $# -ge 2 ] && [ -f "$1" ] && [ -f "$2" ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 train=$(realpath "$1") dev=$(realpath "$2") model=$(realpath -m "${3:-$ROOT/quickstart/model}")
 output=$(realpath -m "${4:-$ROOT/runs/squad}")
 [ -d "$model" ] || { echo "error: there is no folder $model. scripts/quickstart.sh makes quickstart/model." >&2; exit 2; }

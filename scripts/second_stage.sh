@@ -6,8 +6,8 @@
 #
 # MODEL_FOLDER holds bert_model.ckpt.*, bert_config.json, vocab.txt, as scripts/quickstart.sh makes in quickstart/model.
 set -euo pipefail
-[ $# = 3 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+[ $# = 3 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 data=$(cd "$1" && pwd) model=$(cd "$2" && pwd)
 mkdir -p "$3"
 output=$(cd "$3" && pwd)
