@@ -167,6 +167,11 @@ def test_a_run_that_is_not_finished_says_where_it_stands(tmp_path, capsys, monke
     assert [chart.title for chart in contents.contents_of(folder).training] == ["Loss", "Gradient norm before clipping"]
     with pytest.raises(UserError, match="has no plan.json"):
         page.write(str(tmp_path))
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        page.write(str(tmp_path / "nowhere"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UserError, match="a run: cannot be written to. Make the report of a copy"):
+        page.write(folder)
 
 
 def test_a_pre_training_shows_its_scores_and_no_accuracy_beside_a_perplexity(tmp_path):

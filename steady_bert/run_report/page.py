@@ -16,8 +16,13 @@ _MOST_CHARACTERS = 700  # of a text that the page shows; errors.tsv has all of i
 
 
 def write(folder: str) -> List[str]:
-    """Writes the page of the run in the folder, and its errors for each dev split. Returns the paths."""
+    """Writes the page of the run in the folder, and its errors for each dev split. Returns the paths.
+
+    Raises UserError for a folder that holds no run, has a damaged file, or cannot be written to.
+    """
     of_run = contents.contents_of(folder)
+    if not os.access(folder, os.W_OK):
+        raise UserError("{}: cannot be written to. Make the report of a copy of the folder.".format(folder))
     paths = [os.path.join(folder, PAGE_FILE)]
     files.write_bytes(paths[0], html(of_run).encode("utf-8"))
     base, ending = os.path.splitext(ERRORS_FILE)
