@@ -86,20 +86,6 @@ def test_help_is_one_screen_and_full_help_has_every_flag_once_in_its_group(scrip
 SILENT = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
 
 
-def test_notes_of_libraries_are_shown_if_they_are_asked_for():
-    """That a run is silent otherwise is seen in test_closed_streams_…"""
-    code = (
-        "from steady_bert.base import tensorflow_setup\n"
-        "tensorflow_setup.start_program()\n"
-        "tensorflow_setup.import_tensorflow()\n"
-        "import tensorflow.compat.v1 as tf\n"
-        "tf.Session(graph=tf.Graph()).close()\n"
-    )
-    variables = dict(SILENT, TF_CPP_MIN_LOG_LEVEL="0")
-    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=variables, stderr=subprocess.PIPE)
-    assert process.returncode == 0 and process.stderr
-
-
 def test_last_words_of_a_crash_are_shown_and_notes_are_not():
     code = (
         "import os\n"
@@ -130,10 +116,3 @@ def test_closed_streams_and_a_reader_that_leaves_do_not_end_a_run(tiny, tmp_path
     assert (done.returncode, done.stderr) == (0, b"")
     for folder in ("closed", "unread"):
         assert os.path.exists(str(tmp_path / folder / "model.ckpt-2.index"))
-
-
-def test_flags_of_run_classifier_defines_flags_like_tf_flags():
-    code = (
-        "import run_classifier as r; r.flags.DEFINE_integer('mine', 5, ''); r.flags.mark_flag_as_required('data_dir')"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -187,6 +187,7 @@ def model(files):
     return os.path.join(files.folder, "out")
 
 
+@pytest.mark.usefixtures("graphs_as_built")
 def test_every_word_is_predicted_once_however_short_the_windows(files, model, tmp_path, capsys):
     long = [(sum((words for words, _ in files.splits["test"]), []), [])] + files.splits["test"]
     path = str(tmp_path / "long.conll")
@@ -201,6 +202,7 @@ def test_every_word_is_predicted_once_however_short_the_windows(files, model, tm
         assert rows == [word for words, _ in long for word in words] and len(rows) == total
 
 
+@pytest.mark.usefixtures("graphs_as_built")
 def test_windows_score_better_than_truncation(files, tmp_path, capsys):
     """With truncation, the entities in the part that is cut off would count as missed."""
     output = str(tmp_path / "out")
@@ -241,6 +243,7 @@ def weights_of(folder):
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
+@pytest.mark.usefixtures("graphs_as_built")
 def test_a_run_resumes_exactly_and_a_second_stage_starts_from_it(files, tmp_path, capsys):
     flags = dict(head="crf", lr_schedule="constant", num_warmup_steps=0, save_checkpoints_steps=7)
     whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")

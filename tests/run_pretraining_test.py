@@ -400,6 +400,7 @@ def on_text(files, output, **more):
     return arguments(files, output, **values)
 
 
+@pytest.mark.usefixtures("graphs_as_built")
 def test_a_run_on_text_goes_on_bitwise_and_is_a_first_stage_for_the_other_scripts(text_files, tmp_path, capsys):
     said = succeed(on_text(text_files, tmp_path / "whole"), capsys, SCRIPT)
     assert "text: a document a line (no empty line is between lines)" in said and "masks: new in every epoch" in said
