@@ -127,16 +127,14 @@ def learn():
     assert len(reads) == 1, "initial weights were read in {{}} phases".format(len(reads))
 
 
-for kind in (tf.disable_resource_variables, tf.enable_resource_variables):
-    kind()
-    print(kind.__name__)
-    with tf.Graph().as_default():
-        learn()
+tf.disable_resource_variables()  # as in the original; our own engine on Estimator has the others
+with tf.Graph().as_default():
+    learn()
 """
 
 
 def written_loop(folder, name, script):
-    """The script, which learns with variables of both kinds, as a case of RUNNER."""
+    """The script, which learns, as a case of RUNNER."""
     config = os.path.join(GOLDEN, "tiny_bert", "bert_config.json")
     return (
         name,
