@@ -326,11 +326,19 @@ def test_a_signal_after_training_is_known_too(tmp_path):
 
 
 def test_watching_waits_for_a_run_that_has_no_plan_yet(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".lock").touch()
-    begun = standing.standing_of(folder_of(tmp_path / "begun", [1, 2, 3]))
-    waiting = standing.standing_of(str(tmp_path / "run"))
-    assert not waiting.has_ended and screen.draw([waiting], 80, 24).startswith("run: no plan yet: its data is being")
+    folder, again = str(tmp_path / "run"), folder_of(tmp_path / "again", [1, 2, 3])
+    os.mkdir(folder)
+    begun = standing.standing_of(again)
+    command_in(again, ["training"], SystemExit(143))
+    with contextlib.suppress(UserError), run_status.Keeper(folder) as new, run_status.Keeper(again) as resumed:
+        new.prepare()
+        resumed.prepare()
+        waiting = standing.standing_of(folder)
+        assert not waiting.has_ended and screen.draw([waiting], 80, 24) == "run: preparing, no plan yet"
+        now = standing.standing_of(again)
+        assert not now.has_ended and now.lines[0] == "preparing to go on from step 3 of 20 (15%)"
+        raise UserError("Refused.")
+    assert os.listdir(folder) == [] and run_status.read(again) == run_status.Status("stopped", "SIGTERM")
     assert "accuracy on dev" not in screen.draw([waiting, begun], 80, 24)
 
 

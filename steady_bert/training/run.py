@@ -163,13 +163,15 @@ def train(config: RunConfig, job: Job, folder: str, link: worker_link.Member) ->
     All workers train. Only the chief writes to the folder and does what comes after training.
     """
     lock = run_folder.locked(folder) if link.is_chief else contextlib.nullcontext()
-    with lock, run_folder.cache_folder(config.cache_dir, folder) as cache:
-        run = prepare(config, job, folder, link, cache)
+    with lock, run_folder.cache_folder(config.cache_dir, folder) as cache, run_status.Keeper(folder) as status:
+        if link.is_chief:
+            status.prepare()
+        run = prepare(config, job, folder, link, cache, status)
         say(plans.describe(run.plan))
         say("Resume: {} ({})".format(*run.decision))
         report_to = config.engine.report_to if link.is_chief else ()
         # status.json says how the run ended before MLflow is waited for.
-        with tracking.ending(report_to, folder, run_report.PAGE_FILE), run.status:
+        with tracking.ending(report_to, folder, run_report.PAGE_FILE), status:
             if run.decision.action == "finished":
                 use_finished(run)
             elif config.engine.engine == "estimator":
@@ -199,7 +201,9 @@ class Run(NamedTuple):
     status: run_status.Keeper
 
 
-def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, cache: str) -> Run:
+def prepare(
+    config: RunConfig, job: Job, folder: str, link: worker_link.Member, cache: str, status: run_status.Keeper
+) -> Run:
     """Settles everything that can refuse the command before a graph is built, on all workers alike."""
     run_folder.verify(folder, config.weights)
     records, report = open_records(config, job, cache)
@@ -218,7 +222,6 @@ def prepare(config: RunConfig, job: Job, folder: str, link: worker_link.Member, 
     if not isinstance(link, worker_link.Alone):
         link.agree(workers.in_common(config, job, plan, continued, decision))
     plan = with_lineage(config, plan, decision, saved, initial)
-    status = run_status.Keeper(folder)
     return Run(config, job, folder, link, records, report, plan, decision, continued, initial, status)
 
 

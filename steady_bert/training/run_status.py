@@ -17,7 +17,7 @@ from ..base import files, json_files, program_end, tensorflow_setup
 from ..base.errors import RunError, UserError
 
 FILE = "status.json"
-TRAINING, FINISHED, STOPPED, FAILED = "training", "finished", "stopped", "failed"
+PREPARING, TRAINING, FINISHED, STOPPED, FAILED = "preparing", "training", "finished", "stopped", "failed"
 SIGN_SECS = 10.0  # between two signs of life
 _MOST_CHARACTERS = 300  # of a reason
 
@@ -26,7 +26,7 @@ _MOST_CHARACTERS = 300  # of a reason
 class Status:
     """What status.json says."""
 
-    state: str  # training, evaluating …; or how it ended: finished, stopped, failed
+    state: str  # preparing, training, evaluating …; or how it ended: finished, stopped, failed
     reason: str = ""  # the name of the signal that stopped it, or the error
 
     @property
@@ -49,17 +49,32 @@ def secs_since_sign(folder: str) -> float:
 
 
 class Keeper:
-    """Keeps status.json from the first `enter` to the end of the `with` block. A full disk does not end the run."""
+    """Keeps status.json to the end of the first `with` block that is left. A full disk does not end the run.
+
+    Without an `enter`, the command was refused, and the file is as before.
+    """
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._path = os.path.join(folder, FILE)
+        self._before: Optional[bytes] = None
+        self._has_entered = False
         self._signs: Optional[threading.Thread] = None
         self._ended = threading.Event()
         self._on_signal = contextlib.ExitStack()
 
+    def prepare(self) -> None:
+        """Says that a command has begun, which may still be refused."""
+        with contextlib.suppress(UserError):
+            self._before = files.read_bytes(self._path)
+        self._live(PREPARING)
+
     def enter(self, state: str) -> None:
         """Says what the command does from now on. Call it once nothing can refuse the command any more."""
+        self._has_entered = True
+        self._live(state)
+
+    def _live(self, state: str) -> None:
         self._write(Status(state))
         if self._signs is None:
             self._signs = threading.Thread(target=self._give_signs, name="signs of life", daemon=True)
@@ -70,6 +85,13 @@ class Keeper:
         while not self._ended.wait(SIGN_SECS):
             with contextlib.suppress(OSError):
                 os.utime(self._path)
+
+    def _restore(self) -> None:
+        with contextlib.suppress(OSError, RunError):
+            if self._before is None:
+                os.unlink(self._path)
+            else:
+                files.write_bytes(self._path, self._before)
 
     def _stopped(self, number: int) -> None:
         self._write(Status(STOPPED, signal.Signals(number).name))
@@ -88,9 +110,12 @@ class Keeper:
             return
         self._ended.set()
         self._signs.join()
+        self._signs = None
         code = error.code if isinstance(error, SystemExit) else None
         with self._on_signal:
-            if error is None or code == 0:
+            if not self._has_entered:
+                self._restore()
+            elif error is None or code == 0:
                 self._write(Status(FINISHED))
             elif isinstance(code, int) and code > 128:
                 self._stopped(code - 128)

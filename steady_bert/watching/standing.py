@@ -66,14 +66,17 @@ def standing_of(folder: str) -> Standing:
 
 def _prepared(folder: str) -> Standing:
     """A folder without a plan, in which a run may be about to begin."""
-    if not os.path.exists(os.path.join(folder, run_files.LOCK_FILE)):
+    status, silent_secs = run_status.read(folder), _silent_secs(folder)
+    if status is None:
         raise UserError(
             "{}: has no plan.json, so nothing is trained here. Name the --output_dir of a run that trains.".format(
                 folder
             )
         )
-    line = "no plan yet: its data is being read, or its command was refused"
-    return Standing(_name(folder), [line], 0, "", [], [], [], False)
+    lines = [" by ".join(filter(None, [status.state, status.reason])) + ", no plan yet"]
+    if silent_secs is not None and not status.has_ended:
+        lines.append("no sign of it for {}".format(duration(silent_secs)))
+    return Standing(_name(folder), lines, 0, "", [], [], [], status.has_ended)
 
 
 def _name(folder: str) -> str:
@@ -117,6 +120,8 @@ def _where(plan: Plan, progress: Progress, step: int, status: Status) -> str:
         return "stopped by {} at {}: the same command goes on".format(status.reason, at)
     if status.state == run_status.FAILED:
         return "failed at {}: {}".format(at, status.reason)
+    if status.state == run_status.PREPARING:
+        return "preparing to go on from " + at
     if status.state != run_status.TRAINING:
         return "{} after {}".format(status.state, at)
     return at if step else "no report yet, {:,} steps".format(total)
