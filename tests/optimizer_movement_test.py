@@ -129,7 +129,7 @@ def test_a_fifth_is_the_least_that_is_not_warned_about():
 
 def test_the_plan_says_which_rules_move_by_the_size_of_gradients():
     said = {name for name in RULES if "by which" in describe(OptimizerConfig(optimizer=name), LINEAR, 120)[0]}
-    assert said == {"sgd", "momentum", "nag", "adagrad", "adadelta", "rmsprop"}
+    assert said == {"sgd", "momentum", "nag", "adagrad", "rmsprop"}
 
 
 def test_rates_of_piecewise_are_multiplied():
