@@ -19,8 +19,8 @@ from .optimizer_config import OptimizerConfig, rule_of
 from .optimizers import Rule
 from .schedules import ScheduleConfig
 
-# Of one weight. Chosen by trial: at the rates that 1e-4 leads to, which is a global norm of 1 spread evenly over the 10⁸
-# weights of BERT-base, sgd, momentum, nag, adagrad and rmsprop fell apart on three tasks (docs/optimization.md).
+# Of one weight. Chosen by trial: a global norm of 1 spread evenly over the 10⁸ weights of BERT-base would be 1e-4, and at
+# the rates that this leads to sgd, momentum, nag, adagrad and rmsprop fell apart on three tasks (docs/optimization.md).
 GRADIENT = 1e-3
 WEIGHT = 0.04  # root mean square of a kernel of the published BERT-base
 LITTLE = 0.2  # of the measure: a run that moves less is warned about
