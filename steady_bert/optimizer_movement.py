@@ -19,7 +19,7 @@ from .optimizer_config import OptimizerConfig, rule_of
 from .optimizers import Rule
 from .schedules import ScheduleConfig
 
-# Of one weight. Chosen by trial: a global norm of 1 spread evenly over the 10⁸ weights of BERT-base would be 1e-4, and at
+# Of one weight. Chosen by trial: a global norm of 1 spread evenly over BERT-base's 10⁸ weights would be 1e-4, and at
 # the rates that this leads to sgd, momentum, nag, adagrad and rmsprop fell apart on three tasks (docs/optimization.md).
 GRADIENT = 1e-3
 WEIGHT = 0.04  # root mean square of a kernel of the published BERT-base
