@@ -49,7 +49,15 @@ def tasks_of(options: argparse.Namespace) -> Dict[str, Task]:
         files = {"train": "wnut17train.conll", "dev": "emerging.dev.conll"}
         flags = ["--{}_file={}".format(split, os.path.join(options.wnut17, name)) for split, name in files.items()]
         tasks["WNUT-17"] = Task("run_ner.py", flags, "f1")
-    return {name: task for name, task in tasks.items() if not options.only or name in options.only.split(",")}
+    chosen = options.only.split(",") if options.only else [*tasks]
+    for name in chosen:
+        if name not in tasks:
+            sys.exit(
+                "error: --only={}: {} is none of {}: their folders are given.".format(
+                    options.only, name, ", ".join(tasks)
+                )
+            )
+    return {name: task for name, task in tasks.items() if name in chosen}
 
 
 def _classifier(folder: str, name: str, length: int) -> Task:

@@ -20,7 +20,7 @@ from .optimizers import Rule
 from .schedules import ScheduleConfig
 
 # Of one weight. Chosen by trial: a global norm of 1 spread evenly over BERT-base's 10⁸ weights would be 1e-4, and at
-# the rates that this leads to sgd, momentum, nag, adagrad and rmsprop fell apart on three tasks (docs/optimization.md).
+# its rates sgd, momentum, nag, adagrad and rmsprop predicted one class on MRPC and SST-2 (docs/optimization.md).
 GRADIENT = 1e-3
 WEIGHT = 0.04  # root mean square of a kernel of the published BERT-base
 LITTLE = 0.2  # of the measure: a run that moves less is warned about
